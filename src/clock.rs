@@ -1,0 +1,120 @@
+//! Time as a value that is passed in. Owns: the clock, UTC days, and their text forms. Knows nothing of requests.
+//!
+//! Durations inside a request use `std::time::Instant`; everything that is stored or shown uses [`Timestamp`].
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::units::{Day, RequestId, Timestamp};
+
+const MICROS_PER_DAY: i64 = 86_400 * 1_000_000;
+
+/// Where the time comes from: the system in production, a hand-set value in tests.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The operating system's wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+/// A clock that moves only when told to.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Timestamp(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+impl ManualClock {
+    pub fn at(start: Timestamp) -> Self {
+        Self(AtomicI64::new(start.0))
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(0), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Timestamp {
+    /// The UTC day this instant falls on.
+    pub fn day(self) -> Day {
+        Day(i32::try_from(self.0.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX))
+    }
+
+    /// From here to `later`; zero when `later` is in the past.
+    pub fn until(self, later: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(later.0 - self.0).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with whole seconds, `2026-01-31T00:00:00Z`: the form of `X-RateLimit-Reset`.
+    pub fn rfc3339(self) -> String {
+        let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
+        instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// RFC 3339 in UTC with microseconds: the form of log lines and stored rows.
+    pub fn rfc3339_micros(self) -> String {
+        let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
+        instant.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    }
+}
+
+impl Day {
+    /// The midnight that begins this day.
+    pub fn start(self) -> Timestamp {
+        Timestamp(i64::from(self.0) * MICROS_PER_DAY)
+    }
+
+    /// The midnight that ends it, when quotas start anew.
+    pub fn end(self) -> Timestamp {
+        Timestamp((i64::from(self.0) + 1) * MICROS_PER_DAY)
+    }
+
+    /// `2026-01-31`.
+    pub fn iso(self) -> String {
+        self.start().rfc3339().chars().take(10).collect()
+    }
+}
+
+impl RequestId {
+    /// A fresh UUIDv7 whose time part is `now`, so that the row's `created_at` can be read back from it.
+    pub fn new(now: Timestamp) -> Self {
+        let micros = u64::try_from(now.0).unwrap_or(0);
+        let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
+        let time = uuid::Timestamp::from_unix(uuid::NoContext, micros / 1_000_000, nanos);
+        Self(uuid::Uuid::new_v7(time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_begin_and_end_at_utc_midnight() {
+        let last = Timestamp(1_769_903_999_999_999); // 2026-01-31T23:59:59.999999Z
+        assert_eq!(last.rfc3339_micros(), "2026-01-31T23:59:59.999999Z");
+        assert_eq!(last.day().iso(), "2026-01-31");
+        assert_eq!(last.day().end().rfc3339(), "2026-02-01T00:00:00Z");
+        assert_eq!(Timestamp(last.0 + 1).day(), Day(last.day().0 + 1));
+        assert_eq!(last.until(last.day().end()), Duration::from_micros(1));
+    }
+
+    #[test]
+    fn request_ids_carry_their_millisecond() {
+        let now = Timestamp(1_769_903_999_999_000);
+        let id = RequestId::new(now).0;
+        let (seconds, nanos) = id.get_timestamp().map(|time| time.to_unix()).unwrap_or_default();
+        assert_eq!((seconds, nanos / 1_000_000), (1_769_903_999, 999));
+    }
+}

@@ -1,0 +1,302 @@
+//! The checked configuration: what the rest of cfx reads. Every name in it resolves, every number is in range.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use regex::Regex;
+
+use crate::units::Stage;
+
+/// One whole configuration, swapped as one. A request keeps the snapshot it began with.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub edge: Edge,
+    pub models: Models,
+    pub limits: Limits,
+}
+
+/// `conf/cfx.yaml`.
+#[derive(Debug)]
+pub struct Edge {
+    pub entrypoints: Vec<Entrypoint>,
+    pub admin: SocketAddr,
+    /// Certificates in file order; the first is served where no name matches.
+    pub certificates: Vec<CertificateFiles>,
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// Most specific first: exact hosts before any host, longer paths before shorter.
+    pub routes: Vec<Route>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub server: Server,
+}
+
+/// One public listener.
+#[derive(Debug, Clone)]
+pub struct Entrypoint {
+    pub name: String,
+    pub address: SocketAddr,
+    pub transport: Transport,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain HTTP. With `redirect`, every request but `/health` and `/ready` is sent to the https entrypoint at this port.
+    Plain { redirect_to: Option<u16> },
+    /// TLS, with HTTP/2 offered by ALPN where `http2`.
+    Tls { http2: bool },
+}
+
+/// A PEM chain and its key on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct Upstream {
+    pub name: String,
+    /// At least one.
+    pub targets: Vec<Target>,
+    /// Sent as `Authorization: Bearer` to this upstream by LLM routes. None: no credential is sent.
+    pub api_key: Option<Secret>,
+    pub timeouts: Timeouts,
+}
+
+/// One address of an upstream: `http://litellm:4000`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    pub tls: bool,
+    /// A name or an IP literal, without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+/// How long each part of an exchange with an upstream may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// From the request's end to the answer's head; for streams only.
+    pub first_byte: Duration,
+    pub between_chunks: Duration,
+    pub total: Duration,
+}
+
+/// A stage's own values in place of its upstream's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeoutOverrides {
+    pub connect: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub between_chunks: Option<Duration>,
+    pub total: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// As written in the file, for logs and the `route` label: its `name`, or its path.
+    pub name: String,
+    /// Lower case, without port. None: any host.
+    pub host: Option<String>,
+    /// A prefix that ends at a segment boundary: `/v1/` matches `/v1` and `/v1/x`, not `/v1x`.
+    pub path: String,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Admission, stages, metering, relay.
+    Llm(Arc<Upstream>),
+    /// The stock proxy loop.
+    Proxy(Arc<Upstream>),
+    /// The built-in page of `cfx dev`.
+    Welcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads; `auto` is one a core.
+    pub threads: usize,
+    /// How long open streams may go on after a stop was asked for.
+    pub grace: Duration,
+}
+
+/// `conf/models.yaml`.
+#[derive(Debug)]
+pub struct Models {
+    pub default_stage: Stage,
+    pub plan: StagePolicy,
+    pub code: StagePolicy,
+    pub review: StagePolicy,
+    /// None: `off`.
+    pub embeddings: Option<Arc<Model>>,
+    pub completions: Option<Arc<Model>>,
+    /// The first rule that matches decides.
+    pub infer: Vec<InferRule>,
+    pub direct: Direct,
+    /// By alias, in the file's order of names.
+    pub aliases: BTreeMap<String, Arc<Model>>,
+}
+
+/// What a stage does to a request.
+#[derive(Debug, Clone)]
+pub struct StagePolicy {
+    pub model: Arc<Model>,
+    /// The system prompt, already read from its file. None: the request's own stands alone.
+    pub system: Option<Arc<str>>,
+    pub placement: Placement,
+    pub max_tokens: Option<u64>,
+    /// Bounds that a given `temperature` is clamped to; an absent one stays absent.
+    pub temperature: Option<(f64, f64)>,
+    /// Asked once where the stage's model could not be reached and nothing was sent to the client.
+    pub fallback: Option<Arc<Model>>,
+    pub timeouts: TimeoutOverrides,
+}
+
+/// Where a stage's prompt goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// A system message of its own, before all others.
+    #[default]
+    Prepend,
+    /// After the text of the first system message; a message of its own where there is none.
+    Append,
+}
+
+/// All conditions that are given must hold.
+#[derive(Debug, Clone)]
+pub struct InferRule {
+    pub last_user_message: Option<Regex>,
+    /// Whether the last user message carries a unified diff.
+    pub has_diff: Option<bool>,
+    pub has_tools: Option<bool>,
+    pub stage: Stage,
+}
+
+/// Requests that name a model alias themselves.
+#[derive(Debug, Clone)]
+pub struct Direct {
+    pub enabled: bool,
+    /// Aliases; empty: every alias that `deny` does not name.
+    pub allow: Vec<String>,
+    /// Wins over `allow`.
+    pub deny: Vec<String>,
+    pub max_tokens: Option<u64>,
+}
+
+/// One alias and the model behind it.
+#[derive(Debug)]
+pub struct Model {
+    pub alias: Arc<str>,
+    pub upstream_model: Arc<str>,
+    pub price: Price,
+    pub context_window: Option<u64>,
+    pub max_output_tokens: Option<u64>,
+    pub vision: bool,
+}
+
+/// Prices in billionths of a US dollar per million tokens: 3.00 in the file is 3_000_000_000 here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Price {
+    pub input: u64,
+    /// Where the file has none: `input`.
+    pub cached_input: u64,
+    /// Where the file has none: `input`.
+    pub cache_write: u64,
+    pub output: u64,
+    /// Where the file has none: `output`.
+    pub reasoning: u64,
+}
+
+/// `conf/limits.yaml`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Per user and UTC day.
+    pub daily_requests: u32,
+    /// Streams per user.
+    pub concurrent_streams: u32,
+    /// Requests of any kind per user.
+    pub concurrent_requests: u32,
+    /// Bytes of one request body.
+    pub body: usize,
+    /// Admitted requests on this edge, all users together.
+    pub in_flight: usize,
+    /// Bytes of all request bodies held at once on this edge.
+    pub body_memory: usize,
+    /// By e-mail address, lower case.
+    pub users: BTreeMap<String, UserLimits>,
+}
+
+/// One user's own values in place of the general ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UserLimits {
+    pub daily_requests: Option<u32>,
+    pub concurrent_streams: Option<u32>,
+    pub concurrent_requests: Option<u32>,
+}
+
+/// The limits that hold for one user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolvedLimits {
+    pub daily_requests: u32,
+    pub concurrent_streams: u32,
+    pub concurrent_requests: u32,
+}
+
+/// A value that prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+impl Models {
+    /// The policy of a stage; `Direct` has none.
+    pub fn stage(&self, stage: Stage) -> Option<&StagePolicy> {
+        match stage {
+            Stage::Plan => Some(&self.plan),
+            Stage::Code => Some(&self.code),
+            Stage::Review => Some(&self.review),
+            Stage::Direct => None,
+        }
+    }
+}
+
+impl TimeoutOverrides {
+    /// `base`, with every value that is set here in its place.
+    pub fn over(self, base: Timeouts) -> Timeouts {
+        Timeouts {
+            connect: self.connect.unwrap_or(base.connect),
+            first_byte: self.first_byte.unwrap_or(base.first_byte),
+            between_chunks: self.between_chunks.unwrap_or(base.between_chunks),
+            total: self.total.unwrap_or(base.total),
+        }
+    }
+}
+
+impl Limits {
+    /// What holds for one user: their own values over the general ones.
+    pub fn of_user(&self, email: &str) -> ResolvedLimits {
+        let own = self.users.get(email).copied().unwrap_or_default();
+        ResolvedLimits {
+            daily_requests: own.daily_requests.unwrap_or(self.daily_requests),
+            concurrent_streams: own.concurrent_streams.unwrap_or(self.concurrent_streams),
+            concurrent_requests: own.concurrent_requests.unwrap_or(self.concurrent_requests),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! cfx, the edge of a self-hosted AI coding platform.
+//!
+//! The rooms, and the only directions in which they may import each other. `tests/import_table.rs` holds this
+//! list against the folders and against every `use crate::` in the source.
+//!
+//! ```text
+//! units, clock, telemetry  <  config  <  { admission, llm, upstream, ledger, identity }  <  storage
+//! { config … ledger }  <  entry  <  proxy
+//! all  <  app  <  cli  <  main
+//! ```
+
+pub mod clock;
+pub mod config;
+pub mod units;
