@@ -9,6 +9,16 @@
 //! all  <  app  <  cli  <  main
 //! ```
 
+pub mod admission;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod entry;
+pub mod identity;
+pub mod ledger;
+pub mod llm;
+pub mod proxy;
+pub mod storage;
+pub mod telemetry;
 pub mod units;
+pub mod upstream;

@@ -1,0 +1,1 @@
+//! How connections come in: listeners, certificates, the client's address.

@@ -1,0 +1,1 @@
+//! The request's life, one file a step.

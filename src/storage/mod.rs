@@ -1,0 +1,1 @@
+//! Adapters of the ports in `admission`, `ledger` and `identity`. SQL lives here and nowhere else.

@@ -1,0 +1,1 @@
+//! Logs and metrics: their names and forms. Knows nothing of what it counts.

@@ -1,0 +1,1 @@
+//! The way to an upstream: its targets, their addresses, the connections kept to them, one attempt at an exchange.
