@@ -7,5 +7,17 @@ mod attempt;
 mod connect;
 mod pool;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::config::{Target, Upstream};
+
 pub use attempt::{Answer, AttemptError, Broken, OutgoingRequest, send};
 pub use connect::Dialer;
+
+/// The targets of an upstream, each once, beginning with the one whose turn it is.
+pub fn in_turn(upstream: &Upstream) -> impl Iterator<Item = &Target> {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let count = upstream.targets.len();
+    let first = if count > 1 { TURN.fetch_add(1, Ordering::Relaxed) % count } else { 0 };
+    upstream.targets.iter().cycle().skip(first).take(count)
+}
