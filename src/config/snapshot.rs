@@ -265,6 +265,17 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+impl Target {
+    /// `host:port`, the port left out where it is the scheme's own: the form of a `Host` header.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match (self.tls, self.port) {
+            (false, 80) | (true, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
 impl Models {
     /// The policy of a stage; `Direct` has none.
     pub fn stage(&self, stage: Stage) -> Option<&StagePolicy> {
