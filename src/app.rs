@@ -6,13 +6,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::server::{RunArgs, Server as PingoraServer};
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, Concurrency, KeySettings, Keys, RateLimiter};
+use crate::admission::{Capacity, Concurrency, KeySettings, Keys, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Secret, Snapshot};
 use crate::entry::admin::{self, Admin};
@@ -20,7 +21,7 @@ use crate::entry::certificates::Certificates;
 use crate::entry::drain::Drain;
 use crate::entry::readiness::Readiness;
 use crate::entry::{listeners, signals::Signals};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerSettings};
 use crate::llm::Calibration;
 use crate::proxy::{Proxy, Services};
 use crate::storage::sqlite::Sqlite;
@@ -29,6 +30,9 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::EdgeId;
 use crate::upstream::Dialer;
+
+/// How long the store may take to hear the last of it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a start needs beside the configuration.
 pub struct Start {
@@ -95,19 +99,20 @@ impl Edge {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Sqlite::open(database).map_err(|error| StartProblem::Store(error.to_string()))?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
-        let certificates = Certificates::load(&snapshot.edge.certificates)
+        let certificates = Certificates::load(&snapshot.edge.certificates, clock.now())
             .map_err(|problem| StartProblem::Certificate(problem.to_string()))?;
-        metrics.set_certificates(certificates.expiries());
+        let expiries = certificates.expiries();
+        metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
         let edge = EdgeId(uuid::Uuid::now_v7());
         let keys =
             Keys::new(store.clone(), pepper.expose().as_bytes(), Arc::clone(&clock), KeySettings::default());
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
-            quota: RateLimiter::start(store.clone(), edge, Arc::clone(&clock)),
-            concurrency: Arc::new(Concurrency::default()),
-            capacity: Arc::new(Capacity::default()),
-            ledger: Arc::new(Ledger::start(store)),
+            quota: Arc::new(RateLimiter::new(store.clone(), edge, Arc::clone(&clock), QuotaSettings::default())),
+            concurrency: Concurrency::new(),
+            capacity: Capacity::new(),
+            ledger: Ledger::new(store, Arc::clone(&clock), LedgerSettings::default()),
             calibration: Calibration::default(),
             dialer: Dialer::new(),
             drain: Arc::new(Drain::default()),
@@ -116,6 +121,8 @@ impl Edge {
             clock,
         };
         runtime.spawn(Arc::clone(&services.keys).watch());
+        runtime.spawn(Arc::clone(&services.quota).run());
+        runtime.spawn(services.ledger.clone().run());
         Ok(Self {
             services: Arc::new(services),
             readiness: Arc::new(Readiness::default()),
@@ -158,7 +165,7 @@ impl Edge {
             drain: Arc::clone(&self.services.drain),
             readiness: Arc::clone(&self.readiness),
             metrics: Arc::new(move || {
-                services.metrics.set_ledger_queue(services.ledger.queued());
+                services.metrics.set_ledger_queue(services.ledger.counts().queued);
                 services.metrics.render()
             }),
         };
@@ -183,8 +190,12 @@ impl Edge {
     /// pingora's threads are gone, and with them every request. What they left behind is written now.
     fn close(self, runtime: Runtime) {
         runtime.block_on(async {
-            self.services.quota.shutdown().await;
-            self.services.ledger.shutdown().await;
+            if !self.services.quota.shutdown(LAST_WORDS).await {
+                tracing::error!("the quota's last counts did not reach the store; the next start counts their leases in full");
+            }
+            if let Err(unwritten) = self.services.ledger.shutdown(LAST_WORDS).await {
+                tracing::error!(%unwritten, "the store did not answer");
+            }
         });
         self.services.access.flush();
         runtime.shutdown_background();

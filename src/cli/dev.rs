@@ -10,6 +10,7 @@ use std::path::Path;
 use super::banner::{self, Banner};
 use super::serve::{self, Flags};
 use super::{Failure, echo, key, pepper};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
 use crate::entry::self_signed;
 
@@ -62,7 +63,7 @@ fn show(text: &str) {
 }
 
 fn certificate(data: &Path) -> Result<CertificateFiles, Failure> {
-    self_signed::ensure(&data.join("certs"), &["localhost", "127.0.0.1", "::1"])
+    self_signed::ensure(&data.join("certs"), &["localhost", "127.0.0.1", "::1"], SystemClock.now())
         .map_err(|problem| Failure::Failed(format!("cannot make a certificate: {problem}")))
 }
 

@@ -31,7 +31,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::admission::{BodyRoom, Capacity, Concurrency, Keys, RateLimiter};
+use crate::admission::{BodyMemory, Capacity, Concurrency, Keys, RateLimiter};
 use crate::clock::Clock;
 use crate::config::{Snapshot, Timeouts, Upstream};
 use crate::entry::drain::{Drain, UnderWay};
@@ -54,7 +54,7 @@ pub struct Services {
     pub quota: Arc<RateLimiter>,
     pub concurrency: Arc<Concurrency>,
     pub capacity: Arc<Capacity>,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Ledger,
     pub calibration: Calibration,
     pub dialer: Dialer,
     pub drain: Arc<Drain>,
@@ -74,7 +74,7 @@ pub struct Prepared {
     /// We asked for usage and the client did not: it is taken out again.
     pub strip_usage: bool,
     /// The body's share of the edge's memory.
-    pub room: BodyRoom,
+    pub room: BodyMemory,
 }
 
 /// cfx as pingora calls it.
