@@ -28,11 +28,13 @@ use crate::storage::sqlite::Sqlite;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::EdgeId;
+use crate::units::{EdgeId, UserId};
 use crate::upstream::Dialer;
 
 /// How long the store may take to hear the last of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+type OnReady = Box<dyn FnOnce() + Send>;
 
 /// What a start needs beside the configuration.
 pub struct Start {
@@ -40,10 +42,12 @@ pub struct Start {
     /// Where the embedded store lives.
     pub database: PathBuf,
     pub pepper: Secret,
+    /// Whose requests of today the built-in welcome page shows.
+    pub welcomed: Option<UserId>,
     /// Of the access log on stdout.
     pub format: Format,
     /// Called once every listener accepts.
-    pub on_ready: Box<dyn FnOnce() + Send>,
+    pub on_ready: OnReady,
 }
 
 /// Why the edge could not start, for the operator: what, where, and what to do.
@@ -66,10 +70,10 @@ pub enum StartProblem {
 /// Runs the edge until a signal ends it.
 pub fn run(start: Start) -> Result<(), StartProblem> {
     let runtime = control_runtime().map_err(StartProblem::Runtime)?;
-    let edge = Edge::assemble(start.snapshot, &start.database, &start.pepper, start.format, &runtime)?;
+    let (edge, on_ready) = Edge::assemble(start, &runtime)?;
     let server = edge.public_server()?;
     edge.serve_admin(&runtime)?;
-    edge.announce(&runtime, start.on_ready);
+    edge.announce(&runtime, on_ready);
     let (drain, grace) = (Arc::clone(&edge.services.drain), edge.services.snapshot.load().edge.server.grace);
     server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, grace }) });
     edge.close(runtime);
@@ -88,16 +92,11 @@ struct Edge {
 }
 
 impl Edge {
-    fn assemble(
-        snapshot: Snapshot,
-        database: &std::path::Path,
-        pepper: &Secret,
-        format: Format,
-        runtime: &Runtime,
-    ) -> Result<Self, StartProblem> {
+    fn assemble(start: Start, runtime: &Runtime) -> Result<(Self, OnReady), StartProblem> {
+        let Start { snapshot, database, pepper, welcomed, format, on_ready } = start;
         let _inside = runtime.enter(); // background tasks of the rooms are spawned on the control runtime
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = Sqlite::open(database).map_err(|error| StartProblem::Store(error.to_string()))?;
+        let store = Sqlite::open(&database).map_err(|error| StartProblem::Store(error.to_string()))?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
         let certificates = Certificates::load(&snapshot.edge.certificates, clock.now())
             .map_err(|problem| StartProblem::Certificate(problem.to_string()))?;
@@ -119,15 +118,13 @@ impl Edge {
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
             clock,
+            welcomed,
         };
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
-        Ok(Self {
-            services: Arc::new(services),
-            readiness: Arc::new(Readiness::default()),
-            certificates: Arc::new(certificates),
-        })
+        let (services, readiness) = (Arc::new(services), Arc::new(Readiness::default()));
+        Ok((Self { services, readiness, certificates: Arc::new(certificates) }, on_ready))
     }
 
     fn public_server(&self) -> Result<PingoraServer, StartProblem> {
@@ -177,7 +174,7 @@ impl Edge {
         Ok(())
     }
 
-    fn announce(&self, runtime: &Runtime, on_ready: Box<dyn FnOnce() + Send>) {
+    fn announce(&self, runtime: &Runtime, on_ready: OnReady) {
         let readiness = Arc::clone(&self.readiness);
         let addresses: Vec<SocketAddr> =
             self.services.snapshot.load().edge.entrypoints.iter().map(|entrypoint| entrypoint.address).collect();

@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         data: data.clone(),
         colour: std::io::stdout().is_terminal(),
     });
-    serve::serve(snapshot, &data, pepper, Box::new(move || show(&text)))
+    serve::serve(snapshot, &data, pepper, Some(dev_key.user), Box::new(move || show(&text)))
 }
 
 #[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]

@@ -17,5 +17,5 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let snapshot = serve::load(&source, &overrides)?;
     let pepper = pepper::required()?;
     serve::make_data(&data)?;
-    serve::serve(snapshot, &data, pepper, Box::new(|| tracing::info!("cfx is ready")))
+    serve::serve(snapshot, &data, pepper, None, Box::new(|| tracing::info!("cfx is ready")))
 }

@@ -1,6 +1,5 @@
 //! What `dev` and `run` have in common: their flags, and the way from a configuration to a running edge.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use super::Failure;
 use crate::app::{self, Start, StartProblem};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
 use crate::telemetry::{self, Format};
+use crate::units::UserId;
 
 /// The flags that stand above the configuration. Each has an environment variable.
 #[derive(Debug, clap::Args)]
@@ -48,17 +48,18 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot make the data directory {}: {error}", data.display())))
 }
 
-/// Starts the edge and stays until it is told to stop.
+/// Starts the edge and stays until it is told to stop. `welcomed`: whose count the welcome page shows.
 pub fn serve(
     snapshot: Snapshot,
     data: &Path,
     pepper: Secret,
+    welcomed: Option<UserId>,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
-    let format = if std::io::stdout().is_terminal() { Format::Human } else { Format::Json };
+    let format = Format::of(&std::io::stdout());
     let database = data.join("cfx.db");
-    app::run(Start { snapshot, database, pepper, format, on_ready }).map_err(|problem| match problem {
+    app::run(Start { snapshot, database, pepper, format, welcomed, on_ready }).map_err(|problem| match problem {
         StartProblem::Certificate(_) | StartProblem::Store(_) => Failure::Configuration(problem.to_string()),
         other => Failure::Failed(other.to_string()),
     })

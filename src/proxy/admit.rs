@@ -21,7 +21,6 @@ use crate::config::{ResolvedLimits, Upstream};
 use crate::ledger::{Entry, Opening};
 use crate::llm::{self, BodyProblem, Choice, Endpoint, KeyScope, Request, StageProblem, rewrite};
 use crate::telemetry::metrics::StreamGauge;
-use crate::units::StageSource;
 
 /// Everything an admitted request holds. Dropping it frees the permits and gives the quota back unless it was spent.
 pub struct Admitted {
@@ -243,6 +242,24 @@ impl From<ConcurrencyRefusal> for Refusal {
 impl From<Overloaded> for Refusal {
     fn from(_: Overloaded) -> Self {
         Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(Duration::from_secs(1))
+    }
+}
+
+impl From<StageProblem> for Refusal {
+    fn from(problem: StageProblem) -> Self {
+        let reason = match problem {
+            StageProblem::UnknownStage => Reason::InvalidStage,
+            StageProblem::DirectOff => Reason::DirectModeDisabled,
+            StageProblem::ModelMissing => Reason::MissingField,
+            StageProblem::ModelNotAllowed(_) => Reason::ModelNotAllowed,
+            StageProblem::StageNotPermitted(_) | StageProblem::ModelNotPermitted(_) => Reason::NotPermitted,
+            StageProblem::Off(_) => Reason::NotFound,
+        };
+        let refusal = Refusal::new(reason, problem.to_string()).final_word();
+        match problem.param() {
+            Some(param) => refusal.at(param),
+            None => refusal,
+        }
     }
 }
 

@@ -39,7 +39,7 @@ use crate::ledger::Ledger;
 use crate::llm::{Calibration, Choice, Endpoint, Request};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::RequestId;
+use crate::units::{RequestId, UserId};
 use crate::upstream::Dialer;
 use exchange::Exchange;
 use route::Destination;
@@ -61,6 +61,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     pub clock: Arc<dyn Clock>,
+    /// Whose count of today the welcome page shows.
+    pub welcomed: Option<UserId>,
 }
 
 /// A model request whose body was read, understood and rewritten.

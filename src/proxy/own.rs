@@ -141,10 +141,14 @@ async fn welcome_page(services: &Services, session: &ServerSession, exchange: &E
     let limits = &exchange.snapshot.limits;
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let host = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let today = match services.welcomed {
+        Some(user) => services.quota.used(Subject::User(user), exchange.at.day()).await.ok(),
+        None => None,
+    };
     let page = welcome::page(&Welcome {
         api_base: format!("{}://{host}/v1", if over_tls { "https" } else { "http" }),
         aliases: exchange.snapshot.models.aliases.keys().cloned().collect(),
-        today: services.ledger.admitted_today(exchange.at.day()),
+        today,
         limit: limits.daily_requests,
         admin: exchange.snapshot.edge.admin.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
