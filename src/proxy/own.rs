@@ -129,7 +129,7 @@ async fn catalogue(
     let scope = KeyScope { stages: principal.stages.as_deref(), models: principal.models.as_deref() };
     let models = &exchange.snapshot.models;
     let body = match page {
-        Catalog::Models => catalog::models(models, scope),
+        Catalog::Models => catalog::model_list(models, scope),
         Catalog::ModelInfo => catalog::model_info(models, scope),
         Catalog::Model(id) => catalog::model(models, scope, id)
             .ok_or_else(|| Refusal::new(Reason::NotFound, "this key may use no model of that name").at("model"))?,
