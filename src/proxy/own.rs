@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::FailToProxy;
@@ -21,15 +21,20 @@ use super::welcome::{self, Welcome};
 use super::{Services, body, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
+use crate::entry::client_address::client_address;
 use crate::llm::{Endpoint, KeyScope, catalog};
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The longest session id that is kept in the ledger.
 const SESSION_ID_LENGTH: usize = 128;
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
-    if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
-        let _ = exchange.client.set(address.ip());
+    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
+        let lines = session.req_header().headers.get_all(X_FORWARDED_FOR).iter();
+        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+        let trusted = &exchange.snapshot.edge.trusted_proxies;
+        let _ = exchange.client.set(client_address(peer.ip(), trusted, lines.into_iter()));
     }
     let named = session.get_header(CFX_SESSION_ID).and_then(|value| value.to_str().ok());
     if let Some(id) = named.filter(|id| !id.is_empty() && id.len() <= SESSION_ID_LENGTH) {
