@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::banner::{self, Banner};
+use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags};
 use super::{Failure, echo, key, pepper};
 use crate::clock::{Clock, SystemClock};
@@ -45,13 +45,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let snapshot = serve::load(&source, &overrides)?;
     let dev_key = key::ensure_dev_key(&data, &pepper)?;
     let text = banner::banner(&Banner {
-        http,
-        https,
+        version: env!("CARGO_PKG_VERSION"),
+        http: Some(http),
+        https: Some(https),
         admin,
-        key: dev_key.key,
-        key_is_new: dev_key.is_new,
+        api_base: &format!("http://{http}/v1"),
+        page: Some(&format!("http://{http}/")),
+        key: Some(Key { text: &dev_key.key, is_new: dev_key.is_new, file: Some(&dev_key.file) }),
+        model: "cfx-plan",
         echo: echo.is_some(),
-        data: data.clone(),
+        upstream: overrides.upstream_url.as_deref(),
+        data_dir: Some(&data),
         colour: std::io::stdout().is_terminal(),
     });
     serve::serve(snapshot, &data, pepper, Some(dev_key.user), Box::new(move || show(&text)))

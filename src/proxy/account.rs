@@ -124,7 +124,7 @@ fn line<'exchange>(exchange: &'exchange Exchange, asked: &Asked<'exchange>, cost
         route: exchange.route.get().map_or("", |route| route),
         reason: answer.refusal.map(|reason| reason.code()),
         user: principal.map(|principal| principal.user),
-        key: principal.map(|principal| principal.prefix.as_ref()),
+        key: principal.map(|principal| principal.key),
         stage: staged.map(|staged| staged.stage),
         stage_source: staged.map(|staged| staged.source),
         model: exchange.model().map(|model| model.as_ref()),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -152,13 +152,13 @@ async fn welcome_page(services: &Services, session: &ServerSession, exchange: &E
     };
     let page = welcome::page(&Welcome {
         api_base: format!("{}://{host}/v1", if over_tls { "https" } else { "http" }),
-        aliases: exchange.snapshot.models.aliases.keys().cloned().collect(),
-        today,
+        aliases: ["cfx-plan", "cfx-code", "cfx-review"].map(str::to_owned).to_vec(),
+        today: today.map(u64::from),
         limit: limits.daily_requests,
         admin: exchange.snapshot.edge.admin.to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
     });
-    Page { kind: "text/html; charset=utf-8", ..Page::json(StatusCode::OK, page) }
+    Page { kind: "text/html; charset=utf-8", policy: true, ..Page::json(StatusCode::OK, page) }
 }
 
 /// An answer small enough to be held whole.
@@ -166,12 +166,14 @@ struct Page {
     status: StatusCode,
     kind: &'static str,
     location: Option<HeaderValue>,
+    /// Whether the welcome page's content security policy goes with it.
+    policy: bool,
     body: Bytes,
 }
 
 impl Page {
     fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, kind: "application/json", location: None, body: body.into() }
+        Self { status, kind: "application/json", location: None, policy: false, body: body.into() }
     }
 
     /// 308 keeps method and body, so that a POST to the plain port is not turned into a GET.
@@ -185,6 +187,9 @@ impl Page {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.policy {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(welcome::CONTENT_SECURITY_POLICY));
+        }
         if let Some(location) = &self.location {
             headers.insert(LOCATION, location.clone());
         }

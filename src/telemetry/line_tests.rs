@@ -20,7 +20,7 @@ fn a_line() -> AccessLine<'static> {
         route: "/v1/",
         reason: None,
         user: Some(UserId(uuid::Uuid::from_u128(2))),
-        key: Some("cfx_live_abcd"),
+        key: Some(KeyId(uuid::Uuid::nil())),
         stage: Some(Stage::Code),
         stage_source: Some(StageSource::Header),
         model: Some("deepseek"),
