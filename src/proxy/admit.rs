@@ -26,9 +26,9 @@ use crate::telemetry::metrics::StreamGauge;
 pub struct Admitted {
     pub entry: Entry,
     pub holds: Holds,
-    pub permit: Permit,
-    pub in_flight: InFlight,
-    pub stream: Option<StreamGauge>,
+    _permit: Permit,
+    _in_flight: InFlight,
+    _stream: Option<StreamGauge>,
 }
 
 /// A request's places in today's quotas; none where the endpoint is free of quota.
@@ -154,9 +154,9 @@ impl Authenticated {
         Ok(Admitted {
             entry: services.ledger.open(self.opening(exchange, prepared)),
             holds,
-            permit,
-            in_flight,
-            stream: stream.then(|| services.metrics.stream_opened()),
+            _permit: permit,
+            _in_flight: in_flight,
+            _stream: stream.then(|| services.metrics.stream_opened()),
         })
     }
 
