@@ -85,10 +85,11 @@ pub(super) struct State {
     local: u32,
     /// Locally admitted ones on their way to the store.
     posting: Option<Posting>,
-    /// The store's `request_count + leased` by its last grant and what was said to it since. None: never heard.
-    counted: Option<u32>,
-    /// The limit of the last grant.
-    granted_under: u32,
+    /// The store's `request_count + leased` by its last grant, and what was said to it since.
+    counted: u32,
+    /// Whether there was a grant; without one, `counted` is only what this edge posted.
+    heard: bool,
+    /// The size of the last lease.
     granted: u32,
     /// The limit at which the store had nothing left; forgotten when something is released.
     exhausted: Option<u32>,
@@ -171,8 +172,8 @@ impl State {
             releasing: None,
             local: 0,
             posting: None,
-            counted: None,
-            granted_under: 0,
+            counted: 0,
+            heard: false,
             granted: 0,
             exhausted: None,
             next: LeaseId::fresh(),
@@ -189,8 +190,8 @@ impl State {
         if free == 0 {
             return if self.is_exhausted(limit) { Taken::Exhausted } else { Taken::Empty };
         }
-        // What was set aside under a higher limit may lie beyond the one that holds now.
-        if limit < self.granted_under && self.in_use() >= limit {
+        // What was set aside may lie beyond a limit lowered since, or beyond what was admitted locally meanwhile.
+        if self.in_use() >= limit {
             return Taken::Exhausted;
         }
         self.touched = true;
@@ -213,7 +214,7 @@ impl State {
     /// Takes one without the store: bounded by the last known remainder or, where nothing is known, by this edge's
     /// share of the limit. Gives what is left, or None where that bound is reached.
     pub(super) fn take_local(&mut self, limit: u32, live_edges: u32) -> Option<u32> {
-        let bound = if self.counted.is_some() { limit } else { limit / live_edges.max(1) };
+        let bound = if self.heard { limit } else { limit / live_edges.max(1) };
         let left = bound.saturating_sub(self.in_use()).checked_sub(1)?;
         self.touched = true;
         self.local += 1;
@@ -242,17 +243,19 @@ impl State {
     /// Requests admitted today, as best this edge knows; other edges' leases count as used.
     pub(super) fn in_use(&self) -> u32 {
         let pending = |posting: Option<Posting>| posting.map_or(0, |posting| posting.count);
-        let counted = self.counted.unwrap_or(0) + self.local + pending(self.posting);
+        let counted = self.counted + self.local + pending(self.posting);
         counted.saturating_sub(self.free() + pending(self.releasing))
     }
 
     pub(super) fn knows_count(&self) -> bool {
-        self.counted.is_some()
+        self.heard
     }
 
     /// The post and the release that must reach the store before anything else, in this order.
     pub(super) fn postings(&mut self) -> (Option<Posting>, Option<Posting>) {
         if self.posting.is_none() && self.local > 0 {
+            // They were admitted in place of a lease whose answer was lost: both would be too many.
+            self.abandon_lost();
             self.posting = Some(self.posting_of(self.local));
             self.local = 0;
         }
@@ -261,13 +264,13 @@ impl State {
 
     pub(super) fn posted(&mut self) {
         if let Some(posting) = self.posting.take() {
-            self.counted = self.counted.map(|counted| counted + posting.count);
+            self.counted += posting.count;
         }
     }
 
     pub(super) fn released(&mut self) {
         if let Some(posting) = self.releasing.take() {
-            self.counted = self.counted.map(|counted| counted.saturating_sub(posting.count));
+            self.counted = self.counted.saturating_sub(posting.count);
         }
     }
 
@@ -280,8 +283,8 @@ impl State {
     pub(super) fn granted(&mut self, ask: &Ask, grant: Grant) {
         self.settled(&ask.settled);
         self.in_doubt = false;
-        self.counted = Some(grant.counted);
-        self.granted_under = ask.limit;
+        self.counted = grant.counted;
+        self.heard = true;
         if grant.granted == 0 {
             self.exhausted = Some(ask.limit);
             return;
@@ -342,17 +345,20 @@ impl State {
         }
         for lease in std::mem::take(&mut self.leases) {
             self.end(&lease);
-            self.counted = self.counted.map(|counted| counted.saturating_sub(lease.available));
+            self.counted = self.counted.saturating_sub(lease.available);
         }
-        if self.in_doubt {
-            // A grant whose answer was lost may stand in the store: end it too.
-            let lost = std::mem::replace(&mut self.next, LeaseId::fresh());
-            self.ended.push(self.settlement(lost, 0, true));
-            self.in_doubt = false;
-        }
+        self.abandon_lost();
         if self.releasing.is_none() && self.credit > 0 {
             self.releasing = Some(self.posting_of(self.credit));
             self.credit = 0;
+        }
+    }
+
+    /// Ends the lease whose grant was not answered: it may stand in the store.
+    fn abandon_lost(&mut self) {
+        if std::mem::take(&mut self.in_doubt) {
+            let lost = std::mem::replace(&mut self.next, LeaseId::fresh());
+            self.ended.push(self.settlement(lost, 0, true));
         }
     }
 

@@ -9,10 +9,13 @@ mod key;
 mod keys;
 mod lease;
 mod lookup;
+mod outage;
 mod principal;
 mod quota;
 mod quota_store;
 mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
@@ -21,5 +24,5 @@ pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
 pub use lease::Hold;
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
-pub use quota_store::{Ask, Grant, LeaseId, PostingId, QuotaStore, Settlement, Subject, lease_size};
+pub use quota_store::{Ask, Grant, LeaseId, Posting, PostingId, QuotaStore, Settlement, Subject, lease_size};
 pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey};

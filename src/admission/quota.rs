@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::admission::lease::{Hold, Slot, Taken, Then, Turn};
+use crate::admission::outage::Outage;
 use crate::admission::quota_store::{QuotaStore, Settlement, Subject};
 use crate::clock::Clock;
 use crate::units::{Day, EdgeId, StoreError, Timestamp};
@@ -23,8 +24,6 @@ use crate::units::{Day, EdgeId, StoreError, Timestamp};
 const SHARDS: usize = 16;
 /// Between turns of the background task.
 const TURN: Duration = Duration::from_millis(250);
-/// While the store is away, one call in this time tries whether it is back.
-const RETRY: Duration = Duration::from_millis(500);
 /// A call that takes longer than this counts as failed. Requests have long stopped waiting for it.
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// Settlements sent in one call.
@@ -66,8 +65,7 @@ struct Shared {
     settings: QuotaSettings,
     slots: [Mutex<Slots>; SHARDS],
     hasher: RandomState,
-    /// Some while the store is away: when to try it next.
-    away: Mutex<Option<Instant>>,
+    outage: Outage,
     live_edges: AtomicU32,
     leases: AtomicU64,
     local: AtomicU64,
@@ -108,7 +106,7 @@ impl RateLimiter {
             settings,
             slots: Default::default(),
             hasher: RandomState::new(),
-            away: Mutex::default(),
+            outage: Outage::default(),
             live_edges: AtomicU32::new(1),
             leases: AtomicU64::new(0),
             local: AtomicU64::new(0),
@@ -184,7 +182,7 @@ impl RateLimiter {
 
     /// One turn of the background task.
     async fn turn(&self) {
-        if self.0.may_call() {
+        if self.0.outage.may_call() {
             self.0.turn(false).await;
         }
     }
@@ -197,7 +195,7 @@ impl Shared {
         match state.take(limit) {
             Taken::Exhausted => Attempt::Done(Err(QuotaRefusal::Exhausted { limit, reset: slot.reset() })),
             Taken::Yes { remaining, then } => {
-                let call = then != Then::Nothing && !state.busy && self.may_call();
+                let call = then != Then::Nothing && !state.busy && self.outage.may_call();
                 state.busy |= call;
                 drop(state);
                 if call {
@@ -206,8 +204,8 @@ impl Shared {
                 Attempt::Done(Ok(Hold::new(Arc::clone(slot), limit, remaining)))
             }
             Taken::Empty => {
-                let away = self.is_away();
-                let call = !state.busy && self.may_call();
+                let away = self.outage.lasts();
+                let call = !state.busy && self.outage.may_call();
                 state.busy |= call;
                 drop(state);
                 if call {
@@ -228,7 +226,7 @@ impl Shared {
                 return result;
             }
             if tokio::time::timeout(self.settings.patience, changed).await.is_err() {
-                self.note_away("no answer in time");
+                self.outage.note_failure("no answer in time");
                 return self.without_store(slot, limit);
             }
         }
@@ -257,32 +255,33 @@ impl Shared {
     async fn run_call(&self, call: Call, ask: Option<u32>) {
         let outcome = tokio::time::timeout(GIVE_UP, self.speak(&call.0, ask)).await;
         match outcome {
-            Ok(Ok(())) => self.note_answer(),
-            Ok(Err(error)) => self.note_away(&error.0),
-            Err(_) => self.note_away("a call was given up"),
+            Ok(Ok(())) => self.outage.note_answer(),
+            Ok(Err(error)) => self.outage.note_failure(&error.0),
+            Err(_) => self.outage.note_failure("a call was given up"),
         }
     }
 
     /// What one call says, in the order that keeps the count true: local admissions first, so that no lease is granted
-    /// over them; then what came back, so that it can be granted again; then leases.
+    /// over them; then what was used of leases, of which a release is a part; then the ask, so that what was released
+    /// can be granted again.
     async fn speak(&self, slot: &Slot, ask: Option<u32>) -> Result<(), StoreError> {
         let (post, release) = slot.lock().postings();
         if let Some(post) = post {
             self.store.post(post).await?;
             slot.lock().posted();
         }
-        if let Some(release) = release {
-            self.store.release(release).await?;
-            slot.lock().released();
-        }
-        let Some(limit) = ask else {
+        if ask.is_none() || release.is_some() {
             let settlements = slot.lock().settlements();
             if !settlements.is_empty() {
                 self.store.settle(settlements.clone()).await?;
                 slot.lock().settled(&settlements);
             }
-            return Ok(());
-        };
+        }
+        if let Some(release) = release {
+            self.store.release(release).await?;
+            slot.lock().released();
+        }
+        let Some(limit) = ask else { return Ok(()) };
         let ask = slot.lock().ask(self.edge, limit);
         let grant = self.store.grant(ask.clone()).await?;
         self.live_edges.store(grant.live_edges.max(1), Ordering::Relaxed);
@@ -330,16 +329,16 @@ impl Shared {
         let all = part.iter().flat_map(|(_, settlements)| settlements.iter().copied()).collect();
         match tokio::time::timeout(GIVE_UP, self.store.settle(all)).await {
             Ok(Ok(())) => {
-                self.note_answer();
+                self.outage.note_answer();
                 part.iter().for_each(|(call, settlements)| call.0.lock().settled(settlements));
                 true
             }
             Ok(Err(error)) => {
-                self.note_away(&error.0);
+                self.outage.note_failure(&error.0);
                 false
             }
             Err(_) => {
-                self.note_away("settlements were given up");
+                self.outage.note_failure("settlements were given up");
                 false
             }
         }
@@ -353,33 +352,6 @@ impl Shared {
     fn shard(&self, subject: Subject, day: Day) -> MutexGuard<'_, Slots> {
         let place = usize::try_from(self.hasher.hash_one((subject, day))).unwrap_or_default() % SHARDS;
         lock(&self.slots[place])
-    }
-
-    fn is_away(&self) -> bool {
-        lock(&self.away).is_some()
-    }
-
-    /// Whether the store may be called now: always while it answers, now and then while it does not.
-    fn may_call(&self) -> bool {
-        let mut away = lock(&self.away);
-        let Some(next) = *away else { return true };
-        let due = Instant::now() >= next;
-        if due {
-            *away = Some(Instant::now() + RETRY);
-        }
-        due
-    }
-
-    fn note_away(&self, why: &str) {
-        if lock(&self.away).replace(Instant::now() + RETRY).is_none() {
-            tracing::warn!(why, stance = ?self.settings.on_store_outage, "the quota store does not answer");
-        }
-    }
-
-    fn note_answer(&self) {
-        if lock(&self.away).take().is_some() {
-            tracing::info!("the quota store answers again");
-        }
     }
 }
 
