@@ -20,7 +20,7 @@ pub struct Welcome {
 
 /// The `Content-Security-Policy` to send with the page: its one style sheet, and nothing else from anywhere.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src \
-    'sha256-MZqnu2Go8hn1ELPvOQbC5sSqt8plLAReyorBS3PmXgo='; img-src data:; base-uri 'none'; \
+    'sha256-a+7+XbeH6yOC8CSfIfRgK76fCYjpjQ79w0asGkXpH0Y='; img-src data:; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
 /// The whole page, HTML.
@@ -107,7 +107,8 @@ fn recipes(api_base: &str) -> String {
             r#"curl -N {api_base}/chat/completions \
   -H "Authorization: Bearer $CFX_API_KEY" \
   -H "Content-Type: application/json" \
-  -d '{{"model": "plan", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'"#
+  -d '{{"model": "plan", "stream": true,
+       "messages": [{{"role": "user", "content": "Hello"}}]}}'"#
         ),
     );
     recipe(
@@ -118,7 +119,9 @@ fn recipes(api_base: &str) -> String {
 
 client = OpenAI(base_url="{api_base}", api_key="cfx_live_…")
 stream = client.chat.completions.create(
-    model="code", stream=True, messages=[{{"role": "user", "content": "Hello"}}]
+    model="code",
+    messages=[{{"role": "user", "content": "Hello"}}],
+    stream=True,
 )
 for chunk in stream:
     print(chunk.choices[0].delta.content or "", end="", flush=True)"#
@@ -171,7 +174,7 @@ const STYLE: &str = "
   --accent: #6ee7b7; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.6 system-ui, sans-serif; }
-main { max-width: 46rem; margin: 0 auto; padding: 3.5rem 1.25rem 2rem; }
+main { max-width: 50rem; margin: 0 auto; padding: 3.5rem 1.25rem 2rem; }
 h1 { margin: 0 0 .5rem; font-size: 2.75rem; line-height: 1.1; letter-spacing: -.03em; }
 h2 { margin: 0 0 .75rem; font-size: 1.15rem; }
 h3 { margin: 1.5rem 0 .4rem; font-size: .95rem; color: var(--soft); font-weight: 600; }
@@ -187,7 +190,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .4rem 1.25rem; 
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; color: var(--accent); }
-pre { margin: 0; padding: .9rem 1rem; overflow-x: auto; background: var(--ground); border: 1px solid var(--line);
+pre { margin: 0; padding: .9rem 1rem; overflow-x: auto; scrollbar-width: thin; scrollbar-color: var(--line) transparent;
+  background: var(--ground); border: 1px solid var(--line);
   border-radius: .5rem; line-height: 1.5; }
 pre code { color: var(--text); }
 a { color: var(--accent); }
