@@ -94,9 +94,8 @@ struct Edge {
 impl Edge {
     fn assemble(start: Start, runtime: &Runtime) -> Result<(Self, OnReady), StartProblem> {
         let Start { snapshot, database, pepper, welcomed, format, on_ready } = start;
-        let _inside = runtime.enter(); // background tasks of the rooms are spawned on the control runtime
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = Sqlite::open(&database).map_err(|error| StartProblem::Store(error.to_string()))?;
+        let store = runtime.block_on(Sqlite::open_for_edge(&database)).map_err(|error| StartProblem::Store(error.to_string()))?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
         let certificates = Certificates::load(&snapshot.edge.certificates, clock.now())
             .map_err(|problem| StartProblem::Certificate(problem.to_string()))?;
