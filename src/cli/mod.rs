@@ -42,8 +42,6 @@ enum Command {
     Migrate(migrate::Args),
 }
 
-pub mod banner;
-pub mod echo;
 
 /// Why a command failed, with its exit code. The text is printed on stderr as it stands.
 #[derive(Debug, thiserror::Error)]
