@@ -97,7 +97,7 @@ pub struct TimeoutOverrides {
 #[derive(Debug, Clone)]
 pub struct Route {
     /// As written in the file, for logs and the `route` label: its `name`, or its path.
-    pub name: String,
+    pub name: Arc<str>,
     /// Lower case, without port. None: any host.
     pub host: Option<String>,
     /// A prefix that ends at a segment boundary: `/v1/` matches `/v1` and `/v1/x`, not `/v1x`.

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod certificates;
+pub mod client_address;
 pub mod drain;
 pub mod listeners;
 pub mod readiness;

@@ -21,10 +21,8 @@ pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
     let cost = cost_of(exchange);
     match exchange.admitted.take() {
         Some(admitted) => {
-            if let Some(hold) = admitted.hold
-                && exchange.answer.reached_upstream
-            {
-                hold.spend();
+            if exchange.answer.reached_upstream {
+                admitted.holds.spend();
             }
             admitted.entry.close(closing(exchange, cost));
         }
@@ -87,7 +85,6 @@ fn note_refusal(services: &Services, exchange: &Exchange) {
         key: principal.key,
         session_id: exchange.session_id.get().cloned(),
         stage: staged.map(|staged| staged.stage),
-        source: staged.map(|staged| staged.source),
         model: staged.map(|staged| staged.model.clone()),
         http_status: exchange.answer.status,
         reason: reason.code(),
@@ -127,7 +124,7 @@ fn line<'exchange>(exchange: &'exchange Exchange, asked: &Asked<'exchange>, cost
         route: exchange.route.get().map_or("", |route| route),
         reason: answer.refusal.map(|reason| reason.code()),
         user: principal.map(|principal| principal.user),
-        key: principal.map(|principal| principal.prefix.as_ref()),
+        key: principal.map(|principal| principal.key),
         stage: staged.map(|staged| staged.stage),
         stage_source: staged.map(|staged| staged.source),
         model: exchange.model().map(|model| model.as_ref()),

@@ -21,16 +21,30 @@ use crate::config::{ResolvedLimits, Upstream};
 use crate::ledger::{Entry, Opening};
 use crate::llm::{self, BodyProblem, Choice, Endpoint, KeyScope, Request, StageProblem, rewrite};
 use crate::telemetry::metrics::StreamGauge;
-use crate::units::StageSource;
 
 /// Everything an admitted request holds. Dropping it frees the permits and gives the quota back unless it was spent.
 pub struct Admitted {
     pub entry: Entry,
-    /// None where the endpoint is free of quota.
-    pub hold: Option<Hold>,
-    pub permit: Permit,
-    pub in_flight: InFlight,
-    pub stream: Option<StreamGauge>,
+    pub holds: Holds,
+    _permit: Permit,
+    _in_flight: InFlight,
+    _stream: Option<StreamGauge>,
+}
+
+/// A request's places in today's quotas; none where the endpoint is free of quota.
+#[derive(Default)]
+pub struct Holds {
+    user: Option<Hold>,
+    key: Option<Hold>,
+}
+
+impl Holds {
+    /// The request reached its upstream: it stays counted.
+    pub fn spend(self) {
+        for hold in self.user.into_iter().chain(self.key) {
+            hold.spend();
+        }
+    }
 }
 
 /// A key that was found good.
@@ -52,18 +66,19 @@ pub async fn authenticate(
 }
 
 impl Authenticated {
-    /// Whose counter this request runs on, and up to where: the key's own quota where it has one, else the user's.
-    fn quota(&self) -> (Subject, u32) {
-        match self.principal.daily_requests {
-            Some(limit) => (Subject::Key(self.principal.key), limit),
-            None => (Subject::User(self.principal.user), self.limits.daily_requests),
-        }
+    /// The counters this request runs on and up to where: the user's always, and the key's own where it has one.
+    fn quotas(&self) -> impl Iterator<Item = (Subject, u32)> {
+        let of_user = self.principal.user_daily_requests.unwrap_or(self.limits.daily_requests);
+        let of_key = self.principal.daily_requests.map(|limit| (Subject::Key(self.principal.key), limit));
+        std::iter::once((Subject::User(self.principal.user), of_user)).chain(of_key)
     }
 
     /// Turns away whoever is known to have nothing left today, before the body is read.
     pub fn peek(&self, services: &Services, exchange: &Exchange) -> Result<(), Refusal> {
-        let (subject, limit) = self.quota();
-        services.quota.peek(subject, exchange.at.day(), limit).map_err(|refusal| quota_refusal(exchange, refusal))
+        let mut quotas = self.quotas();
+        quotas
+            .try_for_each(|(subject, limit)| services.quota.peek(subject, exchange.at.day(), limit))
+            .map_err(|refusal| quota_refusal(exchange, refusal))
     }
 
     /// Reads the body, chooses stage and model, rewrites.
@@ -79,12 +94,11 @@ impl Authenticated {
         let Body { bytes, room } = body::read(session, &services.capacity, &snapshot.limits).await?;
         exchange.answer.bytes_in = bytes.len() as u64;
         let request = Request::parse(endpoint, bytes)?;
-        let choice = self.choose(exchange, endpoint, &request, session)?;
+        let choice = self.choose(exchange, &request, session)?;
         let rewritten = rewrite(&request, &choice, &choice.model);
-        let overrides = choice.policy.as_ref().map(|policy| policy.timeouts).unwrap_or_default();
         Ok(Prepared {
             endpoint,
-            timeouts: overrides.over(upstream.timeouts),
+            timeouts: choice.timeouts.over(upstream.timeouts),
             upstream,
             strip_usage: rewritten.usage_injected,
             segments: rewritten.segments,
@@ -97,7 +111,6 @@ impl Authenticated {
     fn choose(
         &self,
         exchange: &Exchange,
-        endpoint: Endpoint,
         request: &Request,
         session: &ServerSession,
     ) -> Result<Choice, Refusal> {
@@ -109,12 +122,12 @@ impl Authenticated {
         };
         let scope =
             KeyScope { stages: self.principal.stages.as_deref(), models: self.principal.models.as_deref() };
-        let choice = llm::choose(endpoint, named, request, &exchange.snapshot.models, scope)?;
+        let choice = llm::choose(&exchange.snapshot.models, request, named, scope)?;
         let _ = exchange.staged.set(Staged {
             stage: choice.stage,
             source: choice.source,
             model: Arc::clone(&choice.model.alias),
-            stream: request.stream(),
+            stream: request.is_stream(),
         });
         Ok(choice)
     }
@@ -131,31 +144,37 @@ impl Authenticated {
                 .retry_after(Duration::from_secs(2)));
         }
         let limits = &exchange.snapshot.limits;
-        let stream = prepared.request.stream();
+        let stream = prepared.request.is_stream();
         let in_flight = services.capacity.enter(limits.in_flight)?;
         let permit = services.concurrency.enter(self.principal.user, stream, &self.limits)?;
-        let hold = match prepared.endpoint.is_metered() {
-            true => Some(self.take_quota(services, exchange).await?),
-            false => None,
+        let holds = match prepared.endpoint.is_metered() {
+            true => self.take_quota(services, exchange).await?,
+            false => Holds::default(),
         };
         Ok(Admitted {
             entry: services.ledger.open(self.opening(exchange, prepared)),
-            hold,
-            permit,
-            in_flight,
-            stream: stream.then(|| services.metrics.stream_opened()),
+            holds,
+            _permit: permit,
+            _in_flight: in_flight,
+            _stream: stream.then(|| services.metrics.stream_opened()),
         })
     }
 
-    async fn take_quota(&self, services: &Services, exchange: &Exchange) -> Result<Hold, Refusal> {
-        let (subject, limit) = self.quota();
-        let hold = services
-            .quota
-            .check_and_increment(subject, exchange.at.day(), limit)
-            .await
-            .map_err(|refusal| quota_refusal(exchange, refusal))?;
-        let _ = exchange.quota.set(QuotaView { limit: hold.limit, remaining: hold.remaining, reset: hold.reset });
-        Ok(hold)
+    async fn take_quota(&self, services: &Services, exchange: &Exchange) -> Result<Holds, Refusal> {
+        let mut holds = Holds::default();
+        for (subject, limit) in self.quotas() {
+            let taken = services.quota.check_and_increment(subject, exchange.at.day(), limit).await;
+            let hold = taken.map_err(|refusal| quota_refusal(exchange, refusal))?;
+            match subject {
+                Subject::User(_) => holds.user = Some(hold),
+                Subject::Key(_) => holds.key = Some(hold),
+            }
+        }
+        if let Some(tightest) = holds.user.iter().chain(&holds.key).min_by_key(|hold| hold.remaining) {
+            let Hold { limit, remaining, reset, .. } = *tightest;
+            let _ = exchange.quota.set(QuotaView { limit, remaining, reset });
+        }
+        Ok(holds)
     }
 
     fn opening(&self, exchange: &Exchange, prepared: &Prepared) -> Opening {
@@ -168,7 +187,7 @@ impl Authenticated {
             stage: prepared.choice.stage,
             source: prepared.choice.source,
             model: Arc::clone(&prepared.choice.model.alias),
-            stream: prepared.request.stream(),
+            stream: prepared.request.is_stream(),
             body_bytes: exchange.answer.bytes_in,
         }
     }
@@ -198,6 +217,7 @@ fn store_unavailable(message: &'static str) -> Refusal {
 impl From<KeyRefusal> for Refusal {
     fn from(refusal: KeyRefusal) -> Self {
         match refusal {
+            KeyRefusal::Missing => credential::missing(),
             KeyRefusal::Invalid => Refusal::new(Reason::InvalidApiKey, "the API key is not valid"),
             KeyRefusal::Expired => Refusal::new(Reason::ExpiredApiKey, "the API key has expired").final_word(),
             KeyRefusal::StoreUnavailable => {
@@ -222,6 +242,24 @@ impl From<ConcurrencyRefusal> for Refusal {
 impl From<Overloaded> for Refusal {
     fn from(_: Overloaded) -> Self {
         Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(Duration::from_secs(1))
+    }
+}
+
+impl From<StageProblem> for Refusal {
+    fn from(problem: StageProblem) -> Self {
+        let reason = match problem {
+            StageProblem::UnknownStage => Reason::InvalidStage,
+            StageProblem::DirectOff => Reason::DirectModeDisabled,
+            StageProblem::ModelMissing => Reason::MissingField,
+            StageProblem::ModelNotAllowed(_) => Reason::ModelNotAllowed,
+            StageProblem::StageNotPermitted(_) | StageProblem::ModelNotPermitted(_) => Reason::NotPermitted,
+            StageProblem::Off(_) => Reason::NotFound,
+        };
+        let refusal = Refusal::new(reason, problem.to_string()).final_word();
+        match problem.param() {
+            Some(param) => refusal.at(param),
+            None => refusal,
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub async fn until_head(
     let mut model: &Arc<Model> = &prepared.choice.model;
     let mut segments = prepared.segments.clone();
     loop {
-        let stream = prepared.request.stream();
+        let stream = prepared.request.is_stream();
         let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments.clone());
         let failure = match one(services, exchange, prepared, target, &request, total_by).await {
             Ok(found) => {
@@ -80,7 +80,7 @@ async fn one(
     total_by: Instant,
 ) -> Result<(Answer, Framing), Failure> {
     let timeouts = prepared.timeouts;
-    let head_by = match prepared.request.stream() {
+    let head_by = match prepared.request.is_stream() {
         true => total_by.min(Instant::now() + timeouts.first_byte),
         false => total_by,
     };

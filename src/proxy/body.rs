@@ -1,5 +1,6 @@
 //! Reading a request's body whole: bounded in size, in memory over all requests, and in the time between its pieces.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,7 @@ use pingora_core::{ErrorType, Result};
 use tokio::time::timeout;
 
 use super::refuse::{Reason, Refusal};
-use crate::admission::{BodyRoom, Capacity};
+use crate::admission::{BodyMemory, Capacity};
 use crate::config::Limits;
 
 /// Between two pieces of an upload. A client that sends nothing for this long has stalled.
@@ -20,11 +21,11 @@ const LINGER_WITHIN: Duration = Duration::from_secs(5);
 /// A body with its share of the edge's memory, given back when this is dropped.
 pub struct Body {
     pub bytes: Bytes,
-    pub room: BodyRoom,
+    pub room: BodyMemory,
 }
 
 /// Reads the body, or says why not. Sends `100 Continue` only once it is wanted.
-pub async fn read(session: &mut ServerSession, capacity: &Capacity, limits: &Limits) -> Result<Body, Refusal> {
+pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits: &Limits) -> Result<Body, Refusal> {
     check_head(session, limits)?;
     let announced = content_length(session).unwrap_or(0);
     let mut room = capacity.reserve(announced, limits.body_memory)?;
@@ -43,7 +44,7 @@ pub async fn read(session: &mut ServerSession, capacity: &Capacity, limits: &Lim
             return Err(too_large(limits.body));
         }
         pieces.push(piece, announced);
-        room.grow_to(pieces.length, limits.body_memory)?;
+        room.grow(pieces.length.saturating_sub(room.bytes()), limits.body_memory)?;
     }
 }
 

@@ -33,7 +33,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-fn missing() -> Refusal {
+pub fn missing() -> Refusal {
     Refusal::new(Reason::MissingApiKey, "no API key: send it as Authorization: Bearer, x-api-key or api-key")
 }
 

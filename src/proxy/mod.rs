@@ -31,7 +31,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::admission::{BodyRoom, Capacity, Concurrency, Keys, RateLimiter};
+use crate::admission::{BodyMemory, Capacity, Concurrency, Keys, RateLimiter};
 use crate::clock::Clock;
 use crate::config::{Snapshot, Timeouts, Upstream};
 use crate::entry::drain::{Drain, UnderWay};
@@ -39,7 +39,7 @@ use crate::ledger::Ledger;
 use crate::llm::{Calibration, Choice, Endpoint, Request};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::RequestId;
+use crate::units::{RequestId, UserId};
 use crate::upstream::Dialer;
 use exchange::Exchange;
 use route::Destination;
@@ -54,13 +54,15 @@ pub struct Services {
     pub quota: Arc<RateLimiter>,
     pub concurrency: Arc<Concurrency>,
     pub capacity: Arc<Capacity>,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Ledger,
     pub calibration: Calibration,
     pub dialer: Dialer,
     pub drain: Arc<Drain>,
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     pub clock: Arc<dyn Clock>,
+    /// Whose count of today the welcome page shows.
+    pub welcomed: Option<UserId>,
 }
 
 /// A model request whose body was read, understood and rewritten.
@@ -74,7 +76,7 @@ pub struct Prepared {
     /// We asked for usage and the client did not: it is taken out again.
     pub strip_usage: bool,
     /// The body's share of the edge's memory.
-    pub room: BodyRoom,
+    pub room: BodyMemory,
 }
 
 /// cfx as pingora calls it.

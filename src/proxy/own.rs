@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::FailToProxy;
@@ -21,15 +21,20 @@ use super::welcome::{self, Welcome};
 use super::{Services, body, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
+use crate::entry::client_address::client_address;
 use crate::llm::{Endpoint, KeyScope, catalog};
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The longest session id that is kept in the ledger.
 const SESSION_ID_LENGTH: usize = 128;
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
-    if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
-        let _ = exchange.client.set(address.ip());
+    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
+        let lines = session.req_header().headers.get_all(X_FORWARDED_FOR).iter();
+        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+        let trusted = &exchange.snapshot.edge.trusted_proxies;
+        let _ = exchange.client.set(client_address(peer.ip(), trusted, lines.into_iter()));
     }
     let named = session.get_header(CFX_SESSION_ID).and_then(|value| value.to_str().ok());
     if let Some(id) = named.filter(|id| !id.is_empty() && id.len() <= SESSION_ID_LENGTH) {
@@ -129,7 +134,7 @@ async fn catalogue(
     let scope = KeyScope { stages: principal.stages.as_deref(), models: principal.models.as_deref() };
     let models = &exchange.snapshot.models;
     let body = match page {
-        Catalog::Models => catalog::models(models, scope),
+        Catalog::Models => catalog::model_list(models, scope),
         Catalog::ModelInfo => catalog::model_info(models, scope),
         Catalog::Model(id) => catalog::model(models, scope, id)
             .ok_or_else(|| Refusal::new(Reason::NotFound, "this key may use no model of that name").at("model"))?,
@@ -141,15 +146,19 @@ async fn welcome_page(services: &Services, session: &ServerSession, exchange: &E
     let limits = &exchange.snapshot.limits;
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let host = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let today = match services.welcomed {
+        Some(user) => services.quota.used(Subject::User(user), exchange.at.day()).await.ok(),
+        None => None,
+    };
     let page = welcome::page(&Welcome {
         api_base: format!("{}://{host}/v1", if over_tls { "https" } else { "http" }),
-        aliases: exchange.snapshot.models.aliases.keys().cloned().collect(),
-        today: services.ledger.admitted_today(exchange.at.day()),
+        aliases: ["cfx-plan", "cfx-code", "cfx-review"].map(str::to_owned).to_vec(),
+        today: today.map(u64::from),
         limit: limits.daily_requests,
         admin: exchange.snapshot.edge.admin.to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
     });
-    Page { kind: "text/html; charset=utf-8", ..Page::json(StatusCode::OK, page) }
+    Page { kind: "text/html; charset=utf-8", policy: true, ..Page::json(StatusCode::OK, page) }
 }
 
 /// An answer small enough to be held whole.
@@ -157,12 +166,14 @@ struct Page {
     status: StatusCode,
     kind: &'static str,
     location: Option<HeaderValue>,
+    /// Whether the welcome page's content security policy goes with it.
+    policy: bool,
     body: Bytes,
 }
 
 impl Page {
     fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, kind: "application/json", location: None, body: body.into() }
+        Self { status, kind: "application/json", location: None, policy: false, body: body.into() }
     }
 
     /// 308 keeps method and body, so that a POST to the plain port is not turned into a GET.
@@ -176,6 +187,9 @@ impl Page {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.policy {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(welcome::CONTENT_SECURITY_POLICY));
+        }
         if let Some(location) = &self.location {
             headers.insert(LOCATION, location.clone());
         }

@@ -62,10 +62,10 @@ pub async fn run(
         pass_on(exchange, answer, &mut meter, downstream, Patience::new(framing, timeouts, total_by)).await
     };
     if let Ending::Broken(reason) = ending {
-        tell(exchange, reason, framing, prepared.endpoint.dialect(), downstream).await;
+        tell(exchange, reason, &meter, prepared.endpoint.dialect(), downstream).await;
     }
     meter.read(services, exchange, prepared, ending);
-    Ok(meter.verdict(ending))
+    Ok(meter.verdict(exchange.answer.status, ending))
 }
 
 /// Everything between the head and the end.
@@ -128,18 +128,19 @@ async fn end(answer: Answer, meter: &Meter, downstream: &mut impl Downstream) ->
 async fn tell(
     exchange: &Exchange,
     reason: Reason,
-    framing: Framing,
+    meter: &Meter,
     dialect: Dialect,
     downstream: &mut impl Downstream,
 ) {
-    if framing == Framing::EventStream {
+    if let Meter::Stream(tap) = meter {
         let message = match reason {
             Reason::UpstreamTimeout => "the model's service stopped sending before its answer was complete",
             _ => "the model's service broke off before its answer was complete",
         };
         let event = Refusal::new(reason, message).event(dialect, exchange.id);
-        // The blank line ends whatever event the upstream had begun.
-        let _ = downstream.chunk(Bytes::from(format!("\n\n{event}"))).await;
+        // A blank line ends whatever event the upstream had begun.
+        let gap = if tap.report().at_boundary { "" } else { "\n\n" };
+        let _ = downstream.chunk(Bytes::from(format!("{gap}{event}"))).await;
     }
 }
 
@@ -201,16 +202,17 @@ impl Meter {
                 let report = tap.report();
                 report.saw_end || report.error
             }
-            Meter::Answer(_) => true,
+            Meter::Answer(tap) => tap.report().complete,
         }
     }
 
     /// An error object inside a 200 is not a success, even when it was passed on whole.
-    fn verdict(&self, ending: Ending) -> Ending {
-        match (self, ending) {
-            (Meter::Stream(tap), Ending::Whole) if tap.report().error => Ending::ErrorInside,
-            _ => ending,
-        }
+    fn verdict(&self, status: u16, ending: Ending) -> Ending {
+        let error = match self {
+            Meter::Stream(tap) => tap.report().error,
+            Meter::Answer(tap) => status < 400 && tap.report().error,
+        };
+        if error && ending == Ending::Whole { Ending::ErrorInside } else { ending }
     }
 
     /// Tokens: as the upstream counted them, else estimated from what passed, and marked so.
@@ -220,7 +222,10 @@ impl Meter {
                 let report = tap.report();
                 (report.usage, report.delta_chars)
             }
-            Meter::Answer(tap) => (tap.usage(), tap.answer_chars()),
+            Meter::Answer(tap) => {
+                let report = tap.report();
+                (report.usage, report.answer_chars)
+            }
         };
         let model = exchange.model().cloned().unwrap_or_else(|| prepared.choice.model.alias.clone());
         let asked = prepared.request.text_bytes();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::telemetry::{Format, line};
-use crate::units::{NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
+use crate::units::{KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
 /// Bytes that may wait to be written: some 10,000 lines.
 const CAPACITY: usize = 4 * 1024 * 1024;
@@ -35,8 +35,8 @@ pub struct AccessLine<'a> {
     /// Why it was refused or how it failed: the error code the client saw.
     pub reason: Option<&'a str>,
     pub user: Option<UserId>,
-    /// A key's display prefix or id, never the key.
-    pub key: Option<&'a str>,
+    /// The id of the key's row, never the key.
+    pub key: Option<KeyId>,
     pub stage: Option<Stage>,
     pub stage_source: Option<StageSource>,
     /// The configured alias.

@@ -50,7 +50,9 @@ impl Scratch {
         if let Some(user) = line.user {
             object.uuid("user", user.0);
         }
-        object.optional("key", line.key);
+        if let Some(key) = line.key {
+            object.uuid("key", key.0);
+        }
         object.optional("stage", line.stage.map(Stage::as_str));
         object.optional("stage_source", line.stage_source.map(StageSource::as_str));
         object.optional("model", line.model);

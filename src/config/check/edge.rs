@@ -1,0 +1,68 @@
+//! `cfx.yaml` as a whole, and its small sections.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::super::problem::{Checked, Report};
+use super::super::raw::Node;
+use super::super::snapshot::{Edge, Server};
+use super::super::source::Source;
+use super::read::{At, all};
+use super::{entrypoints, quantity, routes, tls, upstreams};
+
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+const GRACE: Duration = Duration::from_secs(30 * 60);
+const MOST_THREADS: usize = 1024;
+
+pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> Checked<Edge> {
+    let root = At::root(root, report);
+    let known = ["entrypoints", "admin", "tls", "upstreams", "routes", "trusted_proxies", "server"];
+    let file = root.fields(&known)?;
+    let certificates = file.or("tls", Vec::new(), |at| tls::certificates(&at, source));
+    let has_certificates = !matches!(&certificates, Ok(certificates) if certificates.is_empty());
+    let listeners = entrypoints::entrypoints(file.get("entrypoints"), has_certificates);
+    let admin = file.or("admin", ADMIN, |at| admin(&at));
+    let addresses = entrypoints::refuse_shared_addresses(&file);
+    let upstreams = file.get("upstreams").map(|at| upstreams::read(&at)).unwrap_or_default();
+    let routes = routes::routes(&file, &upstreams);
+    let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
+    let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
+    addresses?;
+    Ok(Edge {
+        entrypoints: listeners?,
+        admin: admin?,
+        certificates: certificates?,
+        upstreams: upstreams.sound()?,
+        routes: routes?,
+        trusted_proxies: trusted_proxies?,
+        server: server?,
+    })
+}
+
+fn admin(at: &At) -> Checked<SocketAddr> {
+    at.fields(&["address"])?.or("address", ADMIN, |at| entrypoints::address(&at))
+}
+
+/// One address or a network; an address is the network of itself.
+fn network(at: &At) -> Checked<IpNet> {
+    at.parsed("an address or a network such as 10.0.0.0/8", |text| {
+        let address = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address));
+        text.parse().or_else(|_| address()).map_err(|_| "an address or a network such as 10.0.0.0/8".to_owned())
+    })
+}
+
+fn server(at: &At) -> Checked<Server> {
+    let fields = at.fields(&["threads", "grace"])?;
+    let defaults = server_defaults();
+    let threads = fields.or("threads", defaults.threads, |at| {
+        if at.is_text("auto") { Ok(defaults.threads) } else { at.whole(1..=MOST_THREADS) }
+    });
+    let grace = fields.or("grace", defaults.grace, |at| at.parsed("a duration", quantity::duration));
+    Ok(Server { threads: threads?, grace: grace? })
+}
+
+fn server_defaults() -> Server {
+    Server { threads: std::thread::available_parallelism().map_or(1, usize::from), grace: GRACE }
+}

@@ -1,0 +1,20 @@
+//! Raw trees to the checked snapshot. Every reader goes on past a mistake, so that one run reports them all.
+
+mod edge;
+mod entrypoints;
+mod limits;
+mod models;
+mod overrides;
+mod prices;
+mod quantity;
+mod read;
+mod routes;
+mod stages;
+mod suggest;
+mod tls;
+mod upstreams;
+
+pub(super) use edge::edge;
+pub(super) use limits::limits;
+pub(super) use models::models;
+pub(super) use overrides::overridden;

@@ -1,0 +1,123 @@
+//! What the command line puts in the place of what the files say.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::super::Overrides;
+use super::super::problem::{Checked, Report};
+use super::super::snapshot::{Action, Edge, Entrypoint, Route, Target, Transport, Upstream};
+use super::entrypoints::{clash, https, is_tls};
+use super::upstreams::target;
+
+/// The checked edge with the overrides in it. The report is about the command line, so its problems have no line.
+pub(in crate::config) fn overridden(mut edge: Edge, overrides: &Overrides, report: &Report) -> Checked<Edge> {
+    move_listeners(&mut edge, overrides);
+    let redirect = redirect(&mut edge, overrides.redirect, report);
+    let addresses = refuse_shared_addresses(&edge, report);
+    let upstream = overrides.upstream_url.as_deref().map_or(Ok(()), |url| point_llm_routes(&mut edge, url, report));
+    if overrides.welcome {
+        welcome(&mut edge);
+    }
+    if edge.certificates.is_empty() {
+        edge.certificates.extend(overrides.self_signed.clone());
+    }
+    redirect.and(addresses).and(upstream)?;
+    Ok(edge)
+}
+
+fn move_listeners(edge: &mut Edge, overrides: &Overrides) {
+    if let Some(address) = overrides.http {
+        match edge.entrypoints.iter_mut().find(|entrypoint| !is_tls(entrypoint)) {
+            Some(entrypoint) => entrypoint.address = address,
+            None => {
+                let transport = Transport::Plain { redirect_to: None };
+                edge.entrypoints.push(Entrypoint { name: "http".to_owned(), address, transport });
+            }
+        }
+    }
+    if let Some(address) = overrides.https {
+        match edge.entrypoints.iter_mut().find(|entrypoint| is_tls(entrypoint)) {
+            Some(entrypoint) => {
+                let before = std::mem::replace(&mut entrypoint.address, address);
+                follow(edge, before, address);
+            }
+            None => edge.entrypoints.push(https(address)),
+        }
+    }
+    edge.admin = overrides.admin.unwrap_or(edge.admin);
+}
+
+/// Redirects go on leading to a TLS entrypoint that moved.
+fn follow(edge: &mut Edge, before: SocketAddr, now: SocketAddr) {
+    for entrypoint in &mut edge.entrypoints {
+        if entrypoint.transport == (Transport::Plain { redirect_to: Some(before.port()) }) {
+            entrypoint.transport = Transport::Plain { redirect_to: Some(now.port()) };
+        }
+    }
+}
+
+fn redirect(edge: &mut Edge, wanted: Option<bool>, report: &Report) -> Checked<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let tls = edge.entrypoints.iter().find(|entrypoint| is_tls(entrypoint)).map(|tls| tls.address.port());
+    if wanted && tls.is_none() {
+        let remedy = "add one with tls: true".to_owned();
+        return Err(report.add(None, "", "no https entrypoint to redirect to", Some(remedy)));
+    }
+    let redirect_to = tls.filter(|_| wanted);
+    for entrypoint in edge.entrypoints.iter_mut().filter(|entrypoint| !is_tls(entrypoint)) {
+        entrypoint.transport = Transport::Plain { redirect_to };
+    }
+    Ok(())
+}
+
+fn refuse_shared_addresses(edge: &Edge, report: &Report) -> Checked<()> {
+    let admin = [("admin", edge.admin)];
+    let places = edge.entrypoints.iter().map(|entrypoint| (entrypoint.name.as_str(), entrypoint.address));
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    let mut sound = Ok(());
+    for (name, address) in places.chain(admin) {
+        match taken.iter().find(|(_, other)| clash(address, *other)) {
+            Some((other, _)) => {
+                let message = format!("{name} and {other} would both listen on {address}");
+                let remedy = "give one of them another port".to_owned();
+                sound = Err(report.add(None, "", message, Some(remedy)));
+            }
+            None => taken.push((name, address)),
+        }
+    }
+    sound
+}
+
+/// Every upstream that an llm route uses gets this one target. Its credential and its timeouts stay.
+fn point_llm_routes(edge: &mut Edge, url: &str, report: &Report) -> Checked<()> {
+    let target = target(url).map_err(|wanted| report.add(None, "--upstream", format!("expected {wanted}"), None))?;
+    let mut replaced = BTreeMap::new();
+    for route in &mut edge.routes {
+        if let Action::Llm(upstream) = &mut route.action {
+            let name = upstream.name.clone();
+            *upstream = replaced.entry(name).or_insert_with(|| Arc::new(aimed_at(upstream, &target))).clone();
+        }
+    }
+    edge.upstreams.extend(replaced);
+    Ok(())
+}
+
+fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
+    Upstream {
+        name: upstream.name.clone(),
+        targets: vec![target.clone()],
+        api_key: upstream.api_key.clone(),
+        timeouts: upstream.timeouts,
+    }
+}
+
+/// The built-in page takes the route that catches everything else, or becomes one.
+fn welcome(edge: &mut Edge) {
+    match edge.routes.iter_mut().find(|route| route.host.is_none() && route.path == "/") {
+        Some(route) => route.action = Action::Welcome,
+        None => {
+            edge.routes.push(Route { name: "/".into(), host: None, path: "/".to_owned(), action: Action::Welcome });
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Where requests go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::problem::{Checked, Reported};
+use super::super::snapshot::{Secret, Target, TimeoutOverrides, Timeouts, Upstream};
+use super::quantity;
+use super::read::{At, Named, all};
+
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(10),
+    first_byte: Duration::from_secs(120),
+    between_chunks: Duration::from_secs(120),
+    total: Duration::from_secs(30 * 60),
+};
+
+/// The upstreams by name. One that is broken is known by its name all the same, so that a route to it is no second
+/// problem.
+#[derive(Default)]
+pub(super) struct Upstreams {
+    by_name: BTreeMap<String, Checked<Arc<Upstream>>>,
+    /// The section is no mapping: any name may be meant to be in it.
+    broken: Option<Reported>,
+}
+
+impl Upstreams {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// None: no such name.
+    pub(super) fn get(&self, name: &str) -> Option<Checked<Arc<Upstream>>> {
+        self.by_name.get(name).cloned().or(self.broken.map(Err))
+    }
+
+    pub(super) fn sound(self) -> Checked<BTreeMap<String, Arc<Upstream>>> {
+        self.broken.map_or(Ok(()), Err)?;
+        self.by_name.into_iter().map(|(name, upstream)| Ok((name, upstream?))).collect()
+    }
+}
+
+pub(super) fn read(section: &At) -> Upstreams {
+    match section.entries() {
+        Err(reported) => Upstreams { by_name: BTreeMap::new(), broken: Some(reported) },
+        Ok(named) => {
+            let upstreams = named.iter().map(|named| (named.name.to_owned(), upstream(named).map(Arc::new)));
+            Upstreams { by_name: upstreams.collect(), broken: None }
+        }
+    }
+}
+
+fn upstream(named: &Named) -> Checked<Upstream> {
+    let fields = named.value.fields(&["targets", "api_key", "timeouts"])?;
+    let targets = fields.required("targets", "write for example targets: [\"http://litellm:4000\"]");
+    let targets = targets.and_then(|at| targets_of(&at));
+    let api_key = fields.optional("api_key", |at| at.text().map(|key| Secret::new(key.to_owned())));
+    let timeouts = fields.optional("timeouts", |at| timeouts(&at));
+    let timeouts = timeouts?.unwrap_or_default().over(TIMEOUTS);
+    Ok(Upstream { name: named.name.to_owned(), targets: targets?, api_key: api_key?, timeouts })
+}
+
+fn targets_of(at: &At) -> Checked<Vec<Target>> {
+    let places: Vec<At> = at.items()?.collect();
+    if places.is_empty() {
+        return Err(at.problem_with("no target", "write for example [\"http://litellm:4000\"]"));
+    }
+    let read: Vec<Checked<Target>> = places.iter().map(|place| place.parsed("a URL", target)).collect();
+    all(read.iter().enumerate().map(|(index, target)| match target {
+        Ok(_) if read[..index].contains(target) => {
+            Err(places[index].problem_with("the same target twice", "leave one out"))
+        }
+        _ => target.clone(),
+    }))
+}
+
+/// `http://host:port` or `https://host`, nothing more: paths are cfx's own, and a password in a URL ends up in logs.
+pub(super) fn target(text: &str) -> Result<Target, String> {
+    let wanted = || "a URL such as \"http://litellm:4000\"".to_owned();
+    let url: http::Uri = text.parse().map_err(|_| wanted())?;
+    let tls = match url.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(wanted()),
+    };
+    let authority = url.authority().ok_or_else(wanted)?;
+    if authority.as_str().contains('@') {
+        return Err("a URL without user and password".to_owned());
+    }
+    if url.query().is_some() || !matches!(url.path(), "" | "/") {
+        return Err("a URL without a path, which comes from the request".to_owned());
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    // `http::Uri` takes a port that is no number for no port at all.
+    let port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => Some(if tls { 443 } else { 80 }),
+        Some(port) => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0),
+        None => None,
+    };
+    match port {
+        Some(port) if !host.is_empty() => Ok(Target { tls, host, port }),
+        _ => Err(wanted()),
+    }
+}
+
+pub(super) fn timeouts(at: &At) -> Checked<TimeoutOverrides> {
+    let fields = at.fields(&["connect", "first_byte", "between_chunks", "total"])?;
+    let read = |key| fields.optional(key, |at| at.parsed("a duration", quantity::duration));
+    let [connect, first_byte, between_chunks, total] = ["connect", "first_byte", "between_chunks", "total"].map(read);
+    Ok(TimeoutOverrides { connect: connect?, first_byte: first_byte?, between_chunks: between_chunks?, total: total? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_a_scheme_a_host_and_a_port() {
+        for (text, tls, host, port) in [
+            ("http://litellm:4000", false, "litellm", 4000),
+            ("http://LiteLLM", false, "litellm", 80),
+            ("https://api.example.org/", true, "api.example.org", 443),
+            ("http://[::1]:8080", false, "::1", 8080),
+            ("http://127.0.0.1:1", false, "127.0.0.1", 1),
+        ] {
+            assert_eq!(target(text), Ok(Target { tls, host: host.to_owned(), port }), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in [
+            "litellm:4000",
+            "litellm",
+            "/v1",
+            "ftp://a",
+            "http://",
+            "http://:80",
+            "http://a:0",
+            "http://a:99999",
+            "http://a:",
+            "http://a:b",
+            "http://a/v1",
+            "http://a?x=1",
+            "http://user:pass@a",
+            "http://a b",
+            "",
+        ] {
+            assert!(target(text).is_err(), "{text}: {:?}", target(text));
+        }
+    }
+}
