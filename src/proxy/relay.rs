@@ -145,7 +145,7 @@ async fn tell(
 }
 
 /// The answer's head as the client sees it: built here, so that no header of LiteLLM's crosses.
-fn response_headers(exchange: &Exchange, from_upstream: &HeaderMap, framing: Framing) -> HeaderMap {
+fn response_headers(exchange: &mut Exchange, from_upstream: &HeaderMap, framing: Framing) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(20);
     let mut pass = |name: HeaderName| {
         if let Some(value) = from_upstream.get(&name) {

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 
 pub mod access;
 mod escape;
+mod json;
 mod line;
 pub mod log;
 pub mod metrics;
