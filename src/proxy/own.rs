@@ -206,7 +206,8 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
     Ok(true)
 }
 
-/// Answers with a refusal. Where a body is still coming it is read for a while, so that the client gets to read ours.
+/// Answers with a refusal. A small body is read first, so that the connection can be kept; a large one for a while
+/// afterwards, so that the client gets to read our answer.
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
     exchange.answer.refusal = Some(refusal.reason);
     let page = Page::json(
@@ -224,15 +225,17 @@ pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusa
     stamp_refusal(&refusal, &mut |name, value| {
         headers.insert(name, value);
     });
-    let unread = !session.is_body_done();
+    let unread = !body::drained(session).await;
     if unread {
         session.set_keepalive(None);
     }
-    write(session, exchange, page.status, headers, page.body).await?;
-    if unread {
+    let written = write(session, exchange, page.status, headers, page.body).await;
+    if written.is_err() {
+        exchange.answer.ending = Ending::Left;
+    } else if unread {
         body::linger(session).await;
     }
-    Ok(true)
+    written.map(|()| true)
 }
 
 async fn write(
