@@ -39,7 +39,7 @@ pub(super) fn routes(file: &Fields, upstreams: &Upstreams) -> Checked<Vec<Route>
 }
 
 fn route(placed: Placed) -> Checked<Route> {
-    Ok(Route { action: placed.action?, name: placed.name, host: placed.host, path: placed.path })
+    Ok(Route { action: placed.action?, name: placed.name.into(), host: placed.host, path: placed.path })
 }
 
 fn placed<'a>(at: At<'a>, upstreams: &Upstreams) -> Checked<Placed<'a>> {

@@ -1,0 +1,55 @@
+//! Why no stage or model could be chosen.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::units::Stage;
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StageProblem {
+    #[error("unknown stage in X-CFX-Stage: use plan, code, review or direct")]
+    UnknownStage,
+    #[error("direct mode disabled")]
+    DirectOff,
+    /// Direct mode was asked for by header, and no model was named.
+    #[error("`model` is missing: direct mode needs the name of a model")]
+    ModelMissing,
+    #[error("model `{0}` is not available in direct mode; GET /v1/models lists what is")]
+    ModelNotAllowed(String),
+    #[error("this API key may not use the stage `{}`", .0.as_str())]
+    StageNotPermitted(Stage),
+    #[error("this API key may not use the model `{0}`")]
+    ModelNotPermitted(Arc<str>),
+    /// The route has no model in the configuration.
+    #[error("/v1/{0} is not offered here")]
+    Off(&'static str),
+}
+
+impl StageProblem {
+    /// `name` is the client's: cut and cleaned before it is repeated.
+    pub(super) fn model_not_allowed(name: &str) -> Self {
+        let shown = name.chars().take(64).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();
+        StageProblem::ModelNotAllowed(shown)
+    }
+
+    /// The refusal's code, of DESIGN §5.
+    pub fn code(&self) -> &'static str {
+        match self {
+            StageProblem::UnknownStage => "invalid_stage",
+            StageProblem::DirectOff => "direct_mode_disabled",
+            StageProblem::ModelMissing => "missing_field",
+            StageProblem::ModelNotAllowed(_) => "model_not_allowed",
+            StageProblem::StageNotPermitted(_) | StageProblem::ModelNotPermitted(_) => "not_permitted",
+            StageProblem::Off(_) => "not_found",
+        }
+    }
+
+    /// The body's field it is about.
+    pub fn param(&self) -> Option<&'static str> {
+        match self {
+            StageProblem::ModelMissing | StageProblem::ModelNotAllowed(_) => Some("model"),
+            _ => None,
+        }
+    }
+}
