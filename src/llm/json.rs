@@ -380,4 +380,4 @@ impl Nesting {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::llm) mod tests;
