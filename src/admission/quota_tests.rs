@@ -201,6 +201,21 @@ async fn lost_answers_are_not_counted_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_comes_late_is_not_added_to_what_was_admitted_meanwhile() {
+    let edge = Edge::new();
+    edge.spend(1, 4).await;
+    edge.idle().await;
+    edge.store.faults.hung.store(true, Ordering::SeqCst);
+    edge.spend(3, 4).await;
+    edge.store.faults.hung.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(edge.limiter.leases_granted() >= 2, "the store has answered");
+    assert_eq!(edge.take(4).await.unwrap_err(), exhausted(4));
+    edge.idle().await;
+    assert_eq!(edge.stored(), (4, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn refuse_on_outage_refuses_as_unavailable_but_the_exhausted_as_exhausted() {
     let edge = Edge::over(Arc::new(MemoryQuota::with_edges(1)), OnStoreOutage::Refuse);
     edge.spend(4, 4).await;
@@ -363,7 +378,7 @@ mod interleavings {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn one_edge_is_exact(steps in steps(false), limit in 1..60_u32) {
