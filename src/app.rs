@@ -161,7 +161,9 @@ impl Edge {
             drain: Arc::clone(&self.services.drain),
             readiness: Arc::clone(&self.readiness),
             metrics: Arc::new(move || {
-                services.metrics.set_ledger_queue(services.ledger.counts().queued);
+                let ledger = services.ledger.counts();
+                services.metrics.set_ledger(ledger.queued, ledger.dropped);
+                services.metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
                 services.metrics.render()
             }),
         };

@@ -100,9 +100,13 @@ impl Metrics {
         increment(&self.attempts, &[upstream, outcome]);
     }
 
-    /// Counts one exchange with the store about a quota lease.
-    pub fn lease(&self, outcome: &'static str) {
-        increment(&self.leases, &[outcome]);
+    /// Brings the lease counters up to `granted`, leases the store gave, and `local`, requests admitted without it.
+    pub fn set_leases(&self, granted: u64, local: u64) {
+        for (outcome, total) in [("granted", granted), ("local", local)] {
+            if let Ok(counter) = self.leases.get_metric_with_label_values(&[outcome]) {
+                raise(&counter, total);
+            }
+        }
     }
 
     /// Counts a stream as under way for as long as the answer lives.
@@ -111,14 +115,10 @@ impl Metrics {
         StreamGauge(self.streams.clone())
     }
 
-    /// Records that wait to be stored.
-    pub fn set_ledger_queue(&self, records: usize) {
-        self.ledger_queue.set(i64::try_from(records).unwrap_or(i64::MAX));
-    }
-
-    /// Records that were given up.
-    pub fn ledger_dropped(&self, records: u64) {
-        self.ledger_dropped.inc_by(records);
+    /// Records that wait to be stored, and how many were given up since the start.
+    pub fn set_ledger(&self, queued: usize, dropped: u64) {
+        self.ledger_queue.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        raise(&self.ledger_dropped, dropped);
     }
 
     /// All certificates now served, in place of those named before. Where two share a name, the one that expires first
@@ -208,6 +208,11 @@ fn increment(counters: &IntCounterVec, labels: &[&str]) {
     if let Ok(counter) = counters.get_metric_with_label_values(labels) {
         counter.inc();
     }
+}
+
+/// Brings a counter up to a total that is counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 #[cfg(test)]
