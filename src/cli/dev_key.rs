@@ -6,6 +6,7 @@ use crate::admission::{KeyRegistry, KeyStore, NewKey, Pepper, RawKey};
 use crate::cli::{Failure, pepper};
 use crate::clock::Clock;
 use crate::identity::{Account, AccountStore, Email};
+use crate::units::UserId;
 
 const EMAIL: &str = "dev@localhost";
 const FILE: &str = "dev-key";
@@ -18,6 +19,8 @@ pub struct DevKey {
     pub file: PathBuf,
     /// Whether it was made just now, and is to be shown.
     pub new: bool,
+    /// Whose it is.
+    pub user: UserId,
 }
 
 /// Reads the key of earlier starts from `data/dev-key`, or makes one on the first, with its user. Made anew where the
@@ -30,16 +33,16 @@ pub async fn ensure_dev_key<S: AccountStore + KeyStore + KeyRegistry>(
 ) -> Result<DevKey, Failure> {
     let pepper = Pepper::new(pepper);
     let file = data.join(FILE);
+    let account = dev_account(store, clock).await?;
     if let Some(key) = read(&file)
         && opens(store, &key, &pepper, clock).await?
     {
-        return Ok(DevKey { key, file, new: false });
+        return Ok(DevKey { key, file, new: false, user: account.id });
     }
     let key = RawKey::mint().map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))?;
-    let account = dev_account(store, clock).await?;
     KeyRegistry::create(store, NewKey::of(&key, &pepper, account.id, "cfx dev", clock.now())).await?;
     pepper::write_private(&file, key.expose())?;
-    Ok(DevKey { key, file, new: true })
+    Ok(DevKey { key, file, new: true, user: account.id })
 }
 
 fn read(file: &Path) -> Option<RawKey> {

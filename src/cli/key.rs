@@ -1,5 +1,5 @@
 //! `cfx key`: API keys, made, listed, rotated and revoked. The key itself is shown once, when it is made.
-#![expect(clippy::print_stdout, reason = "a command's output is its purpose")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
 
 use std::time::Duration;
 

@@ -44,14 +44,6 @@ enum Command {
     Migrate(migrate::MigrateArgs),
 }
 
-
-pub mod dev_key;
-pub mod key;
-pub mod migrate;
-pub mod pepper;
-pub mod store;
-pub mod user;
-
 /// Why a command failed, with its exit code. The text is printed on stderr as it stands.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

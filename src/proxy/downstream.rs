@@ -70,10 +70,7 @@ impl Downstream for Client<'_> {
 
 /// FIN, RST, or an HTTP/2 stream reset; anything else is a client that talks out of turn.
 fn left(cause: &ErrorType) -> bool {
-    matches!(
-        cause,
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error | ErrorType::H2Downgrade
-    )
+    matches!(cause, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error | ErrorType::H2Downgrade)
 }
 
 /// Writes a head whose framing fits the client: chunked where the length is unknown and the client speaks HTTP/1.1.

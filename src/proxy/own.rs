@@ -130,7 +130,8 @@ async fn catalogue(
     exchange: &Exchange,
     page: &Catalog,
 ) -> Result<Page, Refusal> {
-    let Authenticated { principal, .. } = admit::authenticate(services, exchange, &session.req_header().headers).await?;
+    let Authenticated { principal, .. } =
+        admit::authenticate(services, exchange, &session.req_header().headers).await?;
     let scope = KeyScope { stages: principal.stages.as_deref(), models: principal.models.as_deref() };
     let models = &exchange.snapshot.models;
     let body = match page {
@@ -276,10 +277,11 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
 
 fn upstream_failure(kind: &ErrorType) -> Refusal {
     match kind {
-        ErrorType::ConnectTimedout | ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError => {
-            Refusal::new(Reason::UpstreamUnavailable, "the web application cannot be reached")
-                .retry_after(std::time::Duration::from_secs(5))
-        }
+        ErrorType::ConnectTimedout
+        | ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError => Refusal::new(Reason::UpstreamUnavailable, "the web application cannot be reached")
+            .retry_after(std::time::Duration::from_secs(5)),
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
             Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
         }
@@ -294,9 +296,5 @@ pub fn account(services: &Services, session: &ServerSession, exchange: &mut Exch
     }
     let head = session.req_header();
     let host = route::host_of(session).unwrap_or_default();
-    account::settle(
-        services,
-        exchange,
-        &Asked { method: head.method.as_str(), host: &host, path: head.uri.path() },
-    );
+    account::settle(services, exchange, &Asked { method: head.method.as_str(), host: &host, path: head.uri.path() });
 }

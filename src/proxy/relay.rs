@@ -125,13 +125,7 @@ async fn end(answer: Answer, meter: &Meter, downstream: &mut impl Downstream) ->
 }
 
 /// Says in-band that the stream is not whole. A JSON answer cannot say it: its cut connection does.
-async fn tell(
-    exchange: &Exchange,
-    reason: Reason,
-    meter: &Meter,
-    dialect: Dialect,
-    downstream: &mut impl Downstream,
-) {
+async fn tell(exchange: &Exchange, reason: Reason, meter: &Meter, dialect: Dialect, downstream: &mut impl Downstream) {
     if let Meter::Stream(tap) = meter {
         let message = match reason {
             Reason::UpstreamTimeout => "the model's service stopped sending before its answer was complete",
