@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::admission::{Capacity, Concurrency, KeySettings, Keys, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Secret, Snapshot};
+use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
 use crate::entry::certificates::Certificates;
 use crate::entry::drain::Drain;
@@ -28,7 +28,7 @@ use crate::storage::sqlite::Sqlite;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::{EdgeId, UserId};
+use crate::units::{EdgeId, Timestamp, UserId};
 use crate::upstream::Dialer;
 
 /// How long the store may take to hear the last of it.
@@ -85,25 +85,36 @@ fn control_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("cfx-control").enable_all().build()
 }
 
+/// The certificates of the TLS entrypoints, if there are any.
+fn certificates(edge: &config::Edge, now: Timestamp) -> Result<Option<Arc<Certificates>>, StartProblem> {
+    let speaks_tls = |entrypoint: &config::Entrypoint| matches!(entrypoint.transport, Transport::Tls { .. });
+    let Some(entrypoint) = edge.entrypoints.iter().find(|entrypoint| speaks_tls(entrypoint)) else { return Ok(None) };
+    match Certificates::load(&edge.certificates, now) {
+        Ok(certificates) => Ok(Some(Arc::new(certificates))),
+        Err(problem) => Err(StartProblem::Certificate(format!("entrypoint {}: {problem}", entrypoint.name))),
+    }
+}
+
 struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
-    certificates: Arc<Certificates>,
+    /// None where no entrypoint speaks TLS.
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Edge {
     fn assemble(start: Start, runtime: &Runtime) -> Result<(Self, OnReady), StartProblem> {
         let Start { snapshot, database, pepper, welcomed, format, on_ready } = start;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = runtime.block_on(Sqlite::open_for_edge(&database)).map_err(|error| StartProblem::Store(error.to_string()))?;
+        let store = runtime
+            .block_on(Sqlite::open_for_edge(&database))
+            .map_err(|error| StartProblem::Store(error.to_string()))?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
-        let certificates = Certificates::load(&snapshot.edge.certificates, clock.now())
-            .map_err(|problem| StartProblem::Certificate(problem.to_string()))?;
-        let expiries = certificates.expiries();
+        let certificates = certificates(&snapshot.edge, clock.now())?;
+        let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
         metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
         let edge = EdgeId(uuid::Uuid::now_v7());
-        let keys =
-            Keys::new(store.clone(), pepper.expose().as_bytes(), Arc::clone(&clock), KeySettings::default());
+        let keys = Keys::new(store.clone(), pepper.expose().as_bytes(), Arc::clone(&clock), KeySettings::default());
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
@@ -123,7 +134,7 @@ impl Edge {
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
         let (services, readiness) = (Arc::new(services), Arc::new(Readiness::default()));
-        Ok((Self { services, readiness, certificates: Arc::new(certificates) }, on_ready))
+        Ok((Self { services, readiness, certificates }, on_ready))
     }
 
     fn public_server(&self) -> Result<PingoraServer, StartProblem> {
@@ -144,7 +155,7 @@ impl Edge {
                 what: format!("entrypoint {}", entrypoint.name),
                 error,
             })?;
-            let listener = listeners::listener(entrypoint, &self.certificates)
+            let listener = listeners::listener(entrypoint, self.certificates.as_ref())
                 .map_err(|error| StartProblem::Listeners(error.to_string()))?;
             service.add_listener(listener);
         }
@@ -161,7 +172,9 @@ impl Edge {
             drain: Arc::clone(&self.services.drain),
             readiness: Arc::clone(&self.readiness),
             metrics: Arc::new(move || {
-                services.metrics.set_ledger_queue(services.ledger.counts().queued);
+                let ledger = services.ledger.counts();
+                services.metrics.set_ledger(ledger.queued, ledger.dropped);
+                services.metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
                 services.metrics.render()
             }),
         };
@@ -187,7 +200,9 @@ impl Edge {
     fn close(self, runtime: Runtime) {
         runtime.block_on(async {
             if !self.services.quota.shutdown(LAST_WORDS).await {
-                tracing::error!("the quota's last counts did not reach the store; the next start counts their leases in full");
+                tracing::error!(
+                    "the quota's last counts did not reach the store; the next start counts their leases in full"
+                );
             }
             if let Err(unwritten) = self.services.ledger.shutdown(LAST_WORDS).await {
                 tracing::error!(%unwritten, "the store did not answer");

@@ -169,19 +169,31 @@ pub(crate) struct MemoryKeys {
     pub(crate) delay: Mutex<Duration>,
 }
 
+/// One look-up; over also when it is given up.
+struct Flight<'store>(&'store Mutex<(usize, usize)>);
+
+impl<'store> Flight<'store> {
+    fn begin(in_flight: &'store Mutex<(usize, usize)>) -> Self {
+        let mut counts = in_flight.lock().unwrap();
+        counts.0 += 1;
+        counts.1 = counts.1.max(counts.0);
+        Self(in_flight)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().0 -= 1;
+    }
+}
+
 #[async_trait]
 impl KeyStore for MemoryKeys {
     async fn find(&self, public_id: &str) -> Result<Option<StoredKey>, StoreError> {
-        {
-            let mut in_flight = self.in_flight.lock().unwrap();
-            in_flight.0 += 1;
-            in_flight.1 = in_flight.1.max(in_flight.0);
-        }
+        let _flight = Flight::begin(&self.in_flight);
         let delay = *self.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
-        let outcome = self.faults.before().await;
-        self.in_flight.lock().unwrap().0 -= 1;
-        outcome?;
+        self.faults.before().await?;
         Ok(self.keys.lock().unwrap().get(public_id).cloned())
     }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags};
-use super::{Failure, echo, key, pepper};
+use super::store::wait;
+use super::{Failure, dev_key, echo, pepper};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
 use crate::entry::self_signed;
@@ -27,9 +28,10 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let Flags { conf, data, http, https, admin, upstream } = args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
-    serve::make_data(&data)?;
-    let pepper = pepper::for_dev(&data)?;
-    let certificate = certificate(&data)?;
+    let (database, folder) = (data.database()?, data.data.clone());
+    serve::make_data(&folder)?;
+    let pepper = pepper::for_dev(&folder)?;
+    let certificate = certificate(&folder)?;
     let named = upstream.or_else(|| std::env::var("LITELLM_BASE_URL").ok().filter(|url| !url.is_empty()));
     let echo = if named.is_none() { Some(EchoThread::start()?) } else { None };
     let overrides = Overrides {
@@ -43,7 +45,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let source = conf.map_or(Source::Embedded, Source::Directory);
     let snapshot = serve::load(&source, &overrides)?;
-    let dev_key = key::ensure_dev_key(&data, &pepper)?;
+    let store = data.open()?;
+    let dev_key = wait(dev_key::ensure_dev_key(&*store, pepper.expose().as_bytes(), &folder, &SystemClock))?;
+    drop(store); // the edge opens its own
     let text = banner::banner(&Banner {
         version: env!("CARGO_PKG_VERSION"),
         http: Some(http),
@@ -51,14 +55,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         admin,
         api_base: &format!("http://{http}/v1"),
         page: Some(&format!("http://{http}/")),
-        key: Some(Key { text: &dev_key.key, is_new: dev_key.is_new, file: Some(&dev_key.file) }),
+        key: Some(Key { text: dev_key.key.expose(), is_new: dev_key.new, file: Some(&dev_key.file) }),
         model: "cfx-plan",
         echo: echo.is_some(),
         upstream: overrides.upstream_url.as_deref(),
-        data_dir: Some(&data),
+        data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    serve::serve(snapshot, &data, pepper, Some(dev_key.user), Box::new(move || show(&text)))
+    serve::serve(snapshot, database, pepper, Some(dev_key.user), Box::new(move || show(&text)))
 }
 
 #[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]

@@ -3,12 +3,14 @@
 pub mod banner;
 pub mod check;
 mod dev;
+pub mod dev_key;
 pub mod echo;
 pub mod key;
 pub mod migrate;
 pub mod pepper;
 mod run;
 mod serve;
+pub mod store;
 pub mod user;
 
 use std::process::ExitCode;
@@ -35,13 +37,12 @@ enum Command {
     /// Check the configuration and name every mistake in it by file, line and column
     Check(check::Args),
     /// Create, list, rotate and revoke API keys
-    Key(key::Args),
+    Key(key::KeyArgs),
     /// Create and list users
-    User(user::Args),
+    User(user::UserArgs),
     /// Bring the store to this version's schema
-    Migrate(migrate::Args),
+    Migrate(migrate::MigrateArgs),
 }
-
 
 /// Why a command failed, with its exit code. The text is printed on stderr as it stands.
 #[derive(Debug, thiserror::Error)]

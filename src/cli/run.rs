@@ -15,7 +15,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let overrides = Overrides { http, https, admin, upstream_url: upstream, ..Overrides::default() };
     let source = Source::Directory(conf.unwrap_or_else(|| "conf".into()));
     let snapshot = serve::load(&source, &overrides)?;
-    let pepper = pepper::required()?;
-    serve::make_data(&data)?;
-    serve::serve(snapshot, &data, pepper, None, Box::new(|| tracing::info!("cfx is ready")))
+    let pepper = pepper::from_environment()?.ok_or_else(|| {
+        Failure::Configuration(format!(
+            "{} is not set: keys are stored as HMACs under it; `openssl rand -hex 32` makes one, and it must stay the same",
+            pepper::VARIABLE
+        ))
+    })?;
+    let database = data.database()?;
+    serve::make_data(&data.data)?;
+    serve::serve(snapshot, database, pepper, None, Box::new(|| tracing::info!("cfx is ready")))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::store::DataArgs;
 use crate::app::{self, Start, StartProblem};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
 use crate::telemetry::{self, Format};
@@ -15,9 +16,8 @@ pub struct Flags {
     /// The directory of cfx.yaml, models.yaml and limits.yaml
     #[arg(long, value_name = "DIR", env = "CFX_CONF")]
     pub conf: Option<PathBuf>,
-    /// Where the embedded store and generated secrets are kept
-    #[arg(long, value_name = "DIR", env = "CFX_DATA", default_value = "./data")]
-    pub data: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Address of the plain HTTP listener
     #[arg(long, value_name = "ADDR", env = "CFX_HTTP")]
     pub http: Option<SocketAddr>,
@@ -51,14 +51,13 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
 /// Starts the edge and stays until it is told to stop. `welcomed`: whose count the welcome page shows.
 pub fn serve(
     snapshot: Snapshot,
-    data: &Path,
+    database: PathBuf,
     pepper: Secret,
     welcomed: Option<UserId>,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
-    let database = data.join("cfx.db");
     app::run(Start { snapshot, database, pepper, format, welcomed, on_ready }).map_err(|problem| match problem {
         StartProblem::Certificate(_) | StartProblem::Store(_) => Failure::Configuration(problem.to_string()),
         other => Failure::Failed(other.to_string()),

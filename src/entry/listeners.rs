@@ -54,14 +54,19 @@ pub fn h2_options() -> H2Options {
 }
 
 /// One listener as pingora wants it.
-pub fn listener(entrypoint: &Entrypoint, certificates: &Arc<Certificates>) -> pingora_core::Result<ListenerConfig> {
-    let config = ListenerConfig::tcp(entrypoint.address.to_string())
-        .l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
+pub fn listener(
+    entrypoint: &Entrypoint,
+    certificates: Option<&Arc<Certificates>>,
+) -> pingora_core::Result<ListenerConfig> {
+    let config =
+        ListenerConfig::tcp(entrypoint.address.to_string()).l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
     match entrypoint.transport {
         Transport::Plain { .. } => Ok(config),
         Transport::Tls { http2 } => {
             let mut settings = TlsSettings::with_callbacks(Box::new(NoCallbacks))?;
-            settings.set_cert_resolver(Arc::clone(certificates) as _);
+            if let Some(certificates) = certificates {
+                settings.set_cert_resolver(Arc::clone(certificates) as _);
+            }
             if http2 {
                 settings.enable_h2();
             }

@@ -8,6 +8,8 @@ mod controls;
 mod endpoint;
 mod estimate;
 mod finder;
+#[cfg(test)]
+mod fixtures;
 pub mod json;
 mod price;
 mod request;

@@ -104,7 +104,7 @@ fn observe(services: &Services, exchange: &Exchange, cost: NanoUsd) {
         status: shown_status(exchange),
         duration: exchange.started.elapsed(),
         first_token: answer.first_token,
-        overhead: exchange.staged.get().map(|_| exchange.overhead()),
+        overhead: exchange.staged.get().and(answer.overhead),
         usage: answer.usage.as_ref(),
         cost,
     });
@@ -136,7 +136,7 @@ fn line<'exchange>(exchange: &'exchange Exchange, asked: &Asked<'exchange>, cost
         cost,
         duration: exchange.started.elapsed(),
         first_token: answer.first_token,
-        overhead: Some(exchange.overhead()),
+        overhead: answer.overhead,
         attempts: answer.attempts,
     }
 }

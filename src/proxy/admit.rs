@@ -108,20 +108,16 @@ impl Authenticated {
         })
     }
 
-    fn choose(
-        &self,
-        exchange: &Exchange,
-        request: &Request,
-        session: &ServerSession,
-    ) -> Result<Choice, Refusal> {
+    fn choose(&self, exchange: &Exchange, request: &Request, session: &ServerSession) -> Result<Choice, Refusal> {
         let named = match session.get_header(stamp::CFX_STAGE) {
             None => None,
-            Some(value) => Some(value.to_str().map_err(|_not_text| {
-                Refusal::new(Reason::InvalidStage, "X-CFX-Stage is not plain text")
-            })?),
+            Some(value) => Some(
+                value
+                    .to_str()
+                    .map_err(|_not_text| Refusal::new(Reason::InvalidStage, "X-CFX-Stage is not plain text"))?,
+            ),
         };
-        let scope =
-            KeyScope { stages: self.principal.stages.as_deref(), models: self.principal.models.as_deref() };
+        let scope = KeyScope { stages: self.principal.stages.as_deref(), models: self.principal.models.as_deref() };
         let choice = llm::choose(&exchange.snapshot.models, request, named, scope)?;
         let _ = exchange.staged.set(Staged {
             stage: choice.stage,
@@ -140,8 +136,9 @@ impl Authenticated {
         prepared: &Prepared,
     ) -> Result<Admitted, Refusal> {
         if services.drain.has_begun() {
-            return Err(Refusal::new(Reason::ShuttingDown, "this gateway is shutting down")
-                .retry_after(Duration::from_secs(2)));
+            return Err(
+                Refusal::new(Reason::ShuttingDown, "this gateway is shutting down").retry_after(Duration::from_secs(2))
+            );
         }
         let limits = &exchange.snapshot.limits;
         let stream = prepared.request.is_stream();
@@ -204,9 +201,7 @@ fn quota_refusal(exchange: &Exchange, refusal: QuotaRefusal) -> Refusal {
             .retry_after(exchange.at.until(reset))
             .final_word()
         }
-        QuotaRefusal::StoreUnavailable => {
-            store_unavailable("the quota cannot be checked: the store does not answer")
-        }
+        QuotaRefusal::StoreUnavailable => store_unavailable("the quota cannot be checked: the store does not answer"),
     }
 }
 

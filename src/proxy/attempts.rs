@@ -127,7 +127,10 @@ fn judge(head: &Parts) -> Result<Framing, Failure> {
         (200..=299, Some(framing)) => Ok(framing),
         (400..=499, Some(Framing::Json)) => Ok(Framing::Json),
         _ => Err(Failure {
-            refusal: Refusal::new(Reason::UpstreamError, "the model's service answered with something that is not JSON"),
+            refusal: Refusal::new(
+                Reason::UpstreamError,
+                "the model's service answered with something that is not JSON",
+            ),
             elsewhere: false,
             outcome: "not_json",
         }),

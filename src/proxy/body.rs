@@ -14,6 +14,9 @@ use crate::config::Limits;
 
 /// Between two pieces of an upload. A client that sends nothing for this long has stalled.
 const PIECE_WITHIN: Duration = Duration::from_secs(30);
+/// A refused body up to this size is read, so that the connection can serve the next request.
+const DRAINED: usize = 64 << 10;
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 /// How much of a refused upload is read and thrown away, so that the client gets to read the refusal at all.
 const LINGER_BYTES: usize = 32 << 20;
 const LINGER_WITHIN: Duration = Duration::from_secs(5);
@@ -46,6 +49,18 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
         pieces.push(piece, announced);
         room.grow(pieces.length.saturating_sub(room.bytes()), limits.body_memory)?;
     }
+}
+
+/// Reads what is left of a small body and throws it away. False where there is more, or where the client waits to be
+/// told to send it.
+pub async fn drained(session: &mut ServerSession) -> bool {
+    if session.is_body_done() || session.is_body_empty() {
+        return true;
+    }
+    if expects_continue(session) || content_length(session).is_none_or(|length| length > DRAINED) {
+        return false;
+    }
+    matches!(timeout(DRAIN_WITHIN, session.drain_request_body()).await, Ok(Ok(())))
 }
 
 /// Reads on for a while after a refusal was sent. Closing with bytes unread resets the connection, and a reset can

@@ -1,6 +1,7 @@
 //! The client as the relay sees it: a place to write an answer to, and word of its leaving.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
@@ -23,6 +24,9 @@ pub trait Downstream: Send {
     fn gone(&mut self) -> impl Future<Output = ()> + Send;
 }
 
+/// A client that takes nothing for this long has stopped reading.
+const WRITE_WITHIN: Duration = Duration::from_secs(60);
+
 /// A pingora session, HTTP/1.1 or HTTP/2.
 pub struct Client<'session> {
     session: &'session mut ServerSession,
@@ -32,6 +36,7 @@ pub struct Client<'session> {
 
 impl<'session> Client<'session> {
     pub fn new(session: &'session mut ServerSession) -> Self {
+        session.set_write_timeout(Some(WRITE_WITHIN));
         Self { session, watching: true }
     }
 }
@@ -65,10 +70,7 @@ impl Downstream for Client<'_> {
 
 /// FIN, RST, or an HTTP/2 stream reset; anything else is a client that talks out of turn.
 fn left(cause: &ErrorType) -> bool {
-    matches!(
-        cause,
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error | ErrorType::H2Downgrade
-    )
+    matches!(cause, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error | ErrorType::H2Downgrade)
 }
 
 /// Writes a head whose framing fits the client: chunked where the length is unknown and the client speaks HTTP/1.1.

@@ -59,6 +59,8 @@ pub struct Observed {
     pub reached_upstream: bool,
     /// Until the answer's head arrived.
     pub upstream_wait: Duration,
+    /// Our own share of the time until the answer's head was ready to be sent.
+    pub overhead: Option<Duration>,
     /// From the request's start to the first byte of the answer's body.
     pub first_token: Option<Duration>,
     pub usage: Option<Usage>,
@@ -111,8 +113,9 @@ impl Exchange {
         self.answer.fallback_model.as_ref().or_else(|| self.staged.get().map(|staged| &staged.model))
     }
 
-    /// Our own share of the time until now: everything but the wait for the upstream.
-    pub fn overhead(&self) -> Duration {
-        self.started.elapsed().saturating_sub(self.answer.upstream_wait)
+    /// Marks the moment the answer's head is ready: what was not the wait for the upstream until here was ours.
+    pub fn head_is_ready(&mut self) -> Duration {
+        let overhead = self.started.elapsed().saturating_sub(self.answer.upstream_wait);
+        *self.answer.overhead.get_or_insert(overhead)
     }
 }

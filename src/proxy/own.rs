@@ -130,7 +130,8 @@ async fn catalogue(
     exchange: &Exchange,
     page: &Catalog,
 ) -> Result<Page, Refusal> {
-    let Authenticated { principal, .. } = admit::authenticate(services, exchange, &session.req_header().headers).await?;
+    let Authenticated { principal, .. } =
+        admit::authenticate(services, exchange, &session.req_header().headers).await?;
     let scope = KeyScope { stages: principal.stages.as_deref(), models: principal.models.as_deref() };
     let models = &exchange.snapshot.models;
     let body = match page {
@@ -206,7 +207,8 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
     Ok(true)
 }
 
-/// Answers with a refusal. Where a body is still coming it is read for a while, so that the client gets to read ours.
+/// Answers with a refusal. A small body is read first, so that the connection can be kept; a large one for a while
+/// afterwards, so that the client gets to read our answer.
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
     exchange.answer.refusal = Some(refusal.reason);
     let page = Page::json(
@@ -224,15 +226,17 @@ pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusa
     stamp_refusal(&refusal, &mut |name, value| {
         headers.insert(name, value);
     });
-    let unread = !session.is_body_done();
+    let unread = !body::drained(session).await;
     if unread {
         session.set_keepalive(None);
     }
-    write(session, exchange, page.status, headers, page.body).await?;
-    if unread {
+    let written = write(session, exchange, page.status, headers, page.body).await;
+    if written.is_err() {
+        exchange.answer.ending = Ending::Left;
+    } else if unread {
         body::linger(session).await;
     }
-    Ok(true)
+    written.map(|()| true)
 }
 
 async fn write(
@@ -273,10 +277,11 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
 
 fn upstream_failure(kind: &ErrorType) -> Refusal {
     match kind {
-        ErrorType::ConnectTimedout | ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError => {
-            Refusal::new(Reason::UpstreamUnavailable, "the web application cannot be reached")
-                .retry_after(std::time::Duration::from_secs(5))
-        }
+        ErrorType::ConnectTimedout
+        | ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError => Refusal::new(Reason::UpstreamUnavailable, "the web application cannot be reached")
+            .retry_after(std::time::Duration::from_secs(5)),
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
             Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
         }
@@ -291,9 +296,5 @@ pub fn account(services: &Services, session: &ServerSession, exchange: &mut Exch
     }
     let head = session.req_header();
     let host = route::host_of(session).unwrap_or_default();
-    account::settle(
-        services,
-        exchange,
-        &Asked { method: head.method.as_str(), host: &host, path: head.uri.path() },
-    );
+    account::settle(services, exchange, &Asked { method: head.method.as_str(), host: &host, path: head.uri.path() });
 }

@@ -125,13 +125,7 @@ async fn end(answer: Answer, meter: &Meter, downstream: &mut impl Downstream) ->
 }
 
 /// Says in-band that the stream is not whole. A JSON answer cannot say it: its cut connection does.
-async fn tell(
-    exchange: &Exchange,
-    reason: Reason,
-    meter: &Meter,
-    dialect: Dialect,
-    downstream: &mut impl Downstream,
-) {
+async fn tell(exchange: &Exchange, reason: Reason, meter: &Meter, dialect: Dialect, downstream: &mut impl Downstream) {
     if let Meter::Stream(tap) = meter {
         let message = match reason {
             Reason::UpstreamTimeout => "the model's service stopped sending before its answer was complete",
@@ -145,7 +139,7 @@ async fn tell(
 }
 
 /// The answer's head as the client sees it: built here, so that no header of LiteLLM's crosses.
-fn response_headers(exchange: &Exchange, from_upstream: &HeaderMap, framing: Framing) -> HeaderMap {
+fn response_headers(exchange: &mut Exchange, from_upstream: &HeaderMap, framing: Framing) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(20);
     let mut pass = |name: HeaderName| {
         if let Some(value) = from_upstream.get(&name) {

@@ -18,13 +18,27 @@ pub enum Destination {
     /// `GET /ready`: requests are welcome here.
     Ready,
     /// A plain listener that sends everybody to https.
-    Redirect { to: String },
+    Redirect {
+        to: String,
+    },
     /// One of the model endpoints, under admission.
-    Model { endpoint: Endpoint, upstream: Arc<Upstream>, name: Arc<str> },
+    Model {
+        endpoint: Endpoint,
+        upstream: Arc<Upstream>,
+        name: Arc<str>,
+    },
     /// A list of models, or one of them, answered here after the key was checked.
-    Catalog { page: Catalog, name: Arc<str> },
-    Web { upstream: Arc<Upstream>, name: Arc<str> },
-    Welcome { name: Arc<str> },
+    Catalog {
+        page: Catalog,
+        name: Arc<str>,
+    },
+    Web {
+        upstream: Arc<Upstream>,
+        name: Arc<str>,
+    },
+    Welcome {
+        name: Arc<str>,
+    },
 }
 
 /// The read-only answers under `/v1`.
@@ -63,12 +77,7 @@ pub fn find(session: &ServerSession, edge: &Edge) -> Result<Destination, Refusal
     }
 }
 
-fn model_route(
-    method: &Method,
-    path: &str,
-    upstream: &Arc<Upstream>,
-    name: Arc<str>,
-) -> Result<Destination, Refusal> {
+fn model_route(method: &Method, path: &str, upstream: &Arc<Upstream>, name: Arc<str>) -> Result<Destination, Refusal> {
     if let Some(endpoint) = Endpoint::from_path(path) {
         return if method == Method::POST {
             Ok(Destination::Model { endpoint, upstream: Arc::clone(upstream), name })

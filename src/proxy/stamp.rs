@@ -26,7 +26,7 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Puts what is known of `exchange` into a response, by way of `put`.
-pub fn stamp(exchange: &Exchange, put: &mut impl FnMut(HeaderName, HeaderValue)) {
+pub fn stamp(exchange: &mut Exchange, put: &mut impl FnMut(HeaderName, HeaderValue)) {
     let mut buffer = uuid::Uuid::encode_buffer();
     if let Ok(id) = HeaderValue::from_str(exchange.id.0.as_hyphenated().encode_lower(&mut buffer)) {
         put(CFX_REQUEST_ID, id.clone());
@@ -48,7 +48,8 @@ pub fn stamp(exchange: &Exchange, put: &mut impl FnMut(HeaderName, HeaderValue))
         put_text(put, RESET, &quota.reset.rfc3339());
         put_text(put, RESET_REQUESTS, &openai_duration(exchange.at.until(quota.reset)));
     }
-    put_text(put, SERVER_TIMING, &server_timing(exchange));
+    let overhead = exchange.head_is_ready();
+    put_text(put, SERVER_TIMING, &server_timing(overhead, exchange.answer.upstream_wait));
 }
 
 /// The further headers of a refusal.
@@ -69,10 +70,9 @@ fn put_text(put: &mut impl FnMut(HeaderName, HeaderValue), name: HeaderName, tex
 }
 
 /// `cfx;dur=0.123, upstream;dur=45.678`, in milliseconds (W3C Server Timing).
-fn server_timing(exchange: &Exchange) -> String {
+fn server_timing(overhead: Duration, wait: Duration) -> String {
     let mut text = String::with_capacity(40);
-    let wait = exchange.answer.upstream_wait;
-    let _ = write!(text, "cfx;dur={:.3}", exchange.overhead().as_secs_f64() * 1e3);
+    let _ = write!(text, "cfx;dur={:.3}", overhead.as_secs_f64() * 1e3);
     if !wait.is_zero() {
         let _ = write!(text, ", upstream;dur={:.3}", wait.as_secs_f64() * 1e3);
     }

@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::telemetry::Format;
+use crate::telemetry::json::JsonLines;
 
 /// The environment variable that chooses what is shown.
 pub const VARIABLE: &str = "CFX_LOG";
@@ -20,7 +21,8 @@ pub const VARIABLE: &str = "CFX_LOG";
 const CAPPED: [&str; 8] = ["pingora", "hyper", "h2", "rustls", "tokio_rustls", "axum", "tower", "mio"];
 
 /// What is shown of them where `CFX_LOG` does not name them.
-const DEFAULTS: &str = "info,pingora=warn,hyper=warn,h2=warn,rustls=warn,tokio_rustls=warn,axum=warn,tower=warn";
+/// `listening` is off: every port scan would stand there as an error.
+const DEFAULTS: &str = "info,pingora=warn,pingora_core::services::listening=off,hyper=warn,h2=warn,rustls=warn,tokio_rustls=warn,axum=warn,tower=warn";
 
 /// Starts logging for the whole process, `log` records of libraries included. A second call does nothing.
 pub fn init(format: Format) {
@@ -50,7 +52,7 @@ where
     });
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
-        Format::Json => lines.json().flatten_event(true).boxed(),
+        Format::Json => lines.event_format(JsonLines).boxed(),
         Format::Human { colour } => lines.with_ansi(colour).boxed(),
     };
     lines.with_filter(chosen.and(capped))
@@ -127,10 +129,19 @@ mod tests {
         let text = shown("", Format::Json, || tracing::info!(peers = 2, "ready\nnow"));
         assert_eq!(text.lines().count(), 1);
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["target"], "cfx::telemetry::log::tests");
         assert_eq!(
             (&line["level"], &line["message"], &line["peers"]),
             (&"INFO".into(), &"ready\nnow".into(), &2.into())
         );
+    }
+
+    #[test]
+    fn where_a_library_was_built_is_nobodys_business() {
+        let text = shown("", Format::Json, || log::warn!(target: "pingora_proxy", "fell over"));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["target"], &line["message"]), (&"pingora_proxy".into(), &"fell over".into()));
+        assert_eq!(line.as_object().map(serde_json::Map::len), Some(4), "{text}");
     }
 
     #[test]

@@ -5,23 +5,21 @@
 
 use std::time::Duration;
 
-use prometheus::{
-    Counter, CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector,
-};
+use prometheus::core::Collector;
+use prometheus::{Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use crate::telemetry::names::{self, Name, kind, label};
-use crate::telemetry::series::SeriesCache;
+use crate::telemetry::histogram::DurationHistogram;
+use crate::telemetry::names::{self, Name, label};
+use crate::telemetry::series::RequestSeries;
 use crate::units::{NanoUsd, Stage, Timestamp, Usage};
 
 /// All metrics of a process. Shared by reference; every method may be called from any thread.
 pub struct Metrics {
     registry: Registry,
-    series: SeriesCache,
-    vectors: Vectors,
-    duration: Histogram,
-    first_token: Histogram,
-    overhead: Histogram,
+    series: RequestSeries,
+    duration: DurationHistogram<22>,
+    first_token: DurationHistogram<15>,
+    overhead: DurationHistogram<14>,
     refusals: IntCounterVec,
     attempts: IntCounterVec,
     leases: IntCounterVec,
@@ -54,40 +52,18 @@ pub struct RequestObservation<'a> {
 #[must_use = "the stream counts as ended when this is dropped"]
 pub struct StreamGauge(IntGauge);
 
-/// The labelled families whose children the series cache hands out.
-pub(super) struct Vectors {
-    pub requests: IntCounterVec,
-    pub tokens: IntCounterVec,
-    pub cost: CounterVec,
-}
-
-/// The counters of one model.
-pub(super) struct ModelCounters {
-    input: IntCounter,
-    cached_input: IntCounter,
-    cache_write: IntCounter,
-    output: IntCounter,
-    reasoning: IntCounter,
-    cost: Counter,
-}
-
 impl Metrics {
     /// Fails only if two metrics in `names` share a name or one of the names is malformed.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let build = registered(&registry, IntGaugeVec::new(opts(&names::BUILD_INFO), &[label::VERSION])?)?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
-        let request_labels = [label::ROUTE, label::STAGE, label::MODEL, label::CODE];
-        let vectors = Vectors {
-            requests: registered(&registry, IntCounterVec::new(opts(&names::REQUESTS), &request_labels)?)?,
-            tokens: registered(&registry, IntCounterVec::new(opts(&names::TOKENS), &[label::KIND, label::MODEL])?)?,
-            cost: registered(&registry, CounterVec::new(opts(&names::COST), &[label::MODEL])?)?,
-        };
         let counters = |name, labels: &[&str]| registered(&registry, IntCounterVec::new(opts(name), labels)?);
         Ok(Self {
-            duration: histogram(&registry, &names::DURATION, duration_buckets())?,
-            first_token: histogram(&registry, &names::FIRST_TOKEN, doublings(0.01, 15))?,
-            overhead: histogram(&registry, &names::OVERHEAD, OVERHEAD_BUCKETS.to_vec())?,
+            series: registered(&registry, RequestSeries::new()?)?,
+            duration: registered(&registry, DurationHistogram::new(names::DURATION, DURATIONS)?)?,
+            first_token: registered(&registry, DurationHistogram::new(names::FIRST_TOKEN, doublings(10_000_000))?)?,
+            overhead: registered(&registry, DurationHistogram::new(names::OVERHEAD, OVERHEADS)?)?,
             refusals: counters(&names::REFUSALS, &[label::REASON])?,
             attempts: counters(&names::ATTEMPTS, &[label::UPSTREAM, label::OUTCOME])?,
             leases: counters(&names::QUOTA_LEASE, &[label::OUTCOME])?,
@@ -98,27 +74,20 @@ impl Metrics {
                 &registry,
                 GaugeVec::new(opts(&names::CERTIFICATE_EXPIRY), &[label::NAME])?,
             )?,
-            series: SeriesCache::default(),
-            vectors,
             registry,
         })
     }
 
     /// Counts one finished request.
     pub fn request(&self, seen: &RequestObservation<'_>) {
-        self.duration.observe(seen.duration.as_secs_f64());
+        self.duration.observe(seen.duration);
         if let Some(first_token) = seen.first_token {
-            self.first_token.observe(first_token.as_secs_f64());
+            self.first_token.observe(first_token);
         }
         if let Some(overhead) = seen.overhead {
-            self.overhead.observe(overhead.as_secs_f64());
+            self.overhead.observe(overhead);
         }
-        self.series.with(seen, &self.vectors, |series| {
-            series.requests.inc();
-            if let Some(model) = &series.model_counters {
-                model.add(seen.usage, seen.cost);
-            }
-        });
+        self.series.count(seen);
     }
 
     /// Counts a refusal; `reason` is the error code the client saw.
@@ -131,9 +100,13 @@ impl Metrics {
         increment(&self.attempts, &[upstream, outcome]);
     }
 
-    /// Counts one exchange with the store about a quota lease.
-    pub fn lease(&self, outcome: &'static str) {
-        increment(&self.leases, &[outcome]);
+    /// Brings the lease counters up to `granted`, leases the store gave, and `local`, requests admitted without it.
+    pub fn set_leases(&self, granted: u64, local: u64) {
+        for (outcome, total) in [("granted", granted), ("local", local)] {
+            if let Ok(counter) = self.leases.get_metric_with_label_values(&[outcome]) {
+                raise(&counter, total);
+            }
+        }
     }
 
     /// Counts a stream as under way for as long as the answer lives.
@@ -142,14 +115,10 @@ impl Metrics {
         StreamGauge(self.streams.clone())
     }
 
-    /// Records that wait to be stored.
-    pub fn set_ledger_queue(&self, records: usize) {
-        self.ledger_queue.set(i64::try_from(records).unwrap_or(i64::MAX));
-    }
-
-    /// Records that were given up.
-    pub fn ledger_dropped(&self, records: u64) {
-        self.ledger_dropped.inc_by(records);
+    /// Records that wait to be stored, and how many were given up since the start.
+    pub fn set_ledger(&self, queued: usize, dropped: u64) {
+        self.ledger_queue.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        raise(&self.ledger_dropped, dropped);
     }
 
     /// All certificates now served, in place of those named before. Where two share a name, the one that expires first
@@ -184,54 +153,49 @@ impl Drop for StreamGauge {
     }
 }
 
-impl ModelCounters {
-    pub(super) fn resolve(vectors: &Vectors, model: &str) -> Result<Self, prometheus::Error> {
-        let tokens = |kind| vectors.tokens.get_metric_with_label_values(&[kind, model]);
-        Ok(Self {
-            input: tokens(kind::INPUT)?,
-            cached_input: tokens(kind::CACHED_INPUT)?,
-            cache_write: tokens(kind::CACHE_WRITE)?,
-            output: tokens(kind::OUTPUT)?,
-            reasoning: tokens(kind::REASONING)?,
-            cost: vectors.cost.get_metric_with_label_values(&[model])?,
-        })
+/// Upper bounds in nanoseconds. A plain route answers within a millisecond, a stream may last 30 minutes and then some.
+const DURATIONS: [u64; 22] = {
+    let mut bounds = [1_000_000, 2_500_000, 5_000_000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let longer: [u64; 19] = doublings(10_000_000);
+    let mut n = 0;
+    while n < longer.len() {
+        bounds[n + 3] = longer[n];
+        n += 1;
     }
+    bounds
+};
 
-    fn add(&self, usage: Option<&Usage>, cost: NanoUsd) {
-        if let Some(usage) = usage {
-            self.input.inc_by(usage.input);
-            self.cached_input.inc_by(usage.cached_input);
-            self.cache_write.inc_by(usage.cache_write);
-            self.output.inc_by(usage.output);
-            self.reasoning.inc_by(usage.reasoning);
-        }
-        if cost.0 > 0 {
-            self.cost.inc_by(cost.0 as f64 / 1e9);
-        }
+/// From 10 µs to a second.
+const OVERHEADS: [u64; 14] = [
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+/// Bounds that are each twice the one before: the GenAI conventions' 0.01·2ⁿ seconds.
+const fn doublings<const N: usize>(first: u64) -> [u64; N] {
+    let mut bounds = [first; N];
+    let mut n = 1;
+    while n < N {
+        bounds[n] = bounds[n - 1] * 2;
+        n += 1;
     }
-}
-
-/// A plain route answers within a millisecond, a stream may last 30 minutes and then some.
-fn duration_buckets() -> Vec<f64> {
-    let mut buckets = vec![0.001, 0.0025, 0.005];
-    buckets.extend(doublings(0.01, 19));
-    buckets
-}
-
-const OVERHEAD_BUCKETS: [f64; 14] =
-    [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 1.0];
-
-/// `count` buckets, each twice the one before: the GenAI conventions' 0.01·2ⁿ.
-fn doublings(first: f64, count: i32) -> Vec<f64> {
-    (0..count).map(|n| first * 2f64.powi(n)).collect()
+    bounds
 }
 
 fn opts(name: &Name) -> Opts {
     Opts::new(name.name, name.help)
-}
-
-fn histogram(registry: &Registry, name: &Name, buckets: Vec<f64>) -> Result<Histogram, prometheus::Error> {
-    registered(registry, Histogram::with_opts(HistogramOpts::new(name.name, name.help).buckets(buckets))?)
 }
 
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
@@ -244,6 +208,11 @@ fn increment(counters: &IntCounterVec, labels: &[&str]) {
     if let Ok(counter) = counters.get_metric_with_label_values(labels) {
         counter.inc();
     }
+}
+
+/// Brings a counter up to a total that is counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 #[cfg(test)]

@@ -69,9 +69,9 @@ fn the_other_counters_and_gauges_show() {
     let metrics = Metrics::new().unwrap();
     metrics.refusal("daily_quota_exceeded");
     metrics.attempt("litellm", "answered");
-    metrics.lease("granted");
-    metrics.set_ledger_queue(12);
-    metrics.ledger_dropped(3);
+    metrics.set_leases(1, 0);
+    metrics.set_ledger(12, 3);
+    metrics.set_ledger(12, 3);
     let text = metrics.render();
     has(&text, r#"cfx_refusals_total{reason="daily_quota_exceeded"} 1"#);
     has(&text, r#"cfx_upstream_attempts_total{outcome="answered",upstream="litellm"} 1"#);

@@ -7,11 +7,15 @@ use std::io::IsTerminal;
 
 pub mod access;
 mod escape;
+mod exposition;
+mod histogram;
+mod json;
 mod line;
 pub mod log;
 pub mod metrics;
 pub mod names;
 mod series;
+mod shard;
 
 /// How a stream of lines is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

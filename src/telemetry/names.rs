@@ -33,8 +33,10 @@ pub const ATTEMPTS: Name =
 pub const LEDGER_QUEUE: Name = Name { name: "cfx_ledger_queue", help: "Ledger records that wait to be stored." };
 pub const LEDGER_DROPPED: Name =
     Name { name: "cfx_ledger_dropped_total", help: "Ledger records given up because the queue was full." };
-pub const QUOTA_LEASE: Name =
-    Name { name: "cfx_quota_lease_total", help: "What was done with quota leases at the store, by outcome." };
+pub const QUOTA_LEASE: Name = Name {
+    name: "cfx_quota_lease_total",
+    help: "Quota leases the store granted, and requests admitted locally while it was away, by outcome.",
+};
 pub const CERTIFICATE_EXPIRY: Name = Name {
     name: "cfx_certificate_expiry_seconds",
     help: "When a certificate expires, in seconds since the Unix epoch; alert on its distance from time().",
