@@ -1,6 +1,8 @@
 //! The command line: one file a command. Commands print; nothing below them does.
 #![expect(clippy::print_stderr, reason = "a command's output is its purpose")]
 
+pub mod check;
+
 /// Why a command failed, with its exit code. The text is printed on stderr as it stands.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_no_yaml_names_its_place() {
-        for text in ["a: [1, 2", "a: b: c", "\t- x", "a: *nowhere", "? [a]\n: b", "a: 1\n---\nb: 2", "a: !x 1"] {
+        for text in ["a: [1, 2", "a: b: c", "a:\n\tb: 1", "a: *nowhere", "? [a]\n: b", "a: 1\n---\nb: 2", "a: !x 1"] {
             let error = parse(text).unwrap_err();
             assert!(error.mark.line >= 1 && error.mark.column >= 1, "{text}: {error:?}");
         }

@@ -1,0 +1,225 @@
+//! One mistake at a time: each is found at its place and named. `¶` marks the place in each text.
+
+use cfx::config::{Overrides, Source, load};
+
+const EDGE: &str = "upstreams: { a: { targets: [\"http://a\"] } }\nroutes: [{ match: { path: /v1/ }, llm: a }]\n";
+const MODELS: &str = "models: { m: {}, n: { max_output_tokens: 100 } }\n\
+                      stages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n";
+
+/// Loads three files, each that is not given being a sound one, and gives the problems a line each.
+fn problems(file: &str, text: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, sound) in [("cfx.yaml", EDGE), ("models.yaml", MODELS), ("limits.yaml", "")] {
+        std::fs::write(directory.path().join(name), if name == file { text } else { sound }).unwrap();
+    }
+    std::fs::write(directory.path().join("blank.md"), " \n").unwrap();
+    for (name, price) in [("good.json", "1e-6"), ("bad.json", "\"free\"")] {
+        let prices = format!("{{\"m\": {{\"input_cost_per_token\": {price}}}}}");
+        std::fs::write(directory.path().join(name), prices).unwrap();
+    }
+    match load(&Source::Directory(directory.path().to_path_buf()), &Overrides::default(), &|_| None) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.to_string().replace(&format!("{}/", directory.path().display()), ""),
+    }
+}
+
+/// Holds that a text has exactly one problem, at its mark, with this path and these words.
+fn hold(file: &str, marked: &str, path: &str, part: &str) {
+    let found = problems(file, &marked.replace('¶', ""));
+    let before = marked.split('¶').next().unwrap();
+    let (line, column) =
+        (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
+    let place = if path.is_empty() { String::new() } else { format!(" {path}") };
+    assert_eq!(found.lines().count(), 1, "{marked}\n{found}");
+    assert!(found.starts_with(&format!("{file}:{line}:{column}{place}: ")), "{marked}\nfound {found}");
+    assert!(found.contains(part), "{marked}\nwanted {part:?}\nfound {found}");
+}
+
+#[test]
+fn mistakes_in_the_small_sections_of_the_edge() {
+    for (text, path, part) in [
+        ("trusted_proxies: [10.0.0.0/8, \"::1\", ¶proxy]", "trusted_proxies[2]", "an address or a network"),
+        ("trusted_proxies: ¶10.0.0.1", "trusted_proxies", "expected a list"),
+        ("server: { grace: ¶30 }", "server.grace", "a duration such as"),
+        ("server: { grace: ¶0s }", "server.grace", "more than nothing"),
+        ("server: { threads: ¶0 }", "server.threads", "from 1 to 1024"),
+        ("server: { threads: ¶four }", "server.threads", "a whole number, found \"four\""),
+        ("server: { threads: auto, ¶threads: 2 }", "server.threads", "\"threads\" is given twice"),
+        ("admin: { address: ¶\"localhost:9090\" }", "admin.address", "an IP address with a port"),
+        ("admin: ¶9090", "admin", "expected a mapping, found \"9090\""),
+        ("¶acme: { email: a@example.org }", "acme", "unknown key, known here: entrypoints"),
+        ("entrypoints: ¶{}", "entrypoints", "no entrypoint"),
+        ("entrypoints: { http: ¶{} }", "entrypoints.http", "\"address\" is missing"),
+        ("entrypoints: { a: { address: \"1.2.3.4:1\", http2: ¶true } }", "entrypoints.a.http2", "over TLS only"),
+        ("entrypoints: { a: { address: \"1.2.3.4:1\", redirect: ¶b } }", "entrypoints.a.redirect", "with tls: true"),
+        ("entrypoints: { a: { address: \"1.2.3.4:1\", tls: ¶yes } }", "entrypoints.a.tls", "true or false"),
+        (
+            "entrypoints: { a: { address: \"1.2.3.4:1\", tls: true, redirect: ¶a } }",
+            "entrypoints.a.redirect",
+            "nothing to redirect to",
+        ),
+        (
+            "entrypoints: { a: { address: \"0.0.0.0:9090\" } }\nadmin: { address: ¶\"127.0.0.1:9090\" }",
+            "admin.address",
+            "is taken by entrypoints.a.address",
+        ),
+        ("server: { grace: !x ¶1s }", "", "tags such as !x"),
+    ] {
+        hold("cfx.yaml", &format!("{text}\n{EDGE}"), path, part);
+    }
+}
+
+#[test]
+fn mistakes_in_upstreams() {
+    for (text, path, part) in [
+        ("¶{}", "upstreams.a", "\"targets\" is missing"),
+        ("{ targets: ¶[] }", "upstreams.a.targets", "no target"),
+        ("{ targets: ¶\"http://a\" }", "upstreams.a.targets", "expected a list, found \"http://a\""),
+        ("{ targets: [¶a:80] }", "upstreams.a.targets[0]", "a URL such as"),
+        ("{ targets: [¶\"http://a/v1\"] }", "upstreams.a.targets[0]", "without a path"),
+        ("{ targets: [\"http://a\", ¶\"http://A:80\"] }", "upstreams.a.targets[1]", "same target twice"),
+        ("{ targets: [\"http://a\"], timeouts: { ¶idle: 1s } }", "upstreams.a.timeouts.idle", "unknown"),
+        ("{ targets: [\"http://a\"], timeouts: { total: ¶1y } }", "upstreams.a.timeouts.total", "a duration such"),
+        ("{ targets: [\"http://a\"], api_key: ¶[x] }", "upstreams.a.api_key", "found a list"),
+        ("{ targets: [\"http://a\"], api_key: ¶\"\" }", "upstreams.a.api_key", "is empty"),
+        ("{ targets: [\"http://a\"], api_key: ¶\"${NOWHERE}\" }", "upstreams.a.api_key", "NOWHERE is not set"),
+    ] {
+        hold("cfx.yaml", &format!("upstreams:\n  a: {text}\nroutes: [{{ llm: a }}]\n"), path, part);
+    }
+    hold("cfx.yaml", "upstreams: ¶[]\nroutes: [{ llm: a }]\n", "upstreams", "expected a mapping, found a list");
+}
+
+#[test]
+fn mistakes_in_routes() {
+    for (text, path, part) in [
+        ("¶[]", "routes", "no route"),
+        ("¶a", "routes", "expected a list"),
+        ("[¶{ match: { path: / } }]", "routes[0]", "goes nowhere"),
+        ("[{ llm: a, upstream: ¶a }]", "routes[0].upstream", "beside llm"),
+        ("[{ match: { path: ¶v1 }, llm: a }]", "routes[0].match.path", "begins with /"),
+        ("[{ match: { path: ¶/a/../b }, upstream: a }]", "routes[0].match.path", "begins with /"),
+        ("[¶{ match: { path: /api/ }, llm: a }]", "routes[0]", "answers /v1/"),
+        ("[{ match: { host: ¶\"a:80\" }, upstream: a }]", "routes[0].match.host", "without scheme, port"),
+        ("[{ match: { ¶hots: b }, upstream: a }]", "routes[0].match.hots", "did you mean \"host\"?"),
+        ("[{ upstream: a }, { match: ¶{ path: / }, upstream: a }]", "routes[1].match", "same requests as routes[0]"),
+        ("[{ name: x, llm: a }, { name: ¶x, match: { path: /v1 }, llm: a }]", "routes[1].name", "of routes[0] already"),
+        ("[{ llm: a }, ¶{ match: { host: b }, upstream: a }]", "routes[1]", "reach \"a\" without a key"),
+        ("[{ llm: a, ¶control: true }]", "routes[0].control", "unknown key"),
+    ] {
+        let upstreams = "upstreams: { a: { targets: [\"http://a\"] } }";
+        hold("cfx.yaml", &format!("{upstreams}\nroutes: {text}\n"), path, part);
+    }
+    hold("cfx.yaml", "¶upstreams: {}\n", "", "\"routes\" is missing");
+}
+
+#[test]
+fn mistakes_beside_the_stages() {
+    for (text, path, part) in [
+        ("default_stage: ¶direct", "default_stage", "is no stage, known here: plan, code, review"),
+        ("default_stage: ¶reveiw", "default_stage", "did you mean \"review\"?"),
+        ("embeddings: { model: ¶x }", "embeddings.model", "no model \"x\", known here: m, n"),
+        ("embeddings: ¶on", "embeddings", "expected { model: … } or off"),
+        ("completions: ¶{}", "completions", "\"model\" is missing"),
+        ("direct: { enabled: ¶maybe }", "direct.enabled", "true or false"),
+        ("direct: { deny: [m, ¶embed-large] }", "direct.deny[1]", "no model \"embed-large\""),
+        ("direct: { max_tokens: ¶0 }", "direct.max_tokens", "from 1 to"),
+        ("infer: [¶{ stage: code }]", "infer[0]", "matches every request"),
+        ("infer: [¶{ has_diff: true }]", "infer[0]", "\"stage\" is missing"),
+        ("infer: [{ last_user_message: ¶'[', stage: code }]", "infer[0].last_user_message", "unclosed character class"),
+        ("prices_file: ¶nowhere.json", "prices_file", "nowhere.json cannot be read"),
+        ("prices_file: ¶blank.md", "prices_file", "no JSON object"),
+    ] {
+        hold("models.yaml", &format!("{MODELS}{text}\n"), path, part);
+    }
+}
+
+#[test]
+fn mistakes_in_a_stage() {
+    for (text, path, part) in [
+        ("¶{}", "stages.plan", "\"model\" is missing"),
+        ("{ model: ¶[m] }", "stages.plan.model", "expected text, found a list"),
+        ("{ model: m, system: a, system_file: ¶blank.md }", "stages.plan.system_file", "beside system"),
+        ("{ model: m, system_file: ¶blank.md }", "stages.plan.system_file", "blank.md is empty"),
+        ("{ model: m, system_file: ¶nope.md }", "stages.plan.system_file", "nope.md cannot be read"),
+        ("{ model: n, max_tokens: ¶200 }", "stages.plan.max_tokens", "more than max_output_tokens of \"n\""),
+        ("{ model: m, temperature: ¶{ min: 1, max: 0.5 } }", "stages.plan.temperature", "above max"),
+        ("{ model: m, temperature: { max: ¶3 } }", "stages.plan.temperature.max", "from 0 to 2"),
+        ("{ model: m, fallback: ¶m }", "stages.plan.fallback", "the stage's model itself"),
+        ("{ model: m, placement: ¶before }", "stages.plan.placement", "is no placement, known here: prepend, append"),
+        ("{ model: m, timeouts: { total: ¶5 } }", "stages.plan.timeouts.total", "a duration"),
+    ] {
+        let models = "models: { m: {}, n: { max_output_tokens: 100 } }";
+        let rest = "code: { model: m }\n  review: { model: m }";
+        hold("models.yaml", &format!("{models}\nstages:\n  plan: {text}\n  {rest}\n"), path, part);
+    }
+    hold("models.yaml", "¶models: { m: {} }\n", "", "\"stages\" is missing");
+}
+
+#[test]
+fn mistakes_in_a_model() {
+    for (text, path, part) in [
+        ("{ price: { input: ¶-1 } }", "models.m.price.input", "dollars per million"),
+        ("{ price: { input: 1, ¶ouput: 2 } }", "models.m.price.ouput", "did you mean \"output\"?"),
+        ("{ context_window: ¶200k }", "models.m.context_window", "a whole number"),
+        ("{ vision: ¶\"true\" }", "models.m.vision", "true or false"),
+        ("{}\n  ¶Plan: {}", "models.Plan", "is the name of a stage"),
+        ("{}\n  ¶cfx-code: {}", "models.cfx-code", "is the name of a stage"),
+        ("{}\n  ¶\"a b\": {}", "models[\"a b\"]", "without spaces"),
+        ("{}\n  ¶m: {}", "models.m", "keep this one or the one on line 3"),
+        ("{ price: {} }\n  ¶z: {}\nprices_file: good.json", "models.z", "prices_file has no \"z\""),
+    ] {
+        let stages = "stages: { plan: { model: m }, code: { model: m }, review: { model: m } }";
+        hold("models.yaml", &format!("{stages}\nmodels:\n  m: {text}\n"), path, part);
+    }
+    let unreadable = "stages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n\
+                      models: { ¶m: {} }\nprices_file: bad.json\n";
+    hold("models.yaml", unreadable, "models.m", "the entry of prices_file is no price");
+}
+
+#[test]
+fn mistakes_in_limits() {
+    for (text, path, part) in [
+        ("¶daily_request: 5", "daily_request", "did you mean \"daily_requests\"?"),
+        ("daily_requests: ¶-5", "daily_requests", "a whole number"),
+        ("daily_requests: ¶5000000000", "daily_requests", "from 1 to 1000000000"),
+        ("concurrent_streams: ¶0", "concurrent_streams", "from 1 to"),
+        ("body: ¶10M", "body", "a size such as"),
+        ("body: ¶1GiB", "body", "does not fit in body_memory"),
+        ("body_memory: ¶1MiB", "body_memory", "does not fit in body_memory"),
+        ("users: ¶[ada]", "users", "expected a mapping, found a list"),
+        ("users: { ¶ada: {} }", "users.ada", "no e-mail address"),
+        ("users:\n  a@b.c: { ¶daily_request: 1 }", "users[\"a@b.c\"].daily_request", "unknown key"),
+        ("users: { a@b.c: {}, ¶A@b.c: {} }", "users[\"A@b.c\"]", "the same user twice"),
+        ("¶- a", "", "expected a mapping, found a list"),
+        ("daily_requests: 1\nbody: ¶*nowhere", "", "not YAML"),
+    ] {
+        hold("limits.yaml", text, path, part);
+    }
+}
+
+#[test]
+fn several_mistakes_of_one_file_are_all_told() {
+    let text = "entrypoints:\n  http: { redirect: htps }\n  https: { adress: \"0.0.0.0:443\", tls: true }\n\
+                upstreams: { a: { targets: [x, y] }, b: { targets: 5, timeouts: { total: 1 } } }\n\
+                routes:\n  - { match: { path: /v1 }, llm: c }\n  - { match: { path: /v1/ }, llm: d }\n  - 7\n";
+    let found = problems("cfx.yaml", text);
+    let places: Vec<&str> = found.lines().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(
+        places,
+        [
+            "cfx.yaml:2:9 entrypoints.http",
+            "cfx.yaml:2:21 entrypoints.http.redirect",
+            "cfx.yaml:3:10 entrypoints.https",
+            "cfx.yaml:3:12 entrypoints.https.adress",
+            "cfx.yaml:4:29 upstreams.a.targets[0]",
+            "cfx.yaml:4:32 upstreams.a.targets[1]",
+            "cfx.yaml:4:52 upstreams.b.targets",
+            "cfx.yaml:4:74 upstreams.b.timeouts.total",
+            "cfx.yaml:6:34 routes[0].llm",
+            "cfx.yaml:7:14 routes[1].match",
+            "cfx.yaml:7:35 routes[1].llm",
+            "cfx.yaml:8:5 routes[2]",
+        ],
+        "{found}"
+    );
+}
