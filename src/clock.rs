@@ -56,6 +56,11 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(later.0 - self.0).unwrap_or(0))
     }
 
+    /// Reads any RFC 3339 text with an offset; what is finer than a microsecond is cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|instant| Self(instant.as_microsecond()))
+    }
+
     /// RFC 3339 in UTC with whole seconds, `2026-01-31T00:00:00Z`: the form of `X-RateLimit-Reset`.
     pub fn rfc3339(self) -> String {
         let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
@@ -104,6 +109,8 @@ mod tests {
     fn days_begin_and_end_at_utc_midnight() {
         let last = Timestamp(1_769_903_999_999_999); // 2026-01-31T23:59:59.999999Z
         assert_eq!(last.rfc3339_micros(), "2026-01-31T23:59:59.999999Z");
+        assert_eq!(Timestamp::parse("2026-01-31T23:59:59.999999Z"), Some(last));
+        assert_eq!(Timestamp::parse("2026-01-31"), None);
         assert_eq!(last.day().iso(), "2026-01-31");
         assert_eq!(last.day().end().rfc3339(), "2026-02-01T00:00:00Z");
         assert_eq!(Timestamp(last.0 + 1).day(), Day(last.day().0 + 1));

@@ -1,4 +1,5 @@
 //! What an operator sees of the configuration: the shipped files load, every mistake has its line.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! One mistake at a time: each is found at its place and named. `¶` marks the place in each text.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cfx::config::{Overrides, Source, load};
 
@@ -126,7 +127,7 @@ fn mistakes_beside_the_stages() {
         ("infer: [¶{ stage: code }]", "infer[0]", "matches every request"),
         ("infer: [¶{ has_diff: true }]", "infer[0]", "\"stage\" is missing"),
         ("infer: [{ last_user_message: ¶'[', stage: code }]", "infer[0].last_user_message", "unclosed character class"),
-        ("prices_file: ¶nowhere.json", "prices_file", "nowhere.json cannot be read"),
+        ("prices_file: ¶nowhere.json", "prices_file", "\"nowhere.json\" cannot be read"),
         ("prices_file: ¶blank.md", "prices_file", "no JSON object"),
     ] {
         hold("models.yaml", &format!("{MODELS}{text}\n"), path, part);
@@ -139,8 +140,8 @@ fn mistakes_in_a_stage() {
         ("¶{}", "stages.plan", "\"model\" is missing"),
         ("{ model: ¶[m] }", "stages.plan.model", "expected text, found a list"),
         ("{ model: m, system: a, system_file: ¶blank.md }", "stages.plan.system_file", "beside system"),
-        ("{ model: m, system_file: ¶blank.md }", "stages.plan.system_file", "blank.md is empty"),
-        ("{ model: m, system_file: ¶nope.md }", "stages.plan.system_file", "nope.md cannot be read"),
+        ("{ model: m, system_file: ¶blank.md }", "stages.plan.system_file", "\"blank.md\" is empty"),
+        ("{ model: m, system_file: ¶nope.md }", "stages.plan.system_file", "\"nope.md\" cannot be read: No such file"),
         ("{ model: n, max_tokens: ¶200 }", "stages.plan.max_tokens", "more than max_output_tokens of \"n\""),
         ("{ model: m, temperature: ¶{ min: 1, max: 0.5 } }", "stages.plan.temperature", "above max"),
         ("{ model: m, temperature: { max: ¶3 } }", "stages.plan.temperature.max", "from 0 to 2"),

@@ -1,4 +1,28 @@
 //! Who may send a request now: API keys, the daily quota, concurrency, and the room left on this edge.
 //!
-//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`](key) and [`QuotaStore`](quota).
+//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`] and [`QuotaStore`].
 //! Must not know: HTTP, pingora, SQL, models.
+
+mod capacity;
+mod concurrency;
+mod key;
+mod keys;
+mod lease;
+mod lookup;
+mod outage;
+mod principal;
+mod quota;
+mod quota_store;
+mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
+pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
+pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
+pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
+pub use lease::Hold;
+pub use principal::Principal;
+pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
+pub use quota_store::{Ask, Grant, LeaseId, Posting, PostingId, QuotaStore, Settlement, Subject, lease_size};
+pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey};

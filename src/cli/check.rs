@@ -69,7 +69,10 @@ fn notes(snapshot: &Snapshot) -> Vec<String> {
     )];
     let tls = snapshot.edge.entrypoints.iter().find(|entrypoint| matches!(entrypoint.transport, Transport::Tls { .. }));
     if let (Some(tls), true) = (tls, snapshot.edge.certificates.is_empty()) {
-        notes.push(format!("entrypoint {:?} has no certificate: name one under tls.certificates", tls.name));
+        notes.push(format!(
+            "entrypoint {:?} has no certificate: cfx run needs one under tls.certificates (cfx dev makes its own)",
+            tls.name
+        ));
     }
     notes
 }

@@ -1,7 +1,48 @@
 //! The command line: one file a command. Commands print; nothing below them does.
-#![expect(clippy::print_stderr, reason = "a command's output is its purpose")]
 
+pub mod banner;
 pub mod check;
+mod dev;
+pub mod dev_key;
+pub mod echo;
+pub mod key;
+pub mod migrate;
+pub mod pepper;
+mod run;
+mod serve;
+pub mod store;
+pub mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// cfx: one address and one key between coding agents and their models.
+///
+/// Terminates TLS, checks keys and daily quotas, picks the model for each stage of work (plan, code, review), streams
+/// the answer back and accounts for every request.
+#[derive(Debug, Parser)]
+#[command(name = "cfx", version, about, long_about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try it out: everything on this machine, with a key, and an echo model unless LITELLM_BASE_URL is set
+    Dev(dev::Args),
+    /// Serve: needs a pepper, a data directory and a valid configuration
+    Run(run::Args),
+    /// Check the configuration and name every mistake in it by file, line and column
+    Check(check::Args),
+    /// Create, list, rotate and revoke API keys
+    Key(key::KeyArgs),
+    /// Create and list users
+    User(user::UserArgs),
+    /// Bring the store to this version's schema
+    Migrate(migrate::MigrateArgs),
+}
 
 /// Why a command failed, with its exit code. The text is printed on stderr as it stands.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +68,33 @@ impl Failure {
     }
 }
 
-/// Prints a failed command's reason.
-pub fn report(failure: &Failure) {
+/// Reads the command line, does what it says and yields the exit code: 0, 1 failed, 64 usage, 78 configuration.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(help) => {
+            let _ = help.print();
+            return if help.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Dev(args) => dev::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Key(args) => key::run(args),
+        Command::User(args) => user::run(args),
+        Command::Migrate(args) => migrate::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command's failure belongs on the terminal")]
+fn report(failure: &Failure) {
     eprintln!("{failure}");
 }

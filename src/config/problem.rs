@@ -142,4 +142,15 @@ mod tests {
              conf/cfx.yaml:14:7 routes[2].upstream: no upstream \"dashbord\", did you mean \"dashboard\"?"
         );
     }
+
+    #[test]
+    fn a_problem_is_json_with_the_same_parts() {
+        let report = Report::new("limits.yaml");
+        let reported = report.add(Some(Mark { line: 2, column: 21 }), "body", "expected a size", None);
+        let json = serde_json::to_value(Problems::of([report], reported).iter().collect::<Vec<_>>()).unwrap();
+        let expected = serde_json::json!([{
+            "file": "limits.yaml", "line": 2, "column": 21, "path": "body", "message": "expected a size", "remedy": null
+        }]);
+        assert_eq!(json, expected);
+    }
 }

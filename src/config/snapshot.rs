@@ -97,7 +97,7 @@ pub struct TimeoutOverrides {
 #[derive(Debug, Clone)]
 pub struct Route {
     /// As written in the file, for logs and the `route` label: its `name`, or its path.
-    pub name: String,
+    pub name: Arc<str>,
     /// Lower case, without port. None: any host.
     pub host: Option<String>,
     /// A prefix that ends at a segment boundary: `/v1/` matches `/v1` and `/v1/x`, not `/v1x`.
@@ -262,6 +262,17 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("***")
+    }
+}
+
+impl Target {
+    /// `host:port`, the port left out where it is the scheme's own: the form of a `Host` header.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match (self.tls, self.port) {
+            (false, 80) | (true, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
     }
 }
 

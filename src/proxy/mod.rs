@@ -1,1 +1,181 @@
-//! The request's life, one file a step.
+//! The request's life, one file a step: `route`, `admit`, `relay` (with `attempts` and `outgoing`), `account`; and for
+//! everything that is not a model endpoint, `web`.
+//!
+//! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
+//! Must not know: where anything is stored, the control API, the dashboard.
+
+mod account;
+mod admit;
+mod attempts;
+mod body;
+mod credential;
+mod downstream;
+mod exchange;
+mod outgoing;
+mod own;
+mod refuse;
+mod relay;
+mod route;
+mod stamp;
+mod web;
+pub mod welcome;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use crate::admission::{BodyMemory, Capacity, Concurrency, Keys, RateLimiter};
+use crate::clock::Clock;
+use crate::config::{Snapshot, Timeouts, Upstream};
+use crate::entry::drain::{Drain, UnderWay};
+use crate::ledger::Ledger;
+use crate::llm::{Calibration, Choice, Endpoint, Request};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::units::{RequestId, UserId};
+use crate::upstream::Dialer;
+use exchange::Exchange;
+use route::Destination;
+
+/// Between two requests of an HTTP/1.1 connection.
+const KEEP_ALIVE_SECONDS: u64 = 60;
+
+/// What the steps work with; shared by all requests.
+pub struct Services {
+    pub snapshot: ArcSwap<Snapshot>,
+    pub keys: Arc<Keys>,
+    pub quota: Arc<RateLimiter>,
+    pub concurrency: Arc<Concurrency>,
+    pub capacity: Arc<Capacity>,
+    pub ledger: Ledger,
+    pub calibration: Calibration,
+    pub dialer: Dialer,
+    pub drain: Arc<Drain>,
+    pub metrics: Arc<Metrics>,
+    pub access: AccessLog,
+    pub clock: Arc<dyn Clock>,
+    /// Whose count of today the welcome page shows.
+    pub welcomed: Option<UserId>,
+}
+
+/// A model request whose body was read, understood and rewritten.
+pub struct Prepared {
+    pub endpoint: Endpoint,
+    pub upstream: Arc<Upstream>,
+    pub timeouts: Timeouts,
+    pub request: Request,
+    pub choice: Choice,
+    pub segments: Vec<Bytes>,
+    /// We asked for usage and the client did not: it is taken out again.
+    pub strip_usage: bool,
+    /// The body's share of the edge's memory.
+    pub room: BodyMemory,
+}
+
+/// cfx as pingora calls it.
+pub struct Proxy {
+    services: Arc<Services>,
+}
+
+/// pingora's per-request context.
+pub struct Context {
+    exchange: Exchange,
+    web: Option<Arc<Upstream>>,
+    _under_way: UnderWay,
+}
+
+impl Proxy {
+    pub fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        let now = self.services.clock.now();
+        let snapshot = self.services.snapshot.load_full();
+        let exchange = Exchange::open(RequestId::new(now), now, snapshot);
+        Context { exchange, web: None, _under_way: self.services.drain.track() }
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        if session.get_keepalive() == Some(0) {
+            session.set_keepalive(Some(KEEP_ALIVE_SECONDS)); // pingora's "for ever"; its "off" stays off
+        }
+        own::note_client(session, &context.exchange);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        match own::destination(session, &context.exchange) {
+            Ok(Destination::Web { upstream, .. }) => {
+                context.web = Some(upstream);
+                Ok(false)
+            }
+            Ok(destination) => own::serve(&self.services, session, &mut context.exchange, destination).await,
+            Err(refusal) => own::refuse(session, &mut context.exchange, refusal).await,
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
+        match &context.web {
+            Some(upstream) => web::peer(upstream).await,
+            None => Error::e_explain(ErrorType::InternalError, "no upstream was chosen"),
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        web::dress_request(session, request, &context.exchange)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        _context: &mut Context,
+    ) -> Result<()> {
+        web::drop_empty_piece(body);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        web::dress_response(response, &mut context.exchange)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        own::answer_failure(session, &mut context.exchange, error).await
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        true // every request has its own log line, with its reason
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
+        own::account(&self.services, session, &mut context.exchange);
+    }
+}
+
+/// How long a connection to a web upstream may lie idle.
+const WEB_IDLE: Duration = Duration::from_secs(60);

@@ -4,6 +4,7 @@ mod edge;
 mod entrypoints;
 mod limits;
 mod models;
+mod names;
 mod overrides;
 mod prices;
 mod quantity;

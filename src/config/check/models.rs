@@ -1,27 +1,20 @@
 //! `models.yaml` as a whole: the aliases, and what names them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::problem::{Checked, Report, Reported};
+use super::super::problem::{Checked, Report};
 use super::super::raw::Node;
 use super::super::snapshot::{Direct, Model, Models, Price};
 use super::super::source::Source;
+use super::names::Names;
 use super::prices::{Listed, PartialPrice, PricesFile};
+use super::quantity::{self, MOST_TOKENS};
 use super::read::{At, Fields, Named, all};
-use super::suggest::instead_of;
-use super::{quantity, stages};
+use super::stages;
 use crate::units::Stage;
 
-const MOST_TOKENS: u64 = 1_000_000_000;
-
-/// The aliases by name. A broken one is known by its name all the same.
-#[derive(Default)]
-pub(super) struct Aliases {
-    by_name: BTreeMap<String, Checked<Arc<Model>>>,
-    /// The section is no mapping: any name may be meant to be in it.
-    broken: Option<Reported>,
-}
+/// The aliases.
+pub(super) type Aliases = Names<Model>;
 
 pub(in crate::config) fn models(root: &Node, report: &Report, source: &Source) -> Checked<Models> {
     let root = At::root(root, report);
@@ -48,32 +41,10 @@ pub(in crate::config) fn models(root: &Node, report: &Report, source: &Source) -
     })
 }
 
-impl Aliases {
-    /// The model that a name in the file stands for.
-    pub(super) fn resolve(&self, at: &At) -> Checked<Arc<Model>> {
-        let name = at.text()?;
-        self.by_name.get(name).cloned().or(self.broken.map(Err)).unwrap_or_else(|| {
-            let remedy = instead_of(name, self.by_name.keys().map(String::as_str));
-            Err(at.problem_with(format!("no model {}", at.quoted()), remedy))
-        })
-    }
-
-    fn sound(self) -> Checked<BTreeMap<String, Arc<Model>>> {
-        self.broken.map_or(Ok(()), Err)?;
-        self.by_name.into_iter().map(|(name, model)| Ok((name, model?))).collect()
-    }
-}
-
 fn aliases(file: &Fields, source: &Source) -> Aliases {
     let prices = file.optional("prices_file", |at| PricesFile::read(&at, source));
     let remedy = "write for example models: { gpt-mini: { upstream_model: gpt-5.4-mini } }";
-    match file.required("models", remedy).and_then(|at| at.entries()) {
-        Err(reported) => Aliases { by_name: BTreeMap::new(), broken: Some(reported) },
-        Ok(named) => {
-            let models = named.iter().map(|named| (named.name.to_owned(), model(named, &prices).map(Arc::new)));
-            Aliases { by_name: models.collect(), broken: None }
-        }
-    }
+    Names::read(file.required("models", remedy).and_then(|at| at.entries()), |named| model(named, &prices))
 }
 
 fn model(named: &Named, prices: &Checked<Option<PricesFile>>) -> Checked<Model> {
@@ -156,7 +127,7 @@ fn passed_through(at: &At, aliases: &Aliases) -> Checked<Option<Arc<Model>>> {
         Some(_) => Err(at.problem(format!("expected {{ model: … }} or off, found {}", at.quoted()))),
         None => {
             let fields = at.fields(&["model"])?;
-            aliases.resolve(&fields.required("model", "name one of models, or write off")?).map(Some)
+            aliases.resolve(&fields.required("model", "name one of models, or write off")?, "model").map(Some)
         }
     }
 }
@@ -166,7 +137,7 @@ fn direct(file: &Fields, aliases: &Aliases) -> Checked<Direct> {
         return Ok(Direct { enabled: false, allow: Vec::new(), deny: Vec::new(), max_tokens: None });
     };
     let fields = at.fields(&["enabled", "allow", "deny", "max_tokens"])?;
-    let name = |at: At| aliases.resolve(&at).map(|model| model.alias.to_string());
+    let name = |at: At| aliases.resolve(&at, "model").map(|model| model.alias.to_string());
     let names = |key| fields.or(key, Vec::new(), |at| all(at.items()?.map(name)));
     let enabled = fields.or("enabled", false, |at| at.flag());
     let (allow, deny) = (names("allow"), names("deny"));

@@ -117,7 +117,7 @@ fn welcome(edge: &mut Edge) {
     match edge.routes.iter_mut().find(|route| route.host.is_none() && route.path == "/") {
         Some(route) => route.action = Action::Welcome,
         None => {
-            edge.routes.push(Route { name: "/".to_owned(), host: None, path: "/".to_owned(), action: Action::Welcome });
+            edge.routes.push(Route { name: "/".into(), host: None, path: "/".to_owned(), action: Action::Welcome });
         }
     }
 }

@@ -37,21 +37,16 @@ pub(super) struct PricesFile(HashMap<String, serde_json::Value>);
 
 impl PricesFile {
     pub(super) fn read(at: &At, source: &Source) -> Checked<Self> {
-        let name = at.text()?;
-        let text = source.read(name).map_err(|error| at.problem(format!("{} {error}", cannot_read(source, name))))?;
+        let text = at.file(source)?;
         serde_json::from_str(&text)
             .map(Self)
-            .map_err(|error| at.problem(format!("{} is no JSON object: {error}", source.name(name))))
+            .map_err(|error| at.problem(format!("{} is no JSON object: {error}", at.quoted())))
     }
 
     /// None: the file does not name the model. The error says what is wrong with its entry.
     pub(super) fn of(&self, model: &str) -> Result<Option<Listed>, String> {
         self.0.get(model).map(Listed::deserialize).transpose().map_err(|error| error.to_string())
     }
-}
-
-pub(super) fn cannot_read(source: &Source, file: &str) -> String {
-    format!("{} cannot be read:", source.name(file))
 }
 
 impl Listed {

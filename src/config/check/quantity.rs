@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// No window and no cap of any model comes near it.
+pub(super) const MOST_TOKENS: u64 = 1_000_000_000;
+
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// `250ms`, `10s`, `30m`, `1h30m`, `7d`; more than nothing and at most a year.

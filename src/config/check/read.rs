@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::super::problem::{Checked, Mark, Report, Reported};
 use super::super::raw::{Node, Scalar, Value, join_index, join_key};
+use super::super::source::Source;
 use super::suggest::instead_of;
 
 /// A place in a file: the node, and the way to it.
@@ -68,6 +69,12 @@ impl<'a> At<'a> {
     pub(super) fn text(&self) -> Checked<&'a str> {
         let text = self.scalar("text")?.text.as_str();
         if text.is_empty() { Err(self.problem("is empty")) } else { Ok(text) }
+    }
+
+    /// The text of the file that is named here.
+    pub(super) fn file(&self, source: &Source) -> Checked<String> {
+        let name = self.text()?;
+        source.read(name).map_err(|error| self.problem(format!("{} cannot be read: {error}", self.quoted())))
     }
 
     /// The text, as messages may show it.

@@ -2,13 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::super::problem::Checked;
 use super::super::snapshot::{Action, Route, Target, Upstream};
+use super::names::Names;
 use super::read::{At, Fields, all};
-use super::suggest::instead_of;
-use super::upstreams::Upstreams;
 
 /// A route with the places its neighbours are held against. What it matches is known even where its upstream is not.
 struct Placed<'a> {
@@ -22,7 +20,7 @@ struct Placed<'a> {
 }
 
 /// The routes, most specific first.
-pub(super) fn routes(file: &Fields, upstreams: &Upstreams) -> Checked<Vec<Route>> {
+pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>) -> Checked<Vec<Route>> {
     let remedy = "write for example routes: [{ match: { path: /v1/ }, llm: litellm }]";
     let section = file.required("routes", remedy)?;
     let read: Vec<Checked<Placed>> = section.items()?.map(|item| placed(item, upstreams)).collect();
@@ -39,10 +37,10 @@ pub(super) fn routes(file: &Fields, upstreams: &Upstreams) -> Checked<Vec<Route>
 }
 
 fn route(placed: Placed) -> Checked<Route> {
-    Ok(Route { action: placed.action?, name: placed.name, host: placed.host, path: placed.path })
+    Ok(Route { action: placed.action?, name: placed.name.into(), host: placed.host, path: placed.path })
 }
 
-fn placed<'a>(at: At<'a>, upstreams: &Upstreams) -> Checked<Placed<'a>> {
+fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>) -> Checked<Placed<'a>> {
     let fields = at.fields(&["name", "match", "llm", "upstream"])?;
     let (named, matching) = (fields.get("name"), fields.get("match"));
     let name = fields.optional("name", |at| at.text().map(str::to_owned));
@@ -91,21 +89,13 @@ fn path(text: &str) -> Result<String, String> {
     }
 }
 
-fn action(fields: &Fields, upstreams: &Upstreams) -> Checked<Action> {
+fn action(fields: &Fields, upstreams: &Names<Upstream>) -> Checked<Action> {
     match (fields.get("llm"), fields.get("upstream")) {
-        (Some(at), None) => upstream(&at, upstreams).map(Action::Llm),
-        (None, Some(at)) => upstream(&at, upstreams).map(Action::Proxy),
+        (Some(at), None) => upstreams.resolve(&at, "upstream").map(Action::Llm),
+        (None, Some(at)) => upstreams.resolve(&at, "upstream").map(Action::Proxy),
         (Some(_), Some(at)) => Err(at.problem_with("beside llm", "keep one of the two")),
         (None, None) => Err(fields.at().problem_with("goes nowhere", "add llm: or upstream: with an upstream's name")),
     }
-}
-
-fn upstream(at: &At, upstreams: &Upstreams) -> Checked<Arc<Upstream>> {
-    let name = at.text()?;
-    upstreams.get(name).unwrap_or_else(|| {
-        let message = format!("no upstream {}", at.quoted());
-        Err(at.problem_with(message, instead_of(name, upstreams.names())))
-    })
 }
 
 /// `/v1` and `/v1/` match the same requests.

@@ -8,7 +8,7 @@ use super::super::problem::{Checked, Reported};
 use super::super::snapshot::{InferRule, Model, Placement, StagePolicy, TimeoutOverrides};
 use super::super::source::Source;
 use super::models::Aliases;
-use super::prices::cannot_read;
+use super::quantity::MOST_TOKENS;
 use super::read::{At, Fields};
 use super::upstreams;
 use crate::units::Stage;
@@ -17,7 +17,6 @@ const STAGES: [(&str, Stage); 3] = [("plan", Stage::Plan), ("code", Stage::Code)
 const PLACEMENTS: [(&str, Placement); 2] = [("prepend", Placement::Prepend), ("append", Placement::Append)];
 const KEYS: [&str; 8] =
     ["model", "system", "system_file", "placement", "max_tokens", "temperature", "fallback", "timeouts"];
-const MOST_TOKENS: u64 = 1_000_000_000;
 /// What every provider accepts at most.
 const HOTTEST: f64 = 2.0;
 
@@ -34,7 +33,7 @@ pub(super) fn policies(file: &Fields, aliases: &Aliases, source: &Source) -> Che
 
 fn policy(at: &At, aliases: &Aliases, source: &Source) -> Checked<StagePolicy> {
     let fields = at.fields(&KEYS)?;
-    let model = fields.required("model", "name one of models").and_then(|at| aliases.resolve(&at));
+    let model = fields.required("model", "name one of models").and_then(|at| aliases.resolve(&at, "model"));
     let system = system(&fields, source);
     let placement = fields.or("placement", Placement::default(), |at| at.one_of("placement", &PLACEMENTS));
     let max_tokens = max_tokens(&fields, &model);
@@ -58,10 +57,8 @@ fn system(fields: &Fields, source: &Source) -> Checked<Option<Arc<str>>> {
         (Some(_), Some(at)) => Err(at.problem_with("beside system", "keep one of the two")),
         (Some(at), None) => prompt(at.text()?, || at.problem("is empty")).map(Some),
         (None, Some(at)) => {
-            let name = at.text()?;
-            let text =
-                source.read(name).map_err(|error| at.problem(format!("{} {error}", cannot_read(source, name))))?;
-            prompt(&text, || at.problem(format!("{} is empty", source.name(name)))).map(Some)
+            let text = at.file(source)?;
+            prompt(&text, || at.problem(format!("{} is empty", at.quoted()))).map(Some)
         }
         (None, None) => Ok(None),
     }
@@ -97,7 +94,7 @@ fn temperature(at: &At) -> Checked<(f64, f64)> {
 }
 
 fn fallback(at: &At, model: &Checked<Arc<Model>>, aliases: &Aliases) -> Checked<Arc<Model>> {
-    let fallback = aliases.resolve(at)?;
+    let fallback = aliases.resolve(at, "model")?;
     match model {
         Ok(model) if model.alias == fallback.alias => {
             Err(at

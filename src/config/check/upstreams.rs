@@ -1,11 +1,10 @@
 //! Where requests go.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::problem::{Checked, Reported};
+use super::super::problem::Checked;
 use super::super::snapshot::{Secret, Target, TimeoutOverrides, Timeouts, Upstream};
+use super::names::Names;
 use super::quantity;
 use super::read::{At, Named, all};
 
@@ -16,39 +15,8 @@ const TIMEOUTS: Timeouts = Timeouts {
     total: Duration::from_secs(30 * 60),
 };
 
-/// The upstreams by name. One that is broken is known by its name all the same, so that a route to it is no second
-/// problem.
-#[derive(Default)]
-pub(super) struct Upstreams {
-    by_name: BTreeMap<String, Checked<Arc<Upstream>>>,
-    /// The section is no mapping: any name may be meant to be in it.
-    broken: Option<Reported>,
-}
-
-impl Upstreams {
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
-    }
-
-    /// None: no such name.
-    pub(super) fn get(&self, name: &str) -> Option<Checked<Arc<Upstream>>> {
-        self.by_name.get(name).cloned().or(self.broken.map(Err))
-    }
-
-    pub(super) fn sound(self) -> Checked<BTreeMap<String, Arc<Upstream>>> {
-        self.broken.map_or(Ok(()), Err)?;
-        self.by_name.into_iter().map(|(name, upstream)| Ok((name, upstream?))).collect()
-    }
-}
-
-pub(super) fn read(section: &At) -> Upstreams {
-    match section.entries() {
-        Err(reported) => Upstreams { by_name: BTreeMap::new(), broken: Some(reported) },
-        Ok(named) => {
-            let upstreams = named.iter().map(|named| (named.name.to_owned(), upstream(named).map(Arc::new)));
-            Upstreams { by_name: upstreams.collect(), broken: None }
-        }
-    }
+pub(super) fn upstreams(section: &At) -> Names<Upstream> {
+    Names::read(section.entries(), upstream)
 }
 
 fn upstream(named: &Named) -> Checked<Upstream> {

@@ -1,1 +1,116 @@
 //! The embedded store: one SQLite file, for one edge and the command line beside it.
+//!
+//! Write-ahead logging, so that readers never wait for the writer, with `synchronous=NORMAL`: what was committed
+//! survives the death of the process; a loss of power may take the last moments, never the file.
+//! All writes of a process go through one connection, on a thread of its own, in the order they were asked for.
+//! `PRAGMA data_version` reacts only to commits of other connections, so it is read on that same one.
+//!
+//! Failure stance: an error is told to the caller, whose room says what then; nothing is tried again here.
+
+mod accounts;
+mod keys;
+mod ledger;
+mod migrations;
+mod quota;
+mod text;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::units::StoreError;
+use worker::Worker;
+
+pub use migrations::Migration;
+
+/// How long one connection waits for another process's write lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// An open database file. Adapts every port of the rooms below.
+pub struct Sqlite {
+    writer: Worker,
+    reader: Worker,
+    /// Changes to keys and accounts by this process, which `data_version` does not show.
+    own_changes: AtomicU64,
+}
+
+impl Sqlite {
+    /// Opens the file, made if missing, with every migration applied. Blocks; for start-up and commands.
+    pub fn open(path: &Path) -> Result<Arc<Self>, StoreError> {
+        let in_file = |error: rusqlite::Error| StoreError(format!("{}: {error}", path.display()));
+        create_private(path).map_err(|error| StoreError(format!("{}: {error}", path.display())))?;
+        let mut writer = connect(path).map_err(in_file)?;
+        migrations::apply(&mut writer).map_err(|error| StoreError(format!("{}: {error}", path.display())))?;
+        let reader = connect(path).map_err(in_file)?;
+        Ok(Arc::new(Self {
+            writer: Worker::start("sqlite-writer", writer)?,
+            reader: Worker::start("sqlite-reader", reader)?,
+            own_changes: AtomicU64::new(0),
+        }))
+    }
+
+    /// Opens the file for a starting edge: as [`open`](Self::open), and closes the leases that earlier edges left
+    /// behind. What of them was not reported is counted as used, which never over-admits.
+    pub async fn open_for_edge(path: &Path) -> Result<Arc<Self>, StoreError> {
+        let store = Self::open(path)?;
+        store.in_transaction(quota::close_leases).await?;
+        Ok(store)
+    }
+
+    /// Migrations that [`open`](Self::open) would apply to the file at `path`, which is left as it is.
+    pub fn pending(path: &Path) -> Result<Vec<Migration>, StoreError> {
+        if !path.exists() {
+            return Ok(migrations::ALL.to_vec());
+        }
+        let told = |error: String| StoreError(format!("{}: {error}", path.display()));
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|error| told(error.to_string()))?;
+        connection.busy_timeout(BUSY).map_err(|error| told(error.to_string()))?;
+        migrations::pending(&connection).map_err(|error| told(error.to_string()))
+    }
+
+    /// Runs `job` under the file's write lock from its first read on, so that what it reads still holds when it
+    /// writes, whatever other process has the file open.
+    async fn in_transaction<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let whole = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = job(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        self.writer.run(whole).await
+    }
+
+    fn note_change(&self) {
+        self.own_changes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Makes the file, readable by its owner alone, where there is none. SQLite gives its side files the same rights.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+# What one does here day to day. `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt e2e bench soak
+
+# What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
+ARGS ?=
+# Tests by name, e.g. `make test FILTER=quota`.
+FILTER ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## build and start cfx with an embedded store, a certificate and, without LITELLM_BASE_URL, an echo model
+	@scripts/setup build
+	@scripts/quiet-build
+	@cargo run --quiet -- dev $(ARGS)
+
+test: ## every test but the long ones
+	@scripts/setup build test
+	@scripts/test $(FILTER)
+
+lint: ## rustfmt, clippy with warnings denied, cargo-deny, the import table
+	@scripts/setup build lint
+	@scripts/lint
+
+fmt: ## format the sources
+	@cargo fmt --all
+
+e2e: ## the official SDKs through cfx and a real LiteLLM proxy
+	@scripts/setup build e2e
+	@scripts/e2e $(FILTER)
+
+bench: ## CPU per request beside a bare pingora proxy and nginx, in turns; wants a quiet machine and five minutes
+	@scripts/setup build bench
+	@scripts/bench
+
+soak: ## the long tests: 10,000 requests of every kind, then what they left behind
+	@scripts/setup build test
+	@cargo test --test edge -- --ignored --nocapture $(FILTER)

@@ -1,0 +1,31 @@
+"""Last: what all of it left in the ledger."""
+
+import collections
+import unittest
+
+from installation import MASTER_KEY, running
+
+
+class Ledger(unittest.TestCase):
+    def test_every_answer_was_accounted_for(self):
+        rows = running.stop_cfx()
+        served = [row for row in rows if row["attempts"] > 0]
+        self.assertGreater(len(served), 0)
+        for row in served:
+            with self.subTest(row["request_id"]):
+                if row["status"] == "success" and not row["estimated"] and row["total_tokens"] is not None:
+                    self.assertEqual(row["total_tokens"], row["input_tokens"] + row["output_tokens"])
+                    self.assertEqual(row["cost_nano_usd"], row["input_tokens"] * 1000 + row["output_tokens"] * priced(row))
+        kinds = collections.Counter((row["stage"], row["status"], row["http_status"]) for row in rows)
+        print("\n" + "\n".join(f"  {count:4} rows: {kind}" for kind, count in sorted(kinds.items(), key=str)))
+        log = running.log("cfx")
+        for secret in [running.key, MASTER_KEY, "How would you go about this?"]:
+            self.assertNotIn(secret, log)
+
+
+def priced(row):
+    return 0 if row["model"] == "embedding" else 2000
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,150 @@
+//! How many requests one user may have open at once: streams, and requests of any kind.
+//!
+//! The cap holds on this edge alone. Failure stance: purely local, nothing to fail.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::ResolvedLimits;
+use crate::units::UserId;
+
+/// Enough that two cores seldom meet at one lock.
+const SHARDS: usize = 16;
+
+/// The open requests of every user on this edge. A user with none takes no room.
+#[derive(Debug, Default)]
+pub struct Concurrency {
+    shards: [Mutex<HashMap<UserId, Open>>; SHARDS],
+    hasher: RandomState,
+}
+
+/// One open request; its drop frees the place.
+#[derive(Debug)]
+#[must_use = "the place is given back when this is dropped"]
+pub struct Permit {
+    table: Arc<Concurrency>,
+    user: UserId,
+    stream: bool,
+}
+
+/// The user has as many requests open as they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConcurrencyRefusal {
+    #[error("{limit} streams are open already")]
+    Streams { limit: u32 },
+    #[error("{limit} requests are open already")]
+    Requests { limit: u32 },
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    streams: u32,
+    /// Streams included.
+    requests: u32,
+}
+
+impl Concurrency {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Takes a place for one request of `user`, and one of the stream places where it is a `stream`.
+    pub fn enter(
+        self: &Arc<Self>,
+        user: UserId,
+        stream: bool,
+        limits: &ResolvedLimits,
+    ) -> Result<Permit, ConcurrencyRefusal> {
+        let mut shard = self.shard(user);
+        let (streams, requests) = shard.get(&user).map_or((0, 0), |open| (open.streams, open.requests));
+        if stream && streams >= limits.concurrent_streams {
+            return Err(ConcurrencyRefusal::Streams { limit: limits.concurrent_streams });
+        }
+        if requests >= limits.concurrent_requests {
+            return Err(ConcurrencyRefusal::Requests { limit: limits.concurrent_requests });
+        }
+        shard.insert(user, Open { streams: streams + u32::from(stream), requests: requests + 1 });
+        drop(shard);
+        Ok(Permit { table: Arc::clone(self), user, stream })
+    }
+
+    /// Streams open now, all users together: for the gauge.
+    pub fn open_streams(&self) -> u64 {
+        let streams_of = |shard: &Mutex<HashMap<UserId, Open>>| -> u64 {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.values().map(|open| u64::from(open.streams)).sum()
+        };
+        self.shards.iter().map(streams_of).sum()
+    }
+
+    fn shard(&self, user: UserId) -> MutexGuard<'_, HashMap<UserId, Open>> {
+        let place = usize::try_from(self.hasher.hash_one(user)).unwrap_or_default() % SHARDS;
+        self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut shard = self.table.shard(self.user);
+        if let Some(open) = shard.get_mut(&self.user) {
+            open.requests = open.requests.saturating_sub(1);
+            open.streams = open.streams.saturating_sub(u32::from(self.stream));
+            if open.requests == 0 {
+                shard.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: ResolvedLimits = ResolvedLimits { daily_requests: 10, concurrent_streams: 2, concurrent_requests: 3 };
+
+    fn user(number: u128) -> UserId {
+        UserId(uuid::Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn the_third_stream_waits_for_one_to_end() {
+        let table = Concurrency::new();
+        let first = table.enter(user(1), true, &LIMITS).unwrap();
+        let _second = table.enter(user(1), true, &LIMITS).unwrap();
+        assert_eq!(table.enter(user(1), true, &LIMITS).unwrap_err(), ConcurrencyRefusal::Streams { limit: 2 });
+        assert!(table.enter(user(2), true, &LIMITS).is_ok(), "another user is not affected");
+        let third = table.enter(user(1), false, &LIMITS).unwrap();
+        assert_eq!(table.enter(user(1), false, &LIMITS).unwrap_err(), ConcurrencyRefusal::Requests { limit: 3 });
+        drop((first, third));
+        assert!(table.enter(user(1), true, &LIMITS).is_ok());
+    }
+
+    #[test]
+    fn users_without_open_requests_take_no_room() {
+        let table = Concurrency::new();
+        for number in 0..1_000 {
+            drop(table.enter(user(number), true, &LIMITS).unwrap());
+        }
+        assert_eq!(table.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>(), 0);
+        assert_eq!(table.open_streams(), 0);
+    }
+
+    #[test]
+    fn many_threads_never_pass_the_cap() {
+        let table = Concurrency::new();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        if let Ok(permit) = table.enter(user(1), true, &LIMITS) {
+                            assert!(table.open_streams() <= 2);
+                            drop(permit);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(table.open_streams(), 0);
+    }
+}

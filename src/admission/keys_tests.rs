@@ -1,0 +1,244 @@
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::*;
+use crate::admission::testing::MemoryKeys;
+use crate::clock::ManualClock;
+use crate::units::UserId;
+
+const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
+const PEPPER: &[u8] = b"a pepper for tests";
+
+/// The cache over a store that counts its look-ups.
+struct Door {
+    keys: Arc<Keys>,
+    store: Arc<MemoryKeys>,
+    clock: Arc<ManualClock>,
+}
+
+impl Door {
+    fn new() -> Self {
+        Self::with(KeySettings::default())
+    }
+
+    fn with(settings: KeySettings) -> Self {
+        let store = Arc::new(MemoryKeys::default());
+        let clock = Arc::new(ManualClock::at(NOON));
+        let keys = Arc::new(Keys::new(store.clone(), PEPPER, clock.clone(), settings));
+        Self { keys, store, clock }
+    }
+
+    /// A key that the store knows from now on.
+    fn issue(&self, expires_at: Option<Timestamp>) -> RawKey {
+        let raw = RawKey::mint().unwrap();
+        let principal = Principal {
+            user: UserId(Uuid::from_u128(1)),
+            email: Arc::from("ada@example.org"),
+            key: KeyId(Uuid::from_u128(2)),
+            label: "laptop".to_owned(),
+            stages: None,
+            models: None,
+            daily_requests: None,
+            user_daily_requests: None,
+            expires_at,
+        };
+        let stored = StoredKey { hash: Pepper::new(PEPPER).hash(&raw), active: true, principal };
+        self.store.keys.lock().unwrap().insert(raw.public_id().as_str().to_owned(), stored);
+        raw
+    }
+
+    fn revoke(&self, raw: &RawKey) {
+        self.store.keys.lock().unwrap().get_mut(raw.public_id().as_str()).unwrap().active = false;
+    }
+
+    async fn knock(&self, raw: &RawKey) -> Result<Arc<Principal>, KeyRefusal> {
+        self.keys.authenticate(raw.expose()).await
+    }
+
+    fn lookups(&self) -> u64 {
+        self.store.faults.calls()
+    }
+
+    fn down(&self, down: bool) {
+        self.store.faults.down.store(down, Ordering::SeqCst);
+    }
+}
+
+/// The same public id with another secret, and a checksum that holds.
+fn same_id(raw: &RawKey) -> RawKey {
+    let body: String = raw.expose()[..52].to_owned() + if raw.expose().as_bytes()[52] == b'a' { "b" } else { "a" };
+    let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let crc = u64::from(crc32fast::hash(body.as_bytes()));
+    let place = |power: u32| char::from(digits[usize::try_from(crc / 62_u64.pow(power) % 62).unwrap()]);
+    RawKey::parse(&(body + &(0..6).rev().map(place).collect::<String>())).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_key_is_looked_up_once() {
+    let door = Door::new();
+    let key = door.issue(None);
+    for _ in 0..100 {
+        assert_eq!(&*door.knock(&key).await.unwrap().email, "ada@example.org");
+    }
+    assert_eq!(door.lookups(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_and_nothing_are_refused_without_a_look_up() {
+    let door = Door::new();
+    assert_eq!(door.keys.authenticate("").await, Err(KeyRefusal::Missing));
+    assert_eq!(door.keys.authenticate("sk-proj-123").await, Err(KeyRefusal::Invalid));
+    assert_eq!(door.lookups(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_is_looked_up_once_and_a_wrong_secret_never_locks_the_right_one_out() {
+    let door = Door::new();
+    let key = door.issue(None);
+    let wrong = same_id(&key);
+    for _ in 0..10 {
+        assert_eq!(door.knock(&wrong).await, Err(KeyRefusal::Invalid));
+    }
+    assert!(door.knock(&key).await.is_ok());
+    assert_eq!(door.lookups(), 1, "one look-up told about both");
+    let unknown = RawKey::mint().unwrap();
+    for _ in 0..10 {
+        assert_eq!(door.knock(&unknown).await, Err(KeyRefusal::Invalid));
+    }
+    assert_eq!(door.lookups(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_at_once_share_one_look_up() {
+    let door = Door::new();
+    *door.store.delay.lock().unwrap() = Duration::from_millis(20);
+    let key = door.issue(None);
+    let answers = join_all((0..100).map(|_| door.knock(&key))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(door.lookups(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_leaves_does_not_take_the_look_up_along() {
+    let door = Door::new();
+    *door.store.delay.lock().unwrap() = Duration::from_millis(20);
+    let key = door.issue(None);
+    let _ = tokio::time::timeout(Duration::from_millis(5), door.knock(&key)).await;
+    assert!(door.knock(&key).await.is_ok());
+    assert_eq!(door.lookups(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_invented_keys_meets_a_cap_that_known_keys_do_not() {
+    let door = Arc::new(Door::with(KeySettings { lookups: 4, ..KeySettings::default() }));
+    let key = door.issue(None);
+    door.knock(&key).await.unwrap();
+    *door.store.delay.lock().unwrap() = Duration::from_millis(100);
+    let flood = join_all((0..200).map(|_| async { door.knock(&RawKey::mint().unwrap()).await }));
+    let honest = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        door.clock.advance(Duration::from_secs(61));
+        door.knock(&key).await
+    };
+    let (refusals, honest) = tokio::join!(flood, honest);
+    assert!(refusals.iter().all(|refusal| matches!(refusal, Err(KeyRefusal::Invalid | KeyRefusal::StoreUnavailable))));
+    assert!(honest.is_ok(), "its look-up did not wait behind the flood");
+    assert_eq!(door.store.in_flight.lock().unwrap().1, 5, "four of the flood, one of the known key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_elsewhere_is_noticed_at_the_next_poll() {
+    let door = Door::new();
+    let key = door.issue(None);
+    let watching = tokio::spawn(Arc::clone(&door.keys).watch());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    door.knock(&key).await.unwrap();
+    door.revoke(&key);
+    assert!(door.knock(&key).await.is_ok(), "nothing was noticed yet");
+    door.store.generation.fetch_add(1, Ordering::SeqCst);
+    tokio::time::sleep(POLL).await;
+    assert_eq!(door.knock(&key).await, Err(KeyRefusal::Invalid));
+    watching.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_made_after_it_was_refused_opens_at_the_next_poll() {
+    let door = Door::new();
+    let key = door.issue(None);
+    let stored = door.store.keys.lock().unwrap().drain().collect::<Vec<_>>();
+    assert_eq!(door.knock(&key).await, Err(KeyRefusal::Invalid));
+    door.store.keys.lock().unwrap().extend(stored);
+    door.keys.flush();
+    assert!(door.knock(&key).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn expiry_is_local_and_exact() {
+    let door = Door::new();
+    let key = door.issue(Some(Timestamp(NOON.0 + 1_000_000)));
+    assert!(door.knock(&key).await.is_ok());
+    door.clock.advance(Duration::from_micros(999_999));
+    assert!(door.knock(&key).await.is_ok());
+    door.down(true);
+    door.clock.advance(Duration::from_micros(1));
+    assert_eq!(door.knock(&key).await, Err(KeyRefusal::Expired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_stops_only_keys_never_seen_and_for_an_hour_at_most() {
+    let door = Door::new();
+    let (known, new) = (door.issue(None), door.issue(None));
+    door.knock(&known).await.unwrap();
+    door.down(true);
+    door.clock.advance(Duration::from_secs(61));
+    for _ in 0..50 {
+        assert!(door.knock(&known).await.is_ok());
+    }
+    assert_eq!(door.lookups(), 2, "the store is not asked for each request while it is away");
+    assert_eq!(door.knock(&new).await, Err(KeyRefusal::StoreUnavailable));
+    door.clock.advance(Duration::from_secs(3600));
+    assert_eq!(door.knock(&known).await, Err(KeyRefusal::StoreUnavailable));
+    door.down(false);
+    assert!(door.knock(&known).await.is_ok() && door.knock(&new).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_waited_for_250_ms() {
+    let door = Door::new();
+    let key = door.issue(None);
+    *door.store.delay.lock().unwrap() = Duration::from_secs(60);
+    let began = tokio::time::Instant::now();
+    assert_eq!(door.knock(&key).await, Err(KeyRefusal::StoreUnavailable));
+    assert_eq!(began.elapsed(), Duration::from_millis(250));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_use_is_asked_for_again_behind_its_requests() {
+    let door = Door::new();
+    let key = door.issue(None);
+    door.knock(&key).await.unwrap();
+    for _ in 0..20 {
+        door.clock.advance(Duration::from_secs(10));
+        let began = tokio::time::Instant::now();
+        *door.store.delay.lock().unwrap() = Duration::from_millis(50);
+        door.knock(&key).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "no request waits for a refresh");
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    assert!((4..=8).contains(&door.lookups()), "{}", door.lookups());
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_used_times_are_written_in_batches() {
+    let door = Door::new();
+    let key = door.issue(None);
+    let id = door.knock(&key).await.unwrap().key;
+    door.clock.advance(Duration::from_secs(1));
+    door.knock(&key).await.unwrap();
+    assert!(door.store.used.lock().unwrap().is_empty());
+    door.keys.write_used().await;
+    assert_eq!(door.store.used.lock().unwrap().get(&id), Some(&Timestamp(NOON.0 + 1_000_000)));
+    door.store.used.lock().unwrap().clear();
+    door.keys.write_used().await;
+    assert!(door.store.used.lock().unwrap().is_empty(), "what was not used is not written again");
+}

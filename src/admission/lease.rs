@@ -1,0 +1,382 @@
+//! One subject's day on this edge: what the store has set aside, what was taken of it, and what came back.
+//!
+//! Pure bookkeeping under one lock; the store is spoken to by [`RateLimiter`](super::RateLimiter), one call at a time
+//! for each slot (`busy`), so that an answer always meets the state it was asked for.
+//!
+//! ```text
+//! store ──grant──▶ leases ──take──▶ Hold ──spend──▶ (counted)
+//!                    │  ▲                  └─drop──▶ credit ──take──▶ Hold …
+//!                    │  └ low: asked for ahead          └─ idle ──release──▶ store
+//!                    └─ used up, idle, midnight ──settle──▶ store
+//! ```
+//!
+//! A request given back goes to `credit` whatever lease it came from: the store counts it as used, so this edge may
+//! hand it out again without a word, and says so only when nobody wants it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::admission::quota_store::{Ask, Grant, LeaseId, Posting, PostingId, Settlement, Subject};
+use crate::units::{Day, EdgeId, Timestamp};
+
+/// Turns without a request after which everything goes back to the store: at four turns a second, one second.
+const IDLE: u32 = 4;
+/// Turns after which a slot that holds nothing is forgotten.
+const FORGOTTEN: u32 = 240;
+/// Turns between reports of a lease in use, so that the stored count lags by little more than a second.
+const REPORT: u32 = 4;
+
+/// One admitted request's place in the day's quota.
+#[derive(Debug)]
+#[must_use = "dropping this gives the request back"]
+pub struct Hold {
+    pub limit: u32,
+    /// Requests left today after this one, as best this edge knows; 0 with the last.
+    pub remaining: u32,
+    /// When the count starts anew: the next UTC midnight.
+    pub reset: Timestamp,
+    slot: Option<Arc<Slot>>,
+}
+
+impl Hold {
+    pub(super) fn new(slot: Arc<Slot>, limit: u32, remaining: u32) -> Self {
+        Self { limit, remaining, reset: slot.reset(), slot: Some(slot) }
+    }
+
+    /// The request happened: it stays counted.
+    pub fn spend(mut self) {
+        self.slot = None;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.lock().give_back();
+            slot.changed.notify_waiters();
+        }
+    }
+}
+
+/// One subject's day. Kept while any [`Hold`] of it lives.
+#[derive(Debug)]
+pub(super) struct Slot {
+    day: Day,
+    /// Notified whenever there may be something to take, or a reason to stop waiting.
+    pub(super) changed: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    subject: Subject,
+    day: Day,
+    /// Open leases with something left, oldest first.
+    leases: VecDeque<Lease>,
+    /// Ended leases that the store has not acknowledged.
+    ended: Vec<Settlement>,
+    /// Given back by requests; counted by the store as used.
+    credit: u32,
+    /// Credit on its way back to the store.
+    releasing: Option<Posting>,
+    /// Admitted without the store, and not on their way to it yet.
+    local: u32,
+    /// Locally admitted ones on their way to the store.
+    posting: Option<Posting>,
+    /// The store's `request_count + leased` by its last grant, and what was said to it since.
+    counted: u32,
+    /// Whether there was a grant; without one, `counted` is only what this edge posted.
+    heard: bool,
+    /// The size of the last lease.
+    granted: u32,
+    /// The limit at which the store had nothing left; forgotten when something is released.
+    exhausted: Option<u32>,
+    /// The id of the next lease; kept when an answer is lost, so that asking again finds the same lease.
+    next: LeaseId,
+    in_doubt: bool,
+    /// A call to the store is under way for this slot.
+    pub(super) busy: bool,
+    touched: bool,
+    idle: u32,
+    since_report: u32,
+}
+
+#[derive(Debug)]
+struct Lease {
+    id: LeaseId,
+    granted: u32,
+    available: u32,
+    reported: u32,
+}
+
+/// What came of trying to take one request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Yes {
+        remaining: u32,
+        then: Then,
+    },
+    /// The limit is reached, as far as this edge knows.
+    Exhausted,
+    /// Nothing at hand; the store must be asked.
+    Empty,
+}
+
+/// What to tell the store behind a taken request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Nothing,
+    /// Little is left: ask for the next lease now, so that the next requests need not wait.
+    Refill,
+    /// The last request of the day is out: say so at once.
+    Settle,
+}
+
+/// What a slot needs from the store at a turn of the background task.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Nothing,
+    /// These alone; may be sent together with other slots'.
+    Settle(Vec<Settlement>),
+    /// A release or a post, by itself.
+    Own,
+    /// It holds nothing and knows nothing worth keeping.
+    Forget,
+}
+
+impl Slot {
+    pub(super) fn new(subject: Subject, day: Day) -> Self {
+        Self { day, changed: Notify::new(), state: Mutex::new(State::new(subject, day)) }
+    }
+
+    /// The midnight at which the count starts anew.
+    pub(super) fn reset(&self) -> Timestamp {
+        self.day.end()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn new(subject: Subject, day: Day) -> Self {
+        Self {
+            subject,
+            day,
+            leases: VecDeque::new(),
+            ended: Vec::new(),
+            credit: 0,
+            releasing: None,
+            local: 0,
+            posting: None,
+            counted: 0,
+            heard: false,
+            granted: 0,
+            exhausted: None,
+            next: LeaseId::fresh(),
+            in_doubt: false,
+            busy: false,
+            touched: true,
+            idle: 0,
+            since_report: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, limit: u32) -> Taken {
+        let free = self.free();
+        if free == 0 {
+            return if self.is_exhausted(limit) { Taken::Exhausted } else { Taken::Empty };
+        }
+        // What was set aside may lie beyond a limit lowered since, or beyond what was admitted locally meanwhile.
+        if self.in_use() >= limit {
+            return Taken::Exhausted;
+        }
+        self.touched = true;
+        if self.credit > 0 {
+            self.credit -= 1;
+        } else if let Some(lease) = self.leases.front_mut() {
+            lease.available -= 1;
+            if lease.available == 0 {
+                self.leases.pop_front().into_iter().for_each(|lease| self.end(&lease));
+            }
+        }
+        let then = match (self.busy, self.is_exhausted(limit)) {
+            (false, false) if free - 1 <= self.granted / 4 => Then::Refill,
+            (false, true) if free == 1 => Then::Settle,
+            _ => Then::Nothing,
+        };
+        Taken::Yes { remaining: limit.saturating_sub(self.in_use()), then }
+    }
+
+    /// Takes one without the store: bounded by the last known remainder or, where nothing is known, by this edge's
+    /// share of the limit. Gives what is left, or None where that bound is reached.
+    pub(super) fn take_local(&mut self, limit: u32, live_edges: u32) -> Option<u32> {
+        let bound = if self.heard { limit } else { limit / live_edges.max(1) };
+        let left = bound.saturating_sub(self.in_use()).checked_sub(1)?;
+        self.touched = true;
+        self.local += 1;
+        Some(left)
+    }
+
+    fn give_back(&mut self) {
+        self.touched = true;
+        if self.local > 0 {
+            self.local -= 1;
+        } else {
+            self.credit += 1;
+        }
+    }
+
+    /// Whether the store said that this limit is reached and nothing came back since.
+    pub(super) fn is_exhausted(&self, limit: u32) -> bool {
+        self.exhausted.is_some_and(|at| limit <= at)
+    }
+
+    /// Requests this edge may admit without asking.
+    pub(super) fn free(&self) -> u32 {
+        self.credit + self.leases.iter().map(|lease| lease.available).sum::<u32>()
+    }
+
+    /// Requests admitted today, as best this edge knows; other edges' leases count as used.
+    pub(super) fn in_use(&self) -> u32 {
+        let pending = |posting: Option<Posting>| posting.map_or(0, |posting| posting.count);
+        let counted = self.counted + self.local + pending(self.posting);
+        counted.saturating_sub(self.free() + pending(self.releasing))
+    }
+
+    pub(super) fn knows_count(&self) -> bool {
+        self.heard
+    }
+
+    /// The post and the release that must reach the store before anything else, in this order.
+    pub(super) fn postings(&mut self) -> (Option<Posting>, Option<Posting>) {
+        if self.posting.is_none() && self.local > 0 {
+            // They were admitted in place of a lease whose answer was lost: both would be too many.
+            self.abandon_lost();
+            self.posting = Some(self.posting_of(self.local));
+            self.local = 0;
+        }
+        (self.posting, self.releasing)
+    }
+
+    pub(super) fn posted(&mut self) {
+        if let Some(posting) = self.posting.take() {
+            self.counted += posting.count;
+        }
+    }
+
+    pub(super) fn released(&mut self) {
+        if let Some(posting) = self.releasing.take() {
+            self.counted = self.counted.saturating_sub(posting.count);
+        }
+    }
+
+    pub(super) fn ask(&mut self, edge: EdgeId, limit: u32) -> Ask {
+        self.in_doubt = true;
+        let settled = self.settlements();
+        Ask { edge, lease: self.next, subject: self.subject, day: self.day, limit, settled }
+    }
+
+    pub(super) fn granted(&mut self, ask: &Ask, grant: Grant) {
+        self.settled(&ask.settled);
+        self.in_doubt = false;
+        self.counted = grant.counted;
+        self.heard = true;
+        if grant.granted == 0 {
+            self.exhausted = Some(ask.limit);
+            return;
+        }
+        self.exhausted = None;
+        self.granted = grant.granted;
+        let id = std::mem::replace(&mut self.next, LeaseId::fresh());
+        self.leases.push_back(Lease { id, granted: grant.granted, available: grant.granted, reported: 0 });
+    }
+
+    /// Everything the store does not know yet about this slot's leases.
+    pub(super) fn settlements(&self) -> Vec<Settlement> {
+        let open = self.leases.iter().filter(|lease| lease.used() > lease.reported);
+        let open = open.map(|lease| self.settlement(lease.id, lease.used(), false));
+        self.ended.iter().copied().chain(open).collect()
+    }
+
+    /// The store has acknowledged these.
+    pub(super) fn settled(&mut self, acknowledged: &[Settlement]) {
+        self.since_report = 0;
+        self.ended.retain(|ended| !acknowledged.contains(ended));
+        for lease in &mut self.leases {
+            let reported = acknowledged.iter().find(|settlement| settlement.lease == lease.id);
+            lease.reported = reported.map_or(lease.reported, |settlement| settlement.used);
+        }
+    }
+
+    /// Called four times a second; `close` at shutdown. Marks the slot busy when it asks for a call to the store.
+    pub(super) fn turn(&mut self, today: Day, close: bool) -> Turn {
+        if self.busy {
+            return Turn::Nothing;
+        }
+        self.idle = if std::mem::take(&mut self.touched) { 0 } else { self.idle.saturating_add(1) };
+        self.since_report = self.since_report.saturating_add(1);
+        let over = close || self.day < today;
+        if over || self.idle >= IDLE {
+            self.put_down();
+        }
+        if self.local > 0 || self.posting.is_some() || self.releasing.is_some() {
+            self.busy = true;
+            return Turn::Own;
+        }
+        let settlements = self.settlements();
+        if !settlements.is_empty() && (!self.ended.is_empty() || self.since_report >= REPORT) {
+            self.busy = true;
+            return Turn::Settle(settlements);
+        }
+        let empty = settlements.is_empty() && self.free() == 0;
+        let known = self.exhausted.is_some() || self.idle < FORGOTTEN;
+        if empty && (over || !known) { Turn::Forget } else { Turn::Nothing }
+    }
+
+    /// Ends every lease and sends all credit on its way back. Where that frees anything, the store has some again by
+    /// the time it is next asked, so that an exhaustion remembered is no longer true.
+    fn put_down(&mut self) {
+        if self.free() > 0 || self.in_doubt {
+            self.exhausted = None;
+        }
+        for lease in std::mem::take(&mut self.leases) {
+            self.end(&lease);
+            self.counted = self.counted.saturating_sub(lease.available);
+        }
+        self.abandon_lost();
+        if self.releasing.is_none() && self.credit > 0 {
+            self.releasing = Some(self.posting_of(self.credit));
+            self.credit = 0;
+        }
+    }
+
+    /// Ends the lease whose grant was not answered: it may stand in the store.
+    fn abandon_lost(&mut self) {
+        if std::mem::take(&mut self.in_doubt) {
+            let lost = std::mem::replace(&mut self.next, LeaseId::fresh());
+            self.ended.push(self.settlement(lost, 0, true));
+        }
+    }
+
+    fn end(&mut self, lease: &Lease) {
+        self.ended.push(self.settlement(lease.id, lease.used(), true));
+    }
+
+    fn settlement(&self, lease: LeaseId, used: u32, closes: bool) -> Settlement {
+        Settlement { lease, subject: self.subject, day: self.day, used, closes }
+    }
+
+    fn posting_of(&self, count: u32) -> Posting {
+        Posting { id: PostingId::fresh(), subject: self.subject, day: self.day, count }
+    }
+}
+
+impl Lease {
+    fn used(&self) -> u32 {
+        self.granted - self.available
+    }
+}

@@ -1,0 +1,96 @@
+//! The keys as their owners and operators see them: made, listed, rotated, revoked.
+//!
+//! Failure stance: every call is an operator's own act and simply fails when the store is away.
+
+use async_trait::async_trait;
+
+use crate::admission::key::{KeyHash, Pepper, RawKey};
+use crate::units::{KeyId, Stage, StoreError, Timestamp, UserId};
+
+/// Where key rows are kept.
+#[async_trait]
+pub trait KeyRegistry: Send + Sync {
+    async fn create(&self, key: NewKey) -> Result<(), StoreError>;
+
+    /// Newest first. None: the keys of every user.
+    async fn list(&self, user: Option<UserId>) -> Result<Vec<KeyRow>, StoreError>;
+
+    /// Revokes `old` and creates `new` in one transaction. False, and nothing changed, when `old` is not active.
+    async fn rotate(&self, old: KeyId, new: NewKey) -> Result<bool, StoreError>;
+
+    /// False when there was no such active key.
+    async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError>;
+}
+
+/// A key about to be stored: everything but the key.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    pub id: KeyId,
+    pub user: UserId,
+    /// The 12 characters that name it.
+    pub public_id: String,
+    /// What lists show: `cfx_live_` and the public id.
+    pub prefix: String,
+    pub hash: KeyHash,
+    pub label: String,
+    /// None: every stage.
+    pub stages: Option<Vec<Stage>>,
+    /// Model aliases. None: every model.
+    pub models: Option<Vec<String>>,
+    /// Requests per UTC day for this key alone. None: only the user's quota.
+    pub daily_requests: Option<u32>,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A stored key, without its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    pub id: KeyId,
+    pub user: UserId,
+    pub email: String,
+    pub prefix: String,
+    pub label: String,
+    pub status: KeyStatus,
+    pub stages: Option<Vec<Stage>>,
+    pub models: Option<Vec<String>>,
+    pub daily_requests: Option<u32>,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    /// Written in batches: some seconds behind.
+    pub last_used_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStatus {
+    Active,
+    Revoked,
+}
+
+impl NewKey {
+    /// The row of a freshly minted `raw`, without limits of its own.
+    pub fn of(raw: &RawKey, pepper: &Pepper, user: UserId, label: &str, now: Timestamp) -> Self {
+        Self {
+            id: KeyId(uuid::Uuid::new_v4()),
+            user,
+            public_id: raw.public_id().as_str().to_owned(),
+            prefix: raw.display_prefix().to_owned(),
+            hash: pepper.hash(raw),
+            label: label.to_owned(),
+            stages: None,
+            models: None,
+            daily_requests: None,
+            created_at: now,
+            expires_at: None,
+        }
+    }
+}
+
+impl KeyStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyStatus::Active => "active",
+            KeyStatus::Revoked => "revoked",
+        }
+    }
+}

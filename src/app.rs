@@ -1,0 +1,214 @@
+//! The composition root: the only place that names concrete stores and starts services.
+//!
+//! Order at start: configuration is already checked; then store, certificates and the admin listener, so that what
+//! can fail fails before a public socket opens. Order at the end: public sockets, leases, ledger, access log.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora_core::server::{RunArgs, Server as PingoraServer};
+use pingora_proxy::ProxyServiceBuilder;
+use tokio::runtime::Runtime;
+
+use crate::admission::{Capacity, Concurrency, KeySettings, Keys, QuotaSettings, RateLimiter};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Secret, Snapshot, Transport};
+use crate::entry::admin::{self, Admin};
+use crate::entry::certificates::Certificates;
+use crate::entry::drain::Drain;
+use crate::entry::readiness::Readiness;
+use crate::entry::{listeners, signals::Signals};
+use crate::ledger::{Ledger, LedgerSettings};
+use crate::llm::Calibration;
+use crate::proxy::{Proxy, Services};
+use crate::storage::sqlite::Sqlite;
+use crate::telemetry::Format;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::units::{EdgeId, Timestamp, UserId};
+use crate::upstream::Dialer;
+
+/// How long the store may take to hear the last of it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+type OnReady = Box<dyn FnOnce() + Send>;
+
+/// What a start needs beside the configuration.
+pub struct Start {
+    pub snapshot: Snapshot,
+    /// Where the embedded store lives.
+    pub database: PathBuf,
+    pub pepper: Secret,
+    /// Whose requests of today the built-in welcome page shows.
+    pub welcomed: Option<UserId>,
+    /// Of the access log on stdout.
+    pub format: Format,
+    /// Called once every listener accepts.
+    pub on_ready: OnReady,
+}
+
+/// Why the edge could not start, for the operator: what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartProblem {
+    #[error("cannot start threads: {0}")]
+    Runtime(std::io::Error),
+    #[error("cannot open the store: {0}")]
+    Store(String),
+    #[error("cannot use a certificate: {0}")]
+    Certificate(String),
+    #[error("cannot listen on {address} ({what}): {error}")]
+    Listen { address: SocketAddr, what: String, error: std::io::Error },
+    #[error("cannot set up the listeners: {0}")]
+    Listeners(String),
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(String),
+}
+
+/// Runs the edge until a signal ends it.
+pub fn run(start: Start) -> Result<(), StartProblem> {
+    let runtime = control_runtime().map_err(StartProblem::Runtime)?;
+    let (edge, on_ready) = Edge::assemble(start, &runtime)?;
+    let server = edge.public_server()?;
+    edge.serve_admin(&runtime)?;
+    edge.announce(&runtime, on_ready);
+    let (drain, grace) = (Arc::clone(&edge.services.drain), edge.services.snapshot.load().edge.server.grace);
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, grace }) });
+    edge.close(runtime);
+    Ok(())
+}
+
+/// Everything that runs beside pingora's own threads: the store's waiting, refills, the ledger, the admin listener.
+fn control_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("cfx-control").enable_all().build()
+}
+
+/// The certificates of the TLS entrypoints, if there are any.
+fn certificates(edge: &config::Edge, now: Timestamp) -> Result<Option<Arc<Certificates>>, StartProblem> {
+    let speaks_tls = |entrypoint: &config::Entrypoint| matches!(entrypoint.transport, Transport::Tls { .. });
+    let Some(entrypoint) = edge.entrypoints.iter().find(|entrypoint| speaks_tls(entrypoint)) else { return Ok(None) };
+    match Certificates::load(&edge.certificates, now) {
+        Ok(certificates) => Ok(Some(Arc::new(certificates))),
+        Err(problem) => Err(StartProblem::Certificate(format!("entrypoint {}: {problem}", entrypoint.name))),
+    }
+}
+
+struct Edge {
+    services: Arc<Services>,
+    readiness: Arc<Readiness>,
+    /// None where no entrypoint speaks TLS.
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Edge {
+    fn assemble(start: Start, runtime: &Runtime) -> Result<(Self, OnReady), StartProblem> {
+        let Start { snapshot, database, pepper, welcomed, format, on_ready } = start;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = runtime
+            .block_on(Sqlite::open_for_edge(&database))
+            .map_err(|error| StartProblem::Store(error.to_string()))?;
+        let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
+        let certificates = certificates(&snapshot.edge, clock.now())?;
+        let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
+        metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+        let edge = EdgeId(uuid::Uuid::now_v7());
+        let keys = Keys::new(store.clone(), pepper.expose().as_bytes(), Arc::clone(&clock), KeySettings::default());
+        let services = Services {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            keys: Arc::new(keys),
+            quota: Arc::new(RateLimiter::new(store.clone(), edge, Arc::clone(&clock), QuotaSettings::default())),
+            concurrency: Concurrency::new(),
+            capacity: Capacity::new(),
+            ledger: Ledger::new(store, Arc::clone(&clock), LedgerSettings::default()),
+            calibration: Calibration::default(),
+            dialer: Dialer::new(),
+            drain: Arc::new(Drain::default()),
+            metrics,
+            access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
+            clock,
+            welcomed,
+        };
+        runtime.spawn(Arc::clone(&services.keys).watch());
+        runtime.spawn(Arc::clone(&services.quota).run());
+        runtime.spawn(services.ledger.clone().run());
+        let (services, readiness) = (Arc::new(services), Arc::new(Readiness::default()));
+        Ok((Self { services, readiness, certificates }, on_ready))
+    }
+
+    fn public_server(&self) -> Result<PingoraServer, StartProblem> {
+        let snapshot = self.services.snapshot.load();
+        let conf = listeners::server_conf(snapshot.edge.server);
+        let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
+        server.bootstrap();
+        let mut service = ProxyServiceBuilder::new(&server.configuration, Proxy::new(Arc::clone(&self.services)))
+            .name("cfx")
+            .server_options(listeners::server_options())
+            .build();
+        if let Some(app) = service.app_logic_mut() {
+            app.h2_options = Some(listeners::h2_options());
+        }
+        for entrypoint in &snapshot.edge.entrypoints {
+            listeners::check_free(entrypoint.address).map_err(|error| StartProblem::Listen {
+                address: entrypoint.address,
+                what: format!("entrypoint {}", entrypoint.name),
+                error,
+            })?;
+            let listener = listeners::listener(entrypoint, self.certificates.as_ref())
+                .map_err(|error| StartProblem::Listeners(error.to_string()))?;
+            service.add_listener(listener);
+        }
+        server.add_service(service);
+        Ok(server)
+    }
+
+    fn serve_admin(&self, runtime: &Runtime) -> Result<(), StartProblem> {
+        let address = self.services.snapshot.load().edge.admin;
+        let problem = |error| StartProblem::Listen { address, what: "admin".into(), error };
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(problem)?;
+        let services = Arc::clone(&self.services);
+        let admin = Admin {
+            drain: Arc::clone(&self.services.drain),
+            readiness: Arc::clone(&self.readiness),
+            metrics: Arc::new(move || {
+                let ledger = services.ledger.counts();
+                services.metrics.set_ledger(ledger.queued, ledger.dropped);
+                services.metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
+                services.metrics.render()
+            }),
+        };
+        runtime.spawn(async move {
+            if let Err(error) = admin::serve(listener, admin, std::future::pending()).await {
+                tracing::error!(%error, "the admin listener stopped");
+            }
+        });
+        Ok(())
+    }
+
+    fn announce(&self, runtime: &Runtime, on_ready: OnReady) {
+        let readiness = Arc::clone(&self.readiness);
+        let addresses: Vec<SocketAddr> =
+            self.services.snapshot.load().edge.entrypoints.iter().map(|entrypoint| entrypoint.address).collect();
+        runtime.spawn(async move {
+            readiness.wait_for(&addresses).await;
+            on_ready();
+        });
+    }
+
+    /// pingora's threads are gone, and with them every request. What they left behind is written now.
+    fn close(self, runtime: Runtime) {
+        runtime.block_on(async {
+            if !self.services.quota.shutdown(LAST_WORDS).await {
+                tracing::error!(
+                    "the quota's last counts did not reach the store; the next start counts their leases in full"
+                );
+            }
+            if let Err(unwritten) = self.services.ledger.shutdown(LAST_WORDS).await {
+                tracing::error!(%unwritten, "the store did not answer");
+            }
+        });
+        self.services.access.flush();
+        runtime.shutdown_background();
+    }
+}

@@ -1,0 +1,96 @@
+//! `cfx dev`: the whole of it on one machine, with nothing to prepare.
+//!
+//! Uses what the environment offers (LITELLM_BASE_URL, KEY_HASH_PEPPER); makes the rest itself and keeps it in the
+//! data directory: pepper, certificate, user and key. Without LITELLM_BASE_URL an echo model answers, and says so.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::banner::{self, Banner, Key};
+use super::serve::{self, Flags};
+use super::store::wait;
+use super::{Failure, dev_key, echo, pepper};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{CertificateFiles, Overrides, Source};
+use crate::entry::self_signed;
+
+const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const HTTPS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let Flags { conf, data, http, https, admin, upstream } = args.flags;
+    let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
+    let (database, folder) = (data.database()?, data.data.clone());
+    serve::make_data(&folder)?;
+    let pepper = pepper::for_dev(&folder)?;
+    let certificate = certificate(&folder)?;
+    let named = upstream.or_else(|| std::env::var("LITELLM_BASE_URL").ok().filter(|url| !url.is_empty()));
+    let echo = if named.is_none() { Some(EchoThread::start()?) } else { None };
+    let overrides = Overrides {
+        http: Some(http),
+        https: Some(https),
+        admin: Some(admin),
+        upstream_url: named.or_else(|| echo.as_ref().map(|echo| echo.url.clone())),
+        redirect: Some(false),
+        welcome: true,
+        self_signed: Some(certificate),
+    };
+    let source = conf.map_or(Source::Embedded, Source::Directory);
+    let snapshot = serve::load(&source, &overrides)?;
+    let store = data.open()?;
+    let dev_key = wait(dev_key::ensure_dev_key(&*store, pepper.expose().as_bytes(), &folder, &SystemClock))?;
+    drop(store); // the edge opens its own
+    let text = banner::banner(&Banner {
+        version: env!("CARGO_PKG_VERSION"),
+        http: Some(http),
+        https: Some(https),
+        admin,
+        api_base: &format!("http://{http}/v1"),
+        page: Some(&format!("http://{http}/")),
+        key: Some(Key { text: dev_key.key.expose(), is_new: dev_key.new, file: Some(&dev_key.file) }),
+        model: "cfx-plan",
+        echo: echo.is_some(),
+        upstream: overrides.upstream_url.as_deref(),
+        data_dir: Some(&folder),
+        colour: std::io::stdout().is_terminal(),
+    });
+    serve::serve(snapshot, database, pepper, Some(dev_key.user), Box::new(move || show(&text)))
+}
+
+#[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]
+fn show(text: &str) {
+    println!("{text}");
+}
+
+fn certificate(data: &Path) -> Result<CertificateFiles, Failure> {
+    self_signed::ensure(&data.join("certs"), &["localhost", "127.0.0.1", "::1"], SystemClock.now())
+        .map_err(|problem| Failure::Failed(format!("cannot make a certificate: {problem}")))
+}
+
+/// The echo model on a thread and a runtime of its own, so that it stands in for a real upstream in every respect.
+struct EchoThread {
+    url: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl EchoThread {
+    fn start() -> Result<Self, Failure> {
+        let failed = |error| Failure::Failed(format!("cannot start the echo model: {error}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("cfx-echo")
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let echo = runtime.block_on(echo::start()).map_err(failed)?;
+        Ok(Self { url: echo.url, _runtime: runtime })
+    }
+}

@@ -1,0 +1,271 @@
+//! `cfx key`: API keys, made, listed, rotated and revoked. The key itself is shown once, when it is made.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::admission::{KeyRegistry, KeyRow, KeyStatus, NewKey, Pepper, RawKey};
+use crate::cli::store::{DataArgs, wait};
+use crate::cli::{Failure, pepper};
+use crate::clock::{Clock, SystemClock};
+use crate::identity::{Account, AccountStore, Email};
+use crate::storage::sqlite::Sqlite;
+use crate::units::{Stage, Timestamp};
+
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Create a key for a user and print it, this once
+    Create(CreateArgs),
+    /// List keys, newest first
+    List {
+        /// Only this user's
+        #[arg(long, value_name = "EMAIL")]
+        user: Option<Email>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Revoke a key and create another with the same limits in its place
+    Rotate {
+        /// The key's id, or enough of the prefix that `cfx key list` shows
+        key: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Revoke a key; a running server refuses it within a second
+    Revoke {
+        /// The key's id, or enough of the prefix that `cfx key list` shows
+        key: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Whose key it is
+    #[arg(long, value_name = "EMAIL")]
+    pub user: Email,
+    /// A name to know it by
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub label: String,
+    /// How long it is valid: 90d, 12h, 30m; without this, until it is revoked
+    #[arg(long, value_name = "TIME", value_parser = life)]
+    pub expires: Option<Duration>,
+    /// Only these stages: plan, code, review, direct
+    #[arg(long, value_name = "STAGES", value_delimiter = ',', value_parser = stage)]
+    pub stages: Option<Vec<Stage>>,
+    /// Only these models, by their alias in conf/models.yaml
+    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+    pub models: Option<Vec<String>>,
+    /// Requests per UTC day with this key, besides the user's own quota
+    #[arg(long, value_name = "N")]
+    pub daily: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+pub fn run(args: KeyArgs) -> Result<(), Failure> {
+    match args.command {
+        KeyCommand::Create(args) => wait(create(args)),
+        KeyCommand::List { user, json, data } => wait(list(user, json, data)),
+        KeyCommand::Rotate { key, json, data } => wait(rotate(key, json, data)),
+        KeyCommand::Revoke { key, data } => wait(revoke(key, data)),
+    }
+}
+
+async fn create(args: CreateArgs) -> Result<(), Failure> {
+    let store = args.data.open_existing()?;
+    let pepper = Pepper::new(pepper::existing(&args.data.data)?.expose().as_bytes());
+    let account = account(&store, &args.user).await?;
+    let raw = mint()?;
+    let now = SystemClock.now();
+    let key = NewKey {
+        stages: args.stages,
+        models: args.models,
+        daily_requests: args.daily,
+        expires_at: args.expires.map(|life| after(now, life)).transpose()?,
+        ..NewKey::of(&raw, &pepper, account.id, &args.label, now)
+    };
+    KeyRegistry::create(&*store, key.clone()).await?;
+    show_once(&raw, &key, &account.email, args.json);
+    Ok(())
+}
+
+async fn list(user: Option<Email>, as_json: bool, data: DataArgs) -> Result<(), Failure> {
+    let store = data.open_existing()?;
+    let user = match user {
+        Some(email) => Some(account(&store, &email).await?.id),
+        None => None,
+    };
+    let rows = KeyRegistry::list(&*store, user).await?;
+    if as_json {
+        println!("{}", rows.iter().map(describe).collect::<Value>());
+        return Ok(());
+    }
+    let now = SystemClock.now();
+    for row in &rows {
+        println!("{}  {:<8} {:<28} {:<20} {}", row.prefix, state(row, now), row.email, row.label, limits(row));
+    }
+    if rows.is_empty() {
+        println!("no keys yet: `cfx key create --user EMAIL --label TEXT`");
+    }
+    Ok(())
+}
+
+async fn rotate(name: String, as_json: bool, data: DataArgs) -> Result<(), Failure> {
+    let store = data.open_existing()?;
+    let pepper = Pepper::new(pepper::existing(&data.data)?.expose().as_bytes());
+    let old = choose(KeyRegistry::list(&*store, None).await?, &name)?;
+    let raw = mint()?;
+    let key = NewKey {
+        stages: old.stages,
+        models: old.models,
+        daily_requests: old.daily_requests,
+        expires_at: old.expires_at,
+        ..NewKey::of(&raw, &pepper, old.user, &old.label, SystemClock.now())
+    };
+    if !store.rotate(old.id, key.clone()).await? {
+        return Err(revoked_already(&old.prefix));
+    }
+    show_once(&raw, &key, &Email::parse(&old.email).map_err(|error| Failure::Failed(error.to_string()))?, as_json);
+    Ok(())
+}
+
+async fn revoke(name: String, data: DataArgs) -> Result<(), Failure> {
+    let store = data.open_existing()?;
+    let key = choose(KeyRegistry::list(&*store, None).await?, &name)?;
+    if !store.revoke(key.id, SystemClock.now()).await? {
+        return Err(revoked_already(&key.prefix));
+    }
+    println!("revoked {} ({}, {:?})", key.prefix, key.email, key.label);
+    Ok(())
+}
+
+async fn account(store: &Sqlite, email: &Email) -> Result<Account, Failure> {
+    let missing = || Failure::Failed(format!("there is no user {email}: `cfx user create {email}` makes one"));
+    AccountStore::find(store, email).await?.ok_or_else(missing)
+}
+
+/// The one key that `name` means: an id, or the beginning of a prefix with or without `cfx_live_`. A whole key is
+/// accepted too, because that is what a person who found one has in hand.
+fn choose(rows: Vec<KeyRow>, name: &str) -> Result<KeyRow, Failure> {
+    let name = RawKey::parse(name).map_or(name.to_owned(), |raw| raw.display_prefix().to_owned());
+    let bare = name.strip_prefix("cfx_live_").unwrap_or(&name).to_owned();
+    let is_meant = |row: &KeyRow| {
+        let public_id = row.prefix.strip_prefix("cfx_live_").unwrap_or(&row.prefix);
+        row.id.0.to_string() == name || (!bare.is_empty() && public_id.starts_with(&bare))
+    };
+    let mut meant: Vec<_> = rows.into_iter().filter(is_meant).collect();
+    match (meant.pop(), meant.len()) {
+        (Some(row), 0) => Ok(row),
+        (Some(_), others) => Err(Failure::Usage(format!("{name} may mean {} keys: give more of it", others + 1))),
+        (None, _) => Err(Failure::Failed(format!("there is no key {name}: `cfx key list` shows all"))),
+    }
+}
+
+fn show_once(raw: &RawKey, key: &NewKey, email: &Email, as_json: bool) {
+    if as_json {
+        let mut shown = json!({
+            "id": key.id.0.to_string(),
+            "user": email.as_str(),
+            "label": key.label,
+            "prefix": key.prefix,
+            "expires_at": key.expires_at.map(|time| time.rfc3339()),
+        });
+        shown["key"] = json!(raw.expose());
+        println!("{shown}");
+        return;
+    }
+    println!("{}", raw.expose());
+    let end = key.expires_at.map_or("until it is revoked".to_owned(), |time| format!("until {}", time.rfc3339()));
+    eprintln!("key {} of {email}, valid {end}. It is not shown again.", key.id.0);
+}
+
+fn describe(row: &KeyRow) -> Value {
+    json!({
+        "id": row.id.0.to_string(),
+        "user": row.email,
+        "label": row.label,
+        "prefix": row.prefix,
+        "status": row.status.as_str(),
+        "stages": row.stages.as_ref().map(|stages| stages.iter().map(|stage| stage.as_str()).collect::<Vec<_>>()),
+        "models": row.models,
+        "daily_requests": row.daily_requests,
+        "created_at": row.created_at.rfc3339(),
+        "expires_at": row.expires_at.map(|time| time.rfc3339()),
+        "last_used_at": row.last_used_at.map(|time| time.rfc3339()),
+    })
+}
+
+fn state(row: &KeyRow, now: Timestamp) -> &'static str {
+    let expired = row.expires_at.is_some_and(|end| now >= end);
+    if row.status == KeyStatus::Active && expired { "expired" } else { row.status.as_str() }
+}
+
+/// What a key may not do, in a few words.
+fn limits(row: &KeyRow) -> String {
+    let stages = row.stages.as_ref().map(|stages| {
+        let names: Vec<_> = stages.iter().map(|stage| stage.as_str()).collect();
+        format!("stages {}", names.join(","))
+    });
+    let models = row.models.as_ref().map(|models| format!("models {}", models.join(",")));
+    let daily = row.daily_requests.map(|daily| format!("{daily} a day"));
+    let expires = row.expires_at.map(|time| format!("until {}", time.rfc3339()));
+    [stages, models, daily, expires].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn revoked_already(prefix: &str) -> Failure {
+    Failure::Failed(format!("{prefix} is revoked already"))
+}
+
+fn mint() -> Result<RawKey, Failure> {
+    RawKey::mint().map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))
+}
+
+fn after(now: Timestamp, life: Duration) -> Result<Timestamp, Failure> {
+    let micros = i64::try_from(life.as_micros()).ok().and_then(|micros| now.0.checked_add(micros));
+    micros.map(Timestamp).ok_or_else(|| Failure::Usage("--expires lies beyond the end of time".to_owned()))
+}
+
+/// `90d`, `12h`, `30m`: a whole number above zero and its unit.
+fn life(text: &str) -> Result<Duration, String> {
+    let wanted = || "a number and d, h or m, as in 90d".to_owned();
+    let unit = text.chars().last().ok_or_else(wanted)?;
+    let seconds: u64 = match unit {
+        'd' => 86_400,
+        'h' => 3_600,
+        'm' => 60,
+        _ => return Err(wanted()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
+    if number == 0 || u64::from(number) * seconds > 100 * 366 * 86_400 {
+        return Err("more than nothing and at most a hundred years".to_owned());
+    }
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+fn stage(name: &str) -> Result<Stage, String> {
+    let known = Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
+    known.ok_or_else(|| "one of plan, code, review, direct".to_owned())
+}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

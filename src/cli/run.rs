@@ -1,0 +1,27 @@
+//! `cfx run`: production. Refuses to start without a pepper, a store and a valid configuration.
+
+use super::serve::{self, Flags};
+use super::{Failure, pepper};
+use crate::config::{Overrides, Source};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let Flags { conf, data, http, https, admin, upstream } = args.flags;
+    let overrides = Overrides { http, https, admin, upstream_url: upstream, ..Overrides::default() };
+    let source = Source::Directory(conf.unwrap_or_else(|| "conf".into()));
+    let snapshot = serve::load(&source, &overrides)?;
+    let pepper = pepper::from_environment()?.ok_or_else(|| {
+        Failure::Configuration(format!(
+            "{} is not set: keys are stored as HMACs under it; `openssl rand -hex 32` makes one, and it must stay the same",
+            pepper::VARIABLE
+        ))
+    })?;
+    let database = data.database()?;
+    serve::make_data(&data.data)?;
+    serve::serve(snapshot, database, pepper, None, Box::new(|| tracing::info!("cfx is ready")))
+}

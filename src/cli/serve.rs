@@ -1,0 +1,65 @@
+//! What `dev` and `run` have in common: their flags, and the way from a configuration to a running edge.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use super::store::DataArgs;
+use crate::app::{self, Start, StartProblem};
+use crate::config::{self, Overrides, Secret, Snapshot, Source};
+use crate::telemetry::{self, Format};
+use crate::units::UserId;
+
+/// The flags that stand above the configuration. Each has an environment variable.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// The directory of cfx.yaml, models.yaml and limits.yaml
+    #[arg(long, value_name = "DIR", env = "CFX_CONF")]
+    pub conf: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Address of the plain HTTP listener
+    #[arg(long, value_name = "ADDR", env = "CFX_HTTP")]
+    pub http: Option<SocketAddr>,
+    /// Address of the TLS listener
+    #[arg(long, value_name = "ADDR", env = "CFX_HTTPS")]
+    pub https: Option<SocketAddr>,
+    /// Address of the admin listener (metrics, health); keep it off the internet
+    #[arg(long, value_name = "ADDR", env = "CFX_ADMIN")]
+    pub admin: Option<SocketAddr>,
+    /// The LiteLLM to send model requests to, in place of the configured one
+    #[arg(long, value_name = "URL", env = "CFX_UPSTREAM")]
+    pub upstream: Option<String>,
+}
+
+/// Loads the configuration, or names everything that is wrong with it.
+pub fn load(source: &Source, overrides: &Overrides) -> Result<Snapshot, Failure> {
+    config::load(source, overrides, &|name| std::env::var(name).ok())
+        .map_err(|problems| Failure::Configuration(problems.to_string()))
+}
+
+/// Makes the data directory, for its owner alone.
+pub fn make_data(data: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .map_err(|error| Failure::Failed(format!("cannot make the data directory {}: {error}", data.display())))
+}
+
+/// Starts the edge and stays until it is told to stop. `welcomed`: whose count the welcome page shows.
+pub fn serve(
+    snapshot: Snapshot,
+    database: PathBuf,
+    pepper: Secret,
+    welcomed: Option<UserId>,
+    on_ready: Box<dyn FnOnce() + Send>,
+) -> Result<(), Failure> {
+    telemetry::log::init(Format::of(&std::io::stderr()));
+    let format = Format::of(&std::io::stdout());
+    app::run(Start { snapshot, database, pepper, format, welcomed, on_ready }).map_err(|problem| match problem {
+        StartProblem::Certificate(_) | StartProblem::Store(_) => Failure::Configuration(problem.to_string()),
+        other => Failure::Failed(other.to_string()),
+    })
+}

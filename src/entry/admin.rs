@@ -1,0 +1,53 @@
+//! The admin listener: metrics and the health of this process, for the inside only. It stands outside pingora, so
+//! that it answers until the very end of a shutdown.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use super::drain::Drain;
+use super::readiness::Readiness;
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Admin {
+    pub drain: Arc<Drain>,
+    pub readiness: Arc<Readiness>,
+    /// Renders the metrics as they stand, in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Serves `/metrics`, `/-/healthy` and `/-/ready` until `stop` resolves.
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let pages = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(|| async { "healthy\n" }))
+        .route("/-/ready", get(ready))
+        .with_state(admin);
+    axum::serve(listener, pages).with_graceful_shutdown(stop).await
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (admin.metrics)())
+}
+
+async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    if admin.drain.has_begun() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if admin.readiness.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}

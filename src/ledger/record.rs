@@ -1,0 +1,202 @@
+//! What is written down about a request: opened when it is admitted, closed when it ends, whatever way it ends.
+//!
+//! Prompts and answers never come here; `error` holds a code or a short text of ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ledger::Ledger;
+use crate::units::{KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
+
+/// What is known of a request once it is admitted.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    pub request: RequestId,
+    pub created_at: Timestamp,
+    pub user: UserId,
+    pub key: KeyId,
+    /// `X-CFX-Session-Id`, as the client sent it.
+    pub session_id: Option<String>,
+    pub stage: Stage,
+    pub source: StageSource,
+    /// The alias it was admitted for.
+    pub model: Arc<str>,
+    pub stream: bool,
+    pub body_bytes: u64,
+}
+
+/// How it ended.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    pub status: Status,
+    /// As sent to the client; 499 where the client left first.
+    pub http_status: u16,
+    /// None: the upstream reported none and nothing could be estimated.
+    pub usage: Option<Usage>,
+    /// Whether `usage` is our estimate and not the upstream's word.
+    pub estimated: bool,
+    pub cost: NanoUsd,
+    /// From the request's head to the answer's end.
+    pub latency: Duration,
+    /// From the request's head to the answer's first token.
+    pub first_token: Option<Duration>,
+    /// Tries of an upstream; 0 where none was reached.
+    pub attempts: u8,
+    /// The alias that answered: the stage's own, or its fallback.
+    pub model: Arc<str>,
+    /// A refusal's code or a short text of ours.
+    pub error: Option<String>,
+}
+
+/// A request that had a valid key and was turned away.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub request: RequestId,
+    pub created_at: Timestamp,
+    pub user: UserId,
+    pub key: KeyId,
+    pub session_id: Option<String>,
+    /// As far as it was known when the refusal fell.
+    pub stage: Option<Stage>,
+    pub model: Option<Arc<str>>,
+    /// Never 401: those have no user to be written to.
+    pub http_status: u16,
+    /// The refusal's code, as in the answer.
+    pub reason: &'static str,
+    pub latency: Duration,
+}
+
+/// The ledger's own closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    Success,
+    Error,
+    RateLimited,
+    /// The client left before the end.
+    Cancelled,
+}
+
+/// One row of `request_logs`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub request: RequestId,
+    pub created_at: Timestamp,
+    pub user: UserId,
+    pub key: KeyId,
+    pub session_id: Option<String>,
+    pub stage: Option<Stage>,
+    pub source: Option<StageSource>,
+    pub model: Option<Arc<str>>,
+    pub stream: bool,
+    pub body_bytes: u64,
+    pub status: Status,
+    pub http_status: u16,
+    pub usage: Option<Usage>,
+    pub estimated: bool,
+    pub cost: NanoUsd,
+    pub latency: Duration,
+    pub first_token: Option<Duration>,
+    pub attempts: u8,
+    pub error: Option<String>,
+}
+
+/// An admitted request that has not ended. Dropped without [`close`](Entry::close), as by a panic, it is written as
+/// `error: internal_error`, so that every admitted request has its row.
+#[must_use = "an entry that is dropped is closed as an internal error"]
+pub struct Entry {
+    ledger: Ledger,
+    opening: Option<Opening>,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Success => "success",
+            Status::Error => "error",
+            Status::RateLimited => "rate_limited",
+            Status::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(ledger: Ledger, opening: Opening) -> Self {
+        Self { ledger, opening: Some(opening) }
+    }
+
+    /// Ends the record. Returns at once; the row is written behind.
+    pub fn close(mut self, closing: Closing) {
+        if let Some(opening) = self.opening.take() {
+            self.ledger.push(Row::of(opening, closing));
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Some(opening) = self.opening.take() else { return };
+        let closing = Closing {
+            status: Status::Error,
+            http_status: 500,
+            usage: None,
+            estimated: false,
+            cost: NanoUsd(0),
+            latency: opening.created_at.until(self.ledger.now()),
+            first_token: None,
+            attempts: 0,
+            model: Arc::clone(&opening.model),
+            error: Some("internal_error".to_owned()),
+        };
+        self.ledger.push(Row::of(opening, closing));
+    }
+}
+
+impl Row {
+    fn of(opening: Opening, closing: Closing) -> Self {
+        Self {
+            request: opening.request,
+            created_at: opening.created_at,
+            user: opening.user,
+            key: opening.key,
+            session_id: opening.session_id,
+            stage: Some(opening.stage),
+            source: Some(opening.source),
+            model: Some(closing.model),
+            stream: opening.stream,
+            body_bytes: opening.body_bytes,
+            status: closing.status,
+            http_status: closing.http_status,
+            usage: closing.usage,
+            estimated: closing.estimated,
+            cost: closing.cost,
+            latency: closing.latency,
+            first_token: closing.first_token,
+            attempts: closing.attempts,
+            error: closing.error,
+        }
+    }
+
+    pub(super) fn refused(refused: Refused) -> Self {
+        Self {
+            request: refused.request,
+            created_at: refused.created_at,
+            user: refused.user,
+            key: refused.key,
+            session_id: refused.session_id,
+            stage: refused.stage,
+            source: None,
+            model: refused.model,
+            stream: false,
+            body_bytes: 0,
+            status: if refused.http_status == 429 { Status::RateLimited } else { Status::Error },
+            http_status: refused.http_status,
+            usage: None,
+            estimated: false,
+            cost: NanoUsd(0),
+            latency: refused.latency,
+            first_token: None,
+            attempts: 0,
+            error: Some(refused.reason.to_owned()),
+        }
+    }
+}

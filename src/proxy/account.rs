@@ -1,0 +1,147 @@
+//! The end of a request, whatever it was: holds are settled, the ledger is closed, metrics and the access log written.
+
+use super::Services;
+use super::exchange::{Ending, Exchange};
+use crate::ledger::{Closing, Refused, Status};
+use crate::llm::cost;
+use crate::telemetry::access::AccessLine;
+use crate::telemetry::metrics::RequestObservation;
+use crate::units::NanoUsd;
+
+/// What the head said, kept for the log line.
+pub struct Asked<'request> {
+    pub method: &'request str,
+    pub host: &'request str,
+    /// Without the query: it may hold anything.
+    pub path: &'request str,
+}
+
+/// Accounts for one request. Called once, from `logging`.
+pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
+    let cost = cost_of(exchange);
+    match exchange.admitted.take() {
+        Some(admitted) => {
+            if exchange.answer.reached_upstream {
+                admitted.holds.spend();
+            }
+            admitted.entry.close(closing(exchange, cost));
+        }
+        None => note_refusal(services, exchange),
+    }
+    observe(services, exchange, cost);
+    services.access.write(&line(exchange, asked, cost));
+}
+
+fn cost_of(exchange: &Exchange) -> NanoUsd {
+    let model = exchange.model().and_then(|alias| exchange.snapshot.models.aliases.get(alias.as_ref()));
+    match (model, &exchange.answer.usage) {
+        (Some(model), Some(usage)) => cost(&model.price, usage),
+        _ => NanoUsd::default(),
+    }
+}
+
+fn closing(exchange: &Exchange, cost: NanoUsd) -> Closing {
+    let answer = &exchange.answer;
+    let (status, http_status, error) = match (answer.ending, answer.refusal) {
+        (Ending::Left, _) => (Status::Cancelled, 499, Some("cancelled: the client left")),
+        (_, Some(reason)) => (status_of(answer.status), answer.status, Some(reason.code())),
+        (Ending::Broken(reason), None) => (Status::Error, answer.status, Some(reason.code())),
+        (Ending::ErrorInside, None) => (Status::Error, answer.status, Some("error event inside the stream")),
+        (Ending::Whole, None) => match status_of(answer.status) {
+            Status::Success => (Status::Success, answer.status, None),
+            status => (status, answer.status, Some("answered by the upstream")),
+        },
+    };
+    Closing {
+        status,
+        http_status,
+        usage: answer.usage,
+        estimated: answer.estimated,
+        cost,
+        latency: exchange.started.elapsed(),
+        first_token: answer.first_token,
+        attempts: answer.attempts,
+        model: exchange.model().cloned().unwrap_or_else(|| "".into()),
+        error: error.map(str::to_owned),
+    }
+}
+
+fn status_of(http_status: u16) -> Status {
+    match http_status {
+        429 => Status::RateLimited,
+        0..=399 => Status::Success,
+        _ => Status::Error,
+    }
+}
+
+/// A refused request of a known user goes to the ledger, which keeps the first few and sums the rest.
+fn note_refusal(services: &Services, exchange: &Exchange) {
+    let (Some(principal), Some(reason)) = (exchange.principal.get(), exchange.answer.refusal) else { return };
+    let staged = exchange.staged.get();
+    services.ledger.refused(Refused {
+        request: exchange.id,
+        created_at: exchange.at,
+        user: principal.user,
+        key: principal.key,
+        session_id: exchange.session_id.get().cloned(),
+        stage: staged.map(|staged| staged.stage),
+        model: staged.map(|staged| staged.model.clone()),
+        http_status: exchange.answer.status,
+        reason: reason.code(),
+        latency: exchange.started.elapsed(),
+    });
+}
+
+fn observe(services: &Services, exchange: &Exchange, cost: NanoUsd) {
+    let answer = &exchange.answer;
+    if let Some(reason) = answer.refusal {
+        services.metrics.refusal(reason.code());
+    }
+    services.metrics.request(&RequestObservation {
+        route: exchange.route.get().map_or("", |route| route),
+        stage: exchange.staged.get().map(|staged| staged.stage),
+        model: exchange.model().map(|model| model.as_ref()),
+        status: shown_status(exchange),
+        duration: exchange.started.elapsed(),
+        first_token: answer.first_token,
+        overhead: exchange.staged.get().and(answer.overhead),
+        usage: answer.usage.as_ref(),
+        cost,
+    });
+}
+
+fn line<'exchange>(exchange: &'exchange Exchange, asked: &Asked<'exchange>, cost: NanoUsd) -> AccessLine<'exchange> {
+    let answer = &exchange.answer;
+    let (principal, staged) = (exchange.principal.get(), exchange.staged.get());
+    AccessLine {
+        at: exchange.at,
+        request: exchange.id,
+        client: exchange.client.get().copied(),
+        method: asked.method,
+        host: asked.host,
+        path: asked.path,
+        status: shown_status(exchange),
+        route: exchange.route.get().map_or("", |route| route),
+        reason: answer.refusal.map(|reason| reason.code()),
+        user: principal.map(|principal| principal.user),
+        key: principal.map(|principal| principal.key),
+        stage: staged.map(|staged| staged.stage),
+        stage_source: staged.map(|staged| staged.source),
+        model: exchange.model().map(|model| model.as_ref()),
+        stream: staged.is_some_and(|staged| staged.stream),
+        bytes_in: answer.bytes_in,
+        bytes_out: answer.bytes_out,
+        usage: answer.usage.as_ref(),
+        estimated: answer.estimated,
+        cost,
+        duration: exchange.started.elapsed(),
+        first_token: answer.first_token,
+        overhead: answer.overhead,
+        attempts: answer.attempts,
+    }
+}
+
+/// 499 for a client that left: no status was of use to it.
+fn shown_status(exchange: &Exchange) -> u16 {
+    if exchange.answer.ending == Ending::Left { 499 } else { exchange.answer.status }
+}

@@ -1,0 +1,274 @@
+//! Admission of one request, step by step. Each passed check yields a value that the next one needs; the last is
+//! [`Admitted`], which gives everything back when it is dropped.
+//!
+//! Order: key, exhausted-quota peek, body, stage and model, concurrency, quota, ledger. What is cheap and turns most
+//! of a flood away comes first; nothing is counted before everything that could refuse has been asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use pingora_core::protocols::http::ServerSession;
+
+use super::body::{self, Body};
+use super::exchange::{Exchange, QuotaView, Staged};
+use super::refuse::{Reason, Refusal};
+use super::{Prepared, Services, credential, stamp};
+use crate::admission::{
+    ConcurrencyRefusal, Hold, InFlight, KeyRefusal, Overloaded, Permit, Principal, QuotaRefusal, Subject,
+};
+use crate::config::{ResolvedLimits, Upstream};
+use crate::ledger::{Entry, Opening};
+use crate::llm::{self, BodyProblem, Choice, Endpoint, KeyScope, Request, StageProblem, rewrite};
+use crate::telemetry::metrics::StreamGauge;
+
+/// Everything an admitted request holds. Dropping it frees the permits and gives the quota back unless it was spent.
+pub struct Admitted {
+    pub entry: Entry,
+    pub holds: Holds,
+    _permit: Permit,
+    _in_flight: InFlight,
+    _stream: Option<StreamGauge>,
+}
+
+/// A request's places in today's quotas; none where the endpoint is free of quota.
+#[derive(Default)]
+pub struct Holds {
+    user: Option<Hold>,
+    key: Option<Hold>,
+}
+
+impl Holds {
+    /// The request reached its upstream: it stays counted.
+    pub fn spend(self) {
+        for hold in self.user.into_iter().chain(self.key) {
+            hold.spend();
+        }
+    }
+}
+
+/// A key that was found good.
+pub struct Authenticated {
+    pub principal: Arc<Principal>,
+    limits: ResolvedLimits,
+}
+
+/// Checks the key. The request's identity is known from here on.
+pub async fn authenticate(
+    services: &Services,
+    exchange: &Exchange,
+    headers: &HeaderMap,
+) -> Result<Authenticated, Refusal> {
+    let principal = services.keys.authenticate(credential::presented(headers)?).await?;
+    let limits = exchange.snapshot.limits.of_user(&principal.email);
+    let _ = exchange.principal.set(Arc::clone(&principal));
+    Ok(Authenticated { principal, limits })
+}
+
+impl Authenticated {
+    /// The counters this request runs on and up to where: the user's always, and the key's own where it has one.
+    fn quotas(&self) -> impl Iterator<Item = (Subject, u32)> {
+        let of_user = self.principal.user_daily_requests.unwrap_or(self.limits.daily_requests);
+        let of_key = self.principal.daily_requests.map(|limit| (Subject::Key(self.principal.key), limit));
+        std::iter::once((Subject::User(self.principal.user), of_user)).chain(of_key)
+    }
+
+    /// Turns away whoever is known to have nothing left today, before the body is read.
+    pub fn peek(&self, services: &Services, exchange: &Exchange) -> Result<(), Refusal> {
+        let mut quotas = self.quotas();
+        quotas
+            .try_for_each(|(subject, limit)| services.quota.peek(subject, exchange.at.day(), limit))
+            .map_err(|refusal| quota_refusal(exchange, refusal))
+    }
+
+    /// Reads the body, chooses stage and model, rewrites.
+    pub async fn prepare(
+        &self,
+        services: &Services,
+        exchange: &mut Exchange,
+        endpoint: Endpoint,
+        upstream: Arc<Upstream>,
+        session: &mut ServerSession,
+    ) -> Result<Prepared, Refusal> {
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let Body { bytes, room } = body::read(session, &services.capacity, &snapshot.limits).await?;
+        exchange.answer.bytes_in = bytes.len() as u64;
+        let request = Request::parse(endpoint, bytes)?;
+        let choice = self.choose(exchange, &request, session)?;
+        let rewritten = rewrite(&request, &choice, &choice.model);
+        Ok(Prepared {
+            endpoint,
+            timeouts: choice.timeouts.over(upstream.timeouts),
+            upstream,
+            strip_usage: rewritten.usage_injected,
+            segments: rewritten.segments,
+            request,
+            choice,
+            room,
+        })
+    }
+
+    fn choose(&self, exchange: &Exchange, request: &Request, session: &ServerSession) -> Result<Choice, Refusal> {
+        let named = match session.get_header(stamp::CFX_STAGE) {
+            None => None,
+            Some(value) => Some(
+                value
+                    .to_str()
+                    .map_err(|_not_text| Refusal::new(Reason::InvalidStage, "X-CFX-Stage is not plain text"))?,
+            ),
+        };
+        let scope = KeyScope { stages: self.principal.stages.as_deref(), models: self.principal.models.as_deref() };
+        let choice = llm::choose(&exchange.snapshot.models, request, named, scope)?;
+        let _ = exchange.staged.set(Staged {
+            stage: choice.stage,
+            source: choice.source,
+            model: Arc::clone(&choice.model.alias),
+            stream: request.is_stream(),
+        });
+        Ok(choice)
+    }
+
+    /// Takes a permit and one of today's requests, and opens the ledger. After this the request counts.
+    pub async fn admit(
+        &self,
+        services: &Services,
+        exchange: &Exchange,
+        prepared: &Prepared,
+    ) -> Result<Admitted, Refusal> {
+        if services.drain.has_begun() {
+            return Err(
+                Refusal::new(Reason::ShuttingDown, "this gateway is shutting down").retry_after(Duration::from_secs(2))
+            );
+        }
+        let limits = &exchange.snapshot.limits;
+        let stream = prepared.request.is_stream();
+        let in_flight = services.capacity.enter(limits.in_flight)?;
+        let permit = services.concurrency.enter(self.principal.user, stream, &self.limits)?;
+        let holds = match prepared.endpoint.is_metered() {
+            true => self.take_quota(services, exchange).await?,
+            false => Holds::default(),
+        };
+        Ok(Admitted {
+            entry: services.ledger.open(self.opening(exchange, prepared)),
+            holds,
+            _permit: permit,
+            _in_flight: in_flight,
+            _stream: stream.then(|| services.metrics.stream_opened()),
+        })
+    }
+
+    async fn take_quota(&self, services: &Services, exchange: &Exchange) -> Result<Holds, Refusal> {
+        let mut holds = Holds::default();
+        for (subject, limit) in self.quotas() {
+            let taken = services.quota.check_and_increment(subject, exchange.at.day(), limit).await;
+            let hold = taken.map_err(|refusal| quota_refusal(exchange, refusal))?;
+            match subject {
+                Subject::User(_) => holds.user = Some(hold),
+                Subject::Key(_) => holds.key = Some(hold),
+            }
+        }
+        if let Some(tightest) = holds.user.iter().chain(&holds.key).min_by_key(|hold| hold.remaining) {
+            let Hold { limit, remaining, reset, .. } = *tightest;
+            let _ = exchange.quota.set(QuotaView { limit, remaining, reset });
+        }
+        Ok(holds)
+    }
+
+    fn opening(&self, exchange: &Exchange, prepared: &Prepared) -> Opening {
+        Opening {
+            request: exchange.id,
+            created_at: exchange.at,
+            user: self.principal.user,
+            key: self.principal.key,
+            session_id: exchange.session_id.get().cloned(),
+            stage: prepared.choice.stage,
+            source: prepared.choice.source,
+            model: Arc::clone(&prepared.choice.model.alias),
+            stream: prepared.request.is_stream(),
+            body_bytes: exchange.answer.bytes_in,
+        }
+    }
+}
+
+fn quota_refusal(exchange: &Exchange, refusal: QuotaRefusal) -> Refusal {
+    match refusal {
+        QuotaRefusal::Exhausted { limit, reset } => {
+            let _ = exchange.quota.set(QuotaView { limit, remaining: 0, reset });
+            Refusal::new(
+                Reason::DailyQuotaExceeded,
+                format!("all {limit} requests of this UTC day are used; the quota resets at {}", reset.rfc3339()),
+            )
+            .retry_after(exchange.at.until(reset))
+            .final_word()
+        }
+        QuotaRefusal::StoreUnavailable => store_unavailable("the quota cannot be checked: the store does not answer"),
+    }
+}
+
+fn store_unavailable(message: &'static str) -> Refusal {
+    Refusal::new(Reason::StoreUnavailable, message).retry_after(Duration::from_secs(5))
+}
+
+impl From<KeyRefusal> for Refusal {
+    fn from(refusal: KeyRefusal) -> Self {
+        match refusal {
+            KeyRefusal::Missing => credential::missing(),
+            KeyRefusal::Invalid => Refusal::new(Reason::InvalidApiKey, "the API key is not valid"),
+            KeyRefusal::Expired => Refusal::new(Reason::ExpiredApiKey, "the API key has expired").final_word(),
+            KeyRefusal::StoreUnavailable => {
+                store_unavailable("the API key cannot be checked: the store does not answer")
+            }
+        }
+    }
+}
+
+impl From<ConcurrencyRefusal> for Refusal {
+    fn from(refusal: ConcurrencyRefusal) -> Self {
+        let message = match refusal {
+            ConcurrencyRefusal::Streams { limit } => format!("{limit} streams of this user are open, the most allowed"),
+            ConcurrencyRefusal::Requests { limit } => {
+                format!("{limit} requests of this user are under way, the most allowed")
+            }
+        };
+        Refusal::new(Reason::TooManyConcurrentRequests, message).retry_after(Duration::from_secs(1))
+    }
+}
+
+impl From<Overloaded> for Refusal {
+    fn from(_: Overloaded) -> Self {
+        Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(Duration::from_secs(1))
+    }
+}
+
+impl From<StageProblem> for Refusal {
+    fn from(problem: StageProblem) -> Self {
+        let reason = match problem {
+            StageProblem::UnknownStage => Reason::InvalidStage,
+            StageProblem::DirectOff => Reason::DirectModeDisabled,
+            StageProblem::ModelMissing => Reason::MissingField,
+            StageProblem::ModelNotAllowed(_) => Reason::ModelNotAllowed,
+            StageProblem::StageNotPermitted(_) | StageProblem::ModelNotPermitted(_) => Reason::NotPermitted,
+            StageProblem::Off(_) => Reason::NotFound,
+        };
+        let refusal = Refusal::new(reason, problem.to_string()).final_word();
+        match problem.param() {
+            Some(param) => refusal.at(param),
+            None => refusal,
+        }
+    }
+}
+
+impl From<BodyProblem> for Refusal {
+    fn from(problem: BodyProblem) -> Self {
+        let reason = match problem.code() {
+            "invalid_json" => Reason::InvalidJson,
+            "missing_field" => Reason::MissingField,
+            _ => Reason::InvalidField,
+        };
+        let refusal = Refusal::new(reason, problem.to_string()).final_word();
+        match problem.param() {
+            Some(param) => refusal.at(param.to_owned()),
+            None => refusal,
+        }
+    }
+}

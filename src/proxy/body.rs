@@ -1,0 +1,184 @@
+//! Reading a request's body whole: bounded in size, in memory over all requests, and in the time between its pieces.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::{ErrorType, Result};
+use tokio::time::timeout;
+
+use super::refuse::{Reason, Refusal};
+use crate::admission::{BodyMemory, Capacity};
+use crate::config::Limits;
+
+/// Between two pieces of an upload. A client that sends nothing for this long has stalled.
+const PIECE_WITHIN: Duration = Duration::from_secs(30);
+/// A refused body up to this size is read, so that the connection can serve the next request.
+const DRAINED: usize = 64 << 10;
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
+/// How much of a refused upload is read and thrown away, so that the client gets to read the refusal at all.
+const LINGER_BYTES: usize = 32 << 20;
+const LINGER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A body with its share of the edge's memory, given back when this is dropped.
+pub struct Body {
+    pub bytes: Bytes,
+    pub room: BodyMemory,
+}
+
+/// Reads the body, or says why not. Sends `100 Continue` only once it is wanted.
+pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits: &Limits) -> Result<Body, Refusal> {
+    check_head(session, limits)?;
+    let announced = content_length(session).unwrap_or(0);
+    let mut room = capacity.reserve(announced, limits.body_memory)?;
+    if expects_continue(session) && session.write_continue_response().await.is_err() {
+        return Err(Refusal::new(Reason::BodyTimeout, "the connection ended before the body"));
+    }
+    let mut pieces = Pieces::default();
+    loop {
+        let piece = match timeout(PIECE_WITHIN, session.read_request_body()).await {
+            Ok(Ok(Some(piece))) => piece,
+            Ok(Ok(None)) => return Ok(Body { bytes: pieces.join(), room }),
+            Ok(Err(error)) => return Err(unreadable(error.etype())),
+            Err(_elapsed) => return Err(stalled()),
+        };
+        if pieces.length + piece.len() > limits.body {
+            return Err(too_large(limits.body));
+        }
+        pieces.push(piece, announced);
+        room.grow(pieces.length.saturating_sub(room.bytes()), limits.body_memory)?;
+    }
+}
+
+/// Reads what is left of a small body and throws it away. False where there is more, or where the client waits to be
+/// told to send it.
+pub async fn drained(session: &mut ServerSession) -> bool {
+    if session.is_body_done() || session.is_body_empty() {
+        return true;
+    }
+    if expects_continue(session) || content_length(session).is_none_or(|length| length > DRAINED) {
+        return false;
+    }
+    matches!(timeout(DRAIN_WITHIN, session.drain_request_body()).await, Ok(Ok(())))
+}
+
+/// Reads on for a while after a refusal was sent. Closing with bytes unread resets the connection, and a reset can
+/// overtake the answer.
+pub async fn linger(session: &mut ServerSession) {
+    let reading = async {
+        let mut read = 0;
+        while let Ok(Some(piece)) = session.read_request_body().await {
+            read += piece.len();
+            if read > LINGER_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = timeout(LINGER_WITHIN, reading).await;
+}
+
+#[derive(Default)]
+struct Pieces {
+    /// A body of one piece is passed on as it came, without a copy.
+    first: Option<Bytes>,
+    joined: BytesMut,
+    length: usize,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes, announced: usize) {
+        self.length += piece.len();
+        if self.first.is_none() && self.joined.is_empty() {
+            self.first = Some(piece);
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            self.joined.reserve(announced.max(self.length));
+            self.joined.extend_from_slice(&first);
+        }
+        self.joined.extend_from_slice(&piece);
+    }
+
+    fn join(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.joined.freeze())
+    }
+}
+
+/// What the head alone gives away: a type or an encoding that LiteLLM would read otherwise than we do, or a length
+/// over the limit.
+fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusal> {
+    let headers = &session.req_header().headers;
+    if headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| !is_json(kind.as_bytes())) {
+        return Err(Refusal::new(Reason::UnsupportedMediaType, "content-type must be application/json"));
+    }
+    let encoded = headers.get(http::header::CONTENT_ENCODING);
+    if encoded.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::new(Reason::UnsupportedMediaType, "content-encoding is not supported; send plain JSON"));
+    }
+    if content_length(session).is_some_and(|length| length > limits.body) {
+        return Err(too_large(limits.body));
+    }
+    Ok(())
+}
+
+fn is_json(kind: &[u8]) -> bool {
+    let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
+}
+
+fn content_length(session: &ServerSession) -> Option<usize> {
+    session.get_header(http::header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn expects_continue(session: &ServerSession) -> bool {
+    session.get_header(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn too_large(limit: usize) -> Refusal {
+    Refusal::new(Reason::BodyTooLarge, format!("the request body is over the limit of {limit} bytes")).final_word()
+}
+
+fn stalled() -> Refusal {
+    Refusal::new(Reason::BodyTimeout, format!("no part of the body arrived within {} s", PIECE_WITHIN.as_secs()))
+}
+
+fn unreadable(cause: &ErrorType) -> Refusal {
+    match cause {
+        ErrorType::ReadTimedout => stalled(),
+        _ => Refusal::new(Reason::InvalidJson, "the request body ended before its announced length"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_is_json() {
+        for (kind, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/x-www-form-urlencoded", false),
+            ("multipart/form-data; boundary=x", false),
+            ("application/json-form", false),
+            ("text/plain", false),
+        ] {
+            assert_eq!(is_json(kind.as_bytes()), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_one_piece_is_not_copied() {
+        let piece = Bytes::from_static(b"{}");
+        let mut pieces = Pieces::default();
+        pieces.push(piece.clone(), 2);
+        assert_eq!(pieces.join().as_ptr(), piece.as_ptr());
+
+        let mut pieces = Pieces::default();
+        for part in [&b"{"[..], b"\"a\":1", b"}"] {
+            pieces.push(Bytes::from_static(part), 0);
+        }
+        assert_eq!(pieces.join(), &b"{\"a\":1}"[..]);
+    }
+}

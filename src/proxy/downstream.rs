@@ -1,0 +1,86 @@
+//! The client as the relay sees it: a place to write an answer to, and word of its leaving.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::{ErrorType, Result};
+use pingora_http::ResponseHeader;
+
+/// Where an answer goes. A pingora session today; anything that can take bytes and may stop wanting them.
+pub trait Downstream: Send {
+    /// Sends the head. Once it has returned, the status can no longer change.
+    fn head(&mut self, status: StatusCode, headers: HeaderMap) -> impl Future<Output = Result<()>> + Send;
+
+    /// Sends one piece of the body at once.
+    fn chunk(&mut self, piece: Bytes) -> impl Future<Output = Result<()>> + Send;
+
+    /// Marks the clean end of the body.
+    fn finish(&mut self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Resolves when the client has left. Safe to drop and call again; must not be polled beside a write.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// A client that takes nothing for this long has stopped reading.
+const WRITE_WITHIN: Duration = Duration::from_secs(60);
+
+/// A pingora session, HTTP/1.1 or HTTP/2.
+pub struct Client<'session> {
+    session: &'session mut ServerSession,
+    /// Cleared when the client sends bytes where none belong: its leaving can then no longer be told from its talking.
+    watching: bool,
+}
+
+impl<'session> Client<'session> {
+    pub fn new(session: &'session mut ServerSession) -> Self {
+        session.set_write_timeout(Some(WRITE_WITHIN));
+        Self { session, watching: true }
+    }
+}
+
+impl Downstream for Client<'_> {
+    async fn head(&mut self, status: StatusCode, headers: HeaderMap) -> Result<()> {
+        write_head(self.session, status, headers).await
+    }
+
+    async fn chunk(&mut self, piece: Bytes) -> Result<()> {
+        self.session.write_response_body(piece, false).await
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.session.write_response_body(Bytes::new(), true).await
+    }
+
+    async fn gone(&mut self) {
+        if self.watching {
+            match self.session.read_body_or_idle(true).await {
+                Err(error) if left(error.etype()) => return,
+                _ => {
+                    self.watching = false;
+                    self.session.set_keepalive(None); // a byte of what follows has been swallowed
+                }
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// FIN, RST, or an HTTP/2 stream reset; anything else is a client that talks out of turn.
+fn left(cause: &ErrorType) -> bool {
+    matches!(cause, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error | ErrorType::H2Downgrade)
+}
+
+/// Writes a head whose framing fits the client: chunked where the length is unknown and the client speaks HTTP/1.1.
+pub async fn write_head(session: &mut ServerSession, status: StatusCode, mut headers: HeaderMap) -> Result<()> {
+    let version = session.req_header().version;
+    if version == Version::HTTP_11 && !headers.contains_key(http::header::CONTENT_LENGTH) {
+        headers.insert(http::header::TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"));
+    }
+    let (mut head, ()) = http::Response::new(()).into_parts();
+    head.status = status;
+    head.headers = headers;
+    session.write_response_header(Box::new(ResponseHeader::from(head))).await
+}

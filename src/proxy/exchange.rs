@@ -1,0 +1,121 @@
+//! What is known of one request, from its head to its log line. One slot a step, each written once.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::admit::Admitted;
+use super::refuse::Reason;
+use crate::admission::Principal;
+use crate::config::Snapshot;
+use crate::llm::{Dialect, Endpoint};
+use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
+
+/// pingora's per-request context. Opened before any check, closed in `logging` whatever became of the request.
+pub struct Exchange {
+    pub id: RequestId,
+    pub at: Timestamp,
+    pub started: Instant,
+    /// The configuration this request began with and ends with.
+    pub snapshot: Arc<Snapshot>,
+    pub client: OnceLock<IpAddr>,
+    pub route: OnceLock<Arc<str>>,
+    pub endpoint: OnceLock<Endpoint>,
+    pub session_id: OnceLock<String>,
+    pub principal: OnceLock<Arc<Principal>>,
+    pub quota: OnceLock<QuotaView>,
+    pub staged: OnceLock<Staged>,
+    pub admitted: OnceLock<Admitted>,
+    /// What has been observed of the answer so far.
+    pub answer: Observed,
+}
+
+/// What the quota headers say.
+#[derive(Debug, Clone, Copy)]
+pub struct QuotaView {
+    pub limit: u32,
+    pub remaining: u32,
+    pub reset: Timestamp,
+}
+
+/// What the stage headers and the ledger say.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    pub stage: Stage,
+    pub source: StageSource,
+    pub model: Arc<str>,
+    pub stream: bool,
+}
+
+/// Facts gathered while answering, for the ledger, the metrics and the access log.
+#[derive(Debug, Default)]
+pub struct Observed {
+    pub status: u16,
+    pub refusal: Option<Reason>,
+    /// The model that answered, where it is not the stage's own.
+    pub fallback_model: Option<Arc<str>>,
+    pub attempts: u8,
+    /// Whether a request left for the upstream: only then is quota spent.
+    pub reached_upstream: bool,
+    /// Until the answer's head arrived.
+    pub upstream_wait: Duration,
+    /// Our own share of the time until the answer's head was ready to be sent.
+    pub overhead: Option<Duration>,
+    /// From the request's start to the first byte of the answer's body.
+    pub first_token: Option<Duration>,
+    pub usage: Option<Usage>,
+    pub estimated: bool,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub ending: Ending,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    /// Sent to its end, whatever it says.
+    #[default]
+    Whole,
+    /// Sent to its end, with an error object inside a 200.
+    ErrorInside,
+    /// The upstream stopped before its end.
+    Broken(Reason),
+    /// The client left.
+    Left,
+}
+
+impl Exchange {
+    pub fn open(id: RequestId, at: Timestamp, snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            id,
+            at,
+            started: Instant::now(),
+            snapshot,
+            client: OnceLock::new(),
+            route: OnceLock::new(),
+            endpoint: OnceLock::new(),
+            session_id: OnceLock::new(),
+            principal: OnceLock::new(),
+            quota: OnceLock::new(),
+            staged: OnceLock::new(),
+            admitted: OnceLock::new(),
+            answer: Observed::default(),
+        }
+    }
+
+    /// The dialect of the client, once the path has told it.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.endpoint.get().map(|endpoint| endpoint.dialect())
+    }
+
+    /// The alias that answered or will.
+    pub fn model(&self) -> Option<&Arc<str>> {
+        self.answer.fallback_model.as_ref().or_else(|| self.staged.get().map(|staged| &staged.model))
+    }
+
+    /// Marks the moment the answer's head is ready: what was not the wait for the upstream until here was ours.
+    pub fn head_is_ready(&mut self) -> Duration {
+        let overhead = self.started.elapsed().saturating_sub(self.answer.upstream_wait);
+        *self.answer.overhead.get_or_insert(overhead)
+    }
+}

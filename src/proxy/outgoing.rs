@@ -1,0 +1,93 @@
+//! The request as it goes upstream: built here from nothing. What is not on the list does not pass.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+
+use super::exchange::Exchange;
+use super::stamp::REQUEST_ID;
+use crate::config::{Secret, Upstream};
+use crate::llm::Endpoint;
+use crate::upstream::OutgoingRequest;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What a provider's dialect needs from its client, and nothing that LiteLLM steers by.
+const PASSED: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("openai-beta"),
+];
+
+/// A fixed path with no query, JSON whatever the client called it, our own request id and credential.
+pub fn request(
+    exchange: &Exchange,
+    endpoint: Endpoint,
+    upstream: &Upstream,
+    from_client: &HeaderMap,
+    stream: bool,
+    segments: Vec<Bytes>,
+) -> OutgoingRequest {
+    let mut headers = HeaderMap::with_capacity(10);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static(if stream { "text/event-stream" } else { "application/json" }));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")); // the tap reads what passes
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("cfx/", env!("CARGO_PKG_VERSION"))));
+    if let Some(credential) = upstream.api_key.as_ref().and_then(bearer) {
+        headers.insert(AUTHORIZATION, credential);
+    }
+    if let Ok(id) = HeaderValue::try_from(exchange.id.0.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Ok(trace) = HeaderValue::try_from(traceparent(exchange, from_client)) {
+        headers.insert(TRACEPARENT, trace);
+    }
+    for name in &PASSED {
+        if let Some(value) = from_client.get(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    OutgoingRequest { path: Uri::from_static(endpoint.path()), headers, segments }
+}
+
+fn bearer(key: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// W3C Trace Context: the client's trace goes on with a span of ours; without one it begins here, named by the request.
+fn traceparent(exchange: &Exchange, from_client: &HeaderMap) -> String {
+    let span = &exchange.id.0.simple().to_string()[16..];
+    let inherited = from_client.get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(trace_of);
+    match inherited {
+        Some((trace, flags)) => format!("00-{trace}-{span}-{flags}"),
+        None => format!("00-{}-{span}-01", exchange.id.0.simple()),
+    }
+}
+
+/// The trace id and flags of a well-formed version-00 header.
+fn trace_of(header: &str) -> Option<(&str, &str)> {
+    let mut parts = header.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let sound = version == "00" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && parts.next().is_none();
+    (sound && trace.bytes().any(|byte| byte != b'0')).then_some((trace, flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace_of;
+
+    #[test]
+    fn only_well_formed_traces_are_continued() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_of(&format!("00-{trace}-00f067aa0ba902b7-01")), Some((trace, "01")));
+        for bad in ["", "00", "00-xyz-00f067aa0ba902b7-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
+            assert_eq!(trace_of(bad), None, "{bad}");
+        }
+        assert_eq!(trace_of(&format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32))), None);
+    }
+}

@@ -1,0 +1,300 @@
+//! What cfx answers itself: the model endpoints by way of admission and relay, the model catalogue, health, redirects,
+//! the welcome page, and every refusal.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_proxy::FailToProxy;
+
+use super::account::{self, Asked};
+use super::admit::{self, Authenticated};
+use super::downstream::{Client, write_head};
+use super::exchange::{Ending, Exchange};
+use super::refuse::{Reason, Refusal};
+use super::route::{self, Catalog, Destination};
+use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
+use super::welcome::{self, Welcome};
+use super::{Services, body, relay};
+use crate::admission::Subject;
+use crate::config::Upstream;
+use crate::entry::client_address::client_address;
+use crate::llm::{Endpoint, KeyScope, catalog};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The longest session id that is kept in the ledger.
+const SESSION_ID_LENGTH: usize = 128;
+
+/// Remembers who connected and the session the client says it belongs to.
+pub fn note_client(session: &ServerSession, exchange: &Exchange) {
+    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
+        let lines = session.req_header().headers.get_all(X_FORWARDED_FOR).iter();
+        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+        let trusted = &exchange.snapshot.edge.trusted_proxies;
+        let _ = exchange.client.set(client_address(peer.ip(), trusted, lines.into_iter()));
+    }
+    let named = session.get_header(CFX_SESSION_ID).and_then(|value| value.to_str().ok());
+    if let Some(id) = named.filter(|id| !id.is_empty() && id.len() <= SESSION_ID_LENGTH) {
+        let _ = exchange.session_id.set(id.to_owned());
+    }
+}
+
+pub fn destination(session: &ServerSession, exchange: &Exchange) -> Result<Destination, Refusal> {
+    let destination = route::find(session, &exchange.snapshot.edge)?;
+    let name = match &destination {
+        Destination::Health => "health".into(),
+        Destination::Ready => "ready".into(),
+        Destination::Redirect { .. } => "redirect".into(),
+        Destination::Model { name, .. }
+        | Destination::Catalog { name, .. }
+        | Destination::Web { name, .. }
+        | Destination::Welcome { name } => Arc::clone(name),
+    };
+    let _ = exchange.route.set(name);
+    if let Destination::Model { endpoint, .. } = &destination {
+        let _ = exchange.endpoint.set(*endpoint);
+    }
+    Ok(destination)
+}
+
+/// Serves one destination of cfx's own. `Ok(true)`: answered whole. `Err`: the connection must be cut.
+pub async fn serve(
+    services: &Services,
+    session: &mut ServerSession,
+    exchange: &mut Exchange,
+    destination: Destination,
+) -> Result<bool> {
+    let outcome = match destination {
+        Destination::Model { endpoint, upstream, .. } => {
+            return match model(services, session, exchange, endpoint, upstream).await {
+                Ok(ending) => finish(exchange, ending),
+                Err(refusal) => refuse(session, exchange, refusal).await,
+            };
+        }
+        Destination::Catalog { page, .. } => catalogue(services, session, exchange, &page).await,
+        Destination::Health => Ok(Page::json(StatusCode::OK, r#"{"status":"ok"}"#)),
+        Destination::Ready if services.drain.has_begun() => {
+            Ok(Page::json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"stopping"}"#))
+        }
+        Destination::Ready => Ok(Page::json(StatusCode::OK, r#"{"status":"ready"}"#)),
+        Destination::Redirect { to } => Ok(Page::redirect(&to)),
+        Destination::Welcome { .. } => Ok(welcome_page(services, session, exchange).await),
+        Destination::Web { .. } => return Ok(false),
+    };
+    match outcome {
+        Ok(page) => send(session, exchange, page).await,
+        Err(refusal) => refuse(session, exchange, refusal).await,
+    }
+}
+
+/// The life of a model request: each step takes what the one before it yielded.
+async fn model(
+    services: &Services,
+    session: &mut ServerSession,
+    exchange: &mut Exchange,
+    endpoint: Endpoint,
+    upstream: Arc<Upstream>,
+) -> Result<Ending, Refusal> {
+    let known = admit::authenticate(services, exchange, &session.req_header().headers).await?;
+    if endpoint.is_metered() {
+        known.peek(services, exchange)?;
+    }
+    let prepared = known.prepare(services, exchange, endpoint, upstream, session).await?;
+    let admitted = known.admit(services, exchange, &prepared).await?;
+    let _ = exchange.admitted.set(admitted);
+    let from_client = session.req_header().headers.clone();
+    relay::run(services, exchange, &prepared, &from_client, &mut Client::new(session)).await
+}
+
+/// What an ending means for the connection: one whose answer is not whole is cut, so that nobody takes it for whole.
+fn finish(exchange: &mut Exchange, ending: Ending) -> Result<bool> {
+    exchange.answer.ending = ending;
+    match ending {
+        Ending::Whole | Ending::ErrorInside => Ok(true),
+        Ending::Broken(_) => Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off").map_err(ours),
+        Ending::Left => Error::e_explain(ErrorType::ConnectionClosed, "the client left").map_err(ours),
+    }
+}
+
+fn ours(mut error: Box<Error>) -> Box<Error> {
+    error.esource = ErrorSource::Downstream; // pingora then writes nothing more to it
+    error
+}
+
+async fn catalogue(
+    services: &Services,
+    session: &ServerSession,
+    exchange: &Exchange,
+    page: &Catalog,
+) -> Result<Page, Refusal> {
+    let Authenticated { principal, .. } =
+        admit::authenticate(services, exchange, &session.req_header().headers).await?;
+    let scope = KeyScope { stages: principal.stages.as_deref(), models: principal.models.as_deref() };
+    let models = &exchange.snapshot.models;
+    let body = match page {
+        Catalog::Models => catalog::model_list(models, scope),
+        Catalog::ModelInfo => catalog::model_info(models, scope),
+        Catalog::Model(id) => catalog::model(models, scope, id)
+            .ok_or_else(|| Refusal::new(Reason::NotFound, "this key may use no model of that name").at("model"))?,
+    };
+    Ok(Page::json(StatusCode::OK, body))
+}
+
+async fn welcome_page(services: &Services, session: &ServerSession, exchange: &Exchange) -> Page {
+    let limits = &exchange.snapshot.limits;
+    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let host = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let today = match services.welcomed {
+        Some(user) => services.quota.used(Subject::User(user), exchange.at.day()).await.ok(),
+        None => None,
+    };
+    let page = welcome::page(&Welcome {
+        api_base: format!("{}://{host}/v1", if over_tls { "https" } else { "http" }),
+        aliases: ["cfx-plan", "cfx-code", "cfx-review"].map(str::to_owned).to_vec(),
+        today: today.map(u64::from),
+        limit: limits.daily_requests,
+        admin: exchange.snapshot.edge.admin.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+    });
+    Page { kind: "text/html; charset=utf-8", policy: true, ..Page::json(StatusCode::OK, page) }
+}
+
+/// An answer small enough to be held whole.
+struct Page {
+    status: StatusCode,
+    kind: &'static str,
+    location: Option<HeaderValue>,
+    /// Whether the welcome page's content security policy goes with it.
+    policy: bool,
+    body: Bytes,
+}
+
+impl Page {
+    fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self { status, kind: "application/json", location: None, policy: false, body: body.into() }
+    }
+
+    /// 308 keeps method and body, so that a POST to the plain port is not turned into a GET.
+    fn redirect(to: &str) -> Self {
+        let location = HeaderValue::try_from(to).ok();
+        Self { location, kind: "text/plain", ..Self::json(StatusCode::PERMANENT_REDIRECT, Bytes::new()) }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(20);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.policy {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(welcome::CONTENT_SECURITY_POLICY));
+        }
+        if let Some(location) = &self.location {
+            headers.insert(LOCATION, location.clone());
+        }
+        headers
+    }
+}
+
+async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) -> Result<bool> {
+    let mut headers = page.headers();
+    stamp(exchange, &mut |name, value| {
+        headers.insert(name, value);
+    });
+    write(session, exchange, page.status, headers, page.body).await?;
+    Ok(true)
+}
+
+/// Answers with a refusal. A small body is read first, so that the connection can be kept; a large one for a while
+/// afterwards, so that the client gets to read our answer.
+pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
+    exchange.answer.refusal = Some(refusal.reason);
+    let page = Page::json(
+        StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        refusal.body(exchange.dialect(), exchange.id),
+    );
+    let mut headers = page.headers();
+    if refusal.reason == Reason::MethodNotAllowed {
+        let allowed = if exchange.endpoint.get().is_some() { "POST" } else { "GET, HEAD" };
+        headers.insert(ALLOW, HeaderValue::from_static(allowed));
+    }
+    stamp(exchange, &mut |name, value| {
+        headers.insert(name, value);
+    });
+    stamp_refusal(&refusal, &mut |name, value| {
+        headers.insert(name, value);
+    });
+    let unread = !body::drained(session).await;
+    if unread {
+        session.set_keepalive(None);
+    }
+    let written = write(session, exchange, page.status, headers, page.body).await;
+    if written.is_err() {
+        exchange.answer.ending = Ending::Left;
+    } else if unread {
+        body::linger(session).await;
+    }
+    written.map(|()| true)
+}
+
+async fn write(
+    session: &mut ServerSession,
+    exchange: &mut Exchange,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<()> {
+    exchange.answer.status = status.as_u16();
+    let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { body };
+    exchange.answer.bytes_out = body.len() as u64;
+    write_head(session, status, headers).await?;
+    session.write_response_body(body, true).await
+}
+
+/// A failure of the stock loop, or of one of our own writes: answered in our shape where the client is still there.
+pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange, error: &Error) -> FailToProxy {
+    let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    if session.response_written().is_some() {
+        return gone;
+    }
+    let refusal = match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {
+            exchange.answer.ending = Ending::Left;
+            return gone;
+        }
+        (ErrorSource::Upstream, kind) => upstream_failure(kind),
+        (ErrorSource::Downstream, _) => Refusal::new(Reason::InvalidField, "the request could not be read"),
+        _ => Refusal::new(Reason::InternalError, "an error inside the gateway"),
+    };
+    tracing::warn!(request = %exchange.id.0, %error, "a web request failed");
+    let code = refusal.status();
+    session.set_keepalive(None);
+    let _ = refuse(session, exchange, refusal).await;
+    FailToProxy { error_code: code, can_reuse_downstream: false }
+}
+
+fn upstream_failure(kind: &ErrorType) -> Refusal {
+    match kind {
+        ErrorType::ConnectTimedout
+        | ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError => Refusal::new(Reason::UpstreamUnavailable, "the web application cannot be reached")
+            .retry_after(std::time::Duration::from_secs(5)),
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
+            Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
+        }
+        _ => Refusal::new(Reason::UpstreamError, "the web application broke off"),
+    }
+}
+
+/// The request is over: account for it.
+pub fn account(services: &Services, session: &ServerSession, exchange: &mut Exchange) {
+    if exchange.answer.bytes_out == 0 {
+        exchange.answer.bytes_out = session.body_bytes_sent() as u64;
+    }
+    let head = session.req_header();
+    let host = route::host_of(session).unwrap_or_default();
+    account::settle(services, exchange, &Asked { method: head.method.as_str(), host: &host, path: head.uri.path() });
+}

@@ -1,0 +1,203 @@
+//! Refusals: every way a request can be turned away, and the one place that turns it into status, body and headers.
+//!
+//! `Reason` is the closed set that clients see as `error.code` and that metrics and the log use as their label.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::llm::Dialect;
+use crate::units::RequestId;
+
+/// Why a request was refused, as a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    InvalidJson,
+    InvalidField,
+    MissingField,
+    InvalidStage,
+    ModelNotAllowed,
+    DirectModeDisabled,
+    ConflictingKeys,
+    MissingApiKey,
+    InvalidApiKey,
+    ExpiredApiKey,
+    NotPermitted,
+    NotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    DailyQuotaExceeded,
+    TooManyConcurrentRequests,
+    InternalError,
+    UpstreamError,
+    UpstreamAuthError,
+    UpstreamUnavailable,
+    Overloaded,
+    ShuttingDown,
+    StoreUnavailable,
+    UpstreamTimeout,
+}
+
+/// One refusal, ready to be answered. The message is for the client: what is wrong and where, nothing from inside.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub message: Cow<'static, str>,
+    /// The field of the body that is wrong, as OpenAI's `param`.
+    pub param: Option<Cow<'static, str>>,
+    /// When asking again may succeed. Sent with 429 and 503; the message then ends "try again in Ns".
+    pub retry_after: Option<Duration>,
+    /// False where waiting a moment is useless: SDKs then do not retry by themselves.
+    pub worth_retrying: bool,
+}
+
+impl Reason {
+    pub fn code(self) -> &'static str {
+        match self {
+            Reason::InvalidJson => "invalid_json",
+            Reason::InvalidField => "invalid_field",
+            Reason::MissingField => "missing_field",
+            Reason::InvalidStage => "invalid_stage",
+            Reason::ModelNotAllowed => "model_not_allowed",
+            Reason::DirectModeDisabled => "direct_mode_disabled",
+            Reason::ConflictingKeys => "conflicting_keys",
+            Reason::MissingApiKey => "missing_api_key",
+            Reason::InvalidApiKey => "invalid_api_key",
+            Reason::ExpiredApiKey => "expired_api_key",
+            Reason::NotPermitted => "not_permitted",
+            Reason::NotFound => "not_found",
+            Reason::MethodNotAllowed => "method_not_allowed",
+            Reason::BodyTimeout => "body_timeout",
+            Reason::BodyTooLarge => "body_too_large",
+            Reason::UnsupportedMediaType => "unsupported_media_type",
+            Reason::DailyQuotaExceeded => "daily_quota_exceeded",
+            Reason::TooManyConcurrentRequests => "too_many_concurrent_requests",
+            Reason::InternalError => "internal_error",
+            Reason::UpstreamError => "upstream_error",
+            Reason::UpstreamAuthError => "upstream_auth_error",
+            Reason::UpstreamUnavailable => "upstream_unavailable",
+            Reason::Overloaded => "overloaded",
+            Reason::ShuttingDown => "shutting_down",
+            Reason::StoreUnavailable => "store_unavailable",
+            Reason::UpstreamTimeout => "upstream_timeout",
+        }
+    }
+
+    pub fn status(self) -> u16 {
+        match self {
+            Reason::InvalidJson
+            | Reason::InvalidField
+            | Reason::MissingField
+            | Reason::InvalidStage
+            | Reason::ModelNotAllowed
+            | Reason::DirectModeDisabled
+            | Reason::ConflictingKeys => 400,
+            Reason::MissingApiKey | Reason::InvalidApiKey => 401,
+            Reason::ExpiredApiKey | Reason::NotPermitted => 403,
+            Reason::NotFound => 404,
+            Reason::MethodNotAllowed => 405,
+            Reason::BodyTimeout => 408,
+            Reason::BodyTooLarge => 413,
+            Reason::UnsupportedMediaType => 415,
+            Reason::DailyQuotaExceeded | Reason::TooManyConcurrentRequests => 429,
+            Reason::InternalError => 500,
+            Reason::UpstreamError | Reason::UpstreamAuthError => 502,
+            Reason::UpstreamUnavailable | Reason::Overloaded | Reason::ShuttingDown | Reason::StoreUnavailable => 503,
+            Reason::UpstreamTimeout => 504,
+        }
+    }
+
+    /// The `error.type` both OpenAI's and Anthropic's SDKs know.
+    fn kind(self) -> &'static str {
+        match self.status() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            504 => "timeout_error",
+            500..=599 => "api_error",
+            _ => "invalid_request_error",
+        }
+    }
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, message: message.into(), param: None, retry_after: None, worth_retrying: true }
+    }
+
+    pub fn at(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    pub fn final_word(mut self) -> Self {
+        self.worth_retrying = false;
+        self
+    }
+
+    pub fn status(&self) -> u16 {
+        self.reason.status()
+    }
+
+    /// Whole seconds until asking again makes sense, rounded up: an HTTP date or a fraction would be misread.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+
+    fn full_message(&self) -> Cow<'_, str> {
+        match self.retry_after_seconds() {
+            Some(seconds) => format!("{}; try again in {seconds}s", self.message).into(),
+            None => Cow::Borrowed(&self.message),
+        }
+    }
+
+    /// The error body: OpenAI's shape, or Anthropic's where the client speaks that dialect.
+    pub fn body(&self, dialect: Option<Dialect>, request: RequestId) -> String {
+        let (kind, code) = (self.reason.kind(), self.reason.code());
+        let request_id = request.0.to_string();
+        let message = self.full_message();
+        let body = if dialect == Some(Dialect::Messages) {
+            serde_json::json!({
+                "type": "error",
+                "error": { "type": kind, "message": message, "code": code },
+                "request_id": request_id,
+            })
+        } else {
+            serde_json::json!({
+                "error": { "message": message, "type": kind, "param": self.param, "code": code },
+                "request_id": request_id,
+            })
+        };
+        body.to_string()
+    }
+
+    /// The same as an event of a stream that is already under way: what makes each SDK raise instead of ending quietly.
+    pub fn event(&self, dialect: Dialect, request: RequestId) -> String {
+        let body = self.body(Some(dialect), request);
+        match dialect {
+            Dialect::Messages => format!("event: error\ndata: {body}\n\n"),
+            Dialect::Responses => {
+                let failed = serde_json::json!({
+                    "type": "response.failed",
+                    "response": {
+                        "object": "response",
+                        "status": "failed",
+                        "error": { "code": self.reason.code(), "message": self.full_message() },
+                    },
+                    "request_id": request.0.to_string(),
+                });
+                format!("event: response.failed\ndata: {failed}\n\n")
+            }
+            Dialect::Chat | Dialect::Completions | Dialect::Embeddings => format!("data: {body}\n\n"),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! From host and path to a route. The path is read once, in one normal form, and what this room decided on is what
+//! is sent upstream.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::Method;
+use pingora_core::protocols::http::ServerSession;
+
+use super::refuse::{Reason, Refusal};
+use crate::config::{Action, Edge, Route, Transport, Upstream};
+use crate::llm::Endpoint;
+
+/// What is to be done with a request.
+pub enum Destination {
+    /// `GET /health`: the process lives.
+    Health,
+    /// `GET /ready`: requests are welcome here.
+    Ready,
+    /// A plain listener that sends everybody to https.
+    Redirect {
+        to: String,
+    },
+    /// One of the model endpoints, under admission.
+    Model {
+        endpoint: Endpoint,
+        upstream: Arc<Upstream>,
+        name: Arc<str>,
+    },
+    /// A list of models, or one of them, answered here after the key was checked.
+    Catalog {
+        page: Catalog,
+        name: Arc<str>,
+    },
+    Web {
+        upstream: Arc<Upstream>,
+        name: Arc<str>,
+    },
+    Welcome {
+        name: Arc<str>,
+    },
+}
+
+/// The read-only answers under `/v1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Catalog {
+    Models,
+    Model(String),
+    ModelInfo,
+}
+
+/// Decides where a request goes. Refuses what no route wants, and every `/v1` path that is not served: nothing
+/// reaches a model around admission.
+pub fn find(session: &ServerSession, edge: &Edge) -> Result<Destination, Refusal> {
+    let head = session.req_header();
+    let path = normal_path(head.uri.path());
+    match path.as_ref() {
+        "/health" => return read_only(&head.method).map(|()| Destination::Health),
+        "/ready" => return read_only(&head.method).map(|()| Destination::Ready),
+        _ => {}
+    }
+    let host = host_of(session);
+    if let Some(to) = redirect(session, edge, host.as_deref()) {
+        return Ok(Destination::Redirect { to });
+    }
+    let route = edge
+        .routes
+        .iter()
+        .find(|route| matches(route, host.as_deref(), &path))
+        .ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this host and path"))?;
+    let name = Arc::clone(&route.name);
+    match &route.action {
+        Action::Llm(upstream) => model_route(&head.method, &path, upstream, name),
+        Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream), name }),
+        Action::Welcome if path == "/" => read_only(&head.method).map(|()| Destination::Welcome { name }),
+        Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
+    }
+}
+
+fn model_route(method: &Method, path: &str, upstream: &Arc<Upstream>, name: Arc<str>) -> Result<Destination, Refusal> {
+    if let Some(endpoint) = Endpoint::from_path(path) {
+        return if method == Method::POST {
+            Ok(Destination::Model { endpoint, upstream: Arc::clone(upstream), name })
+        } else {
+            Err(Refusal::new(Reason::MethodNotAllowed, format!("{path} takes POST")))
+        };
+    }
+    let page = match path {
+        "/v1/models" => Catalog::Models,
+        "/v1/model/info" => Catalog::ModelInfo,
+        _ => match path.strip_prefix("/v1/models/") {
+            Some(id) if !id.is_empty() => Catalog::Model(id.to_owned()),
+            _ => return Err(Refusal::new(Reason::NotFound, "no such endpoint under /v1")),
+        },
+    };
+    read_only(method).map(|()| Destination::Catalog { page, name })
+}
+
+fn read_only(method: &Method) -> Result<(), Refusal> {
+    if method == Method::GET || method == Method::HEAD {
+        Ok(())
+    } else {
+        Err(Refusal::new(Reason::MethodNotAllowed, "this path takes GET"))
+    }
+}
+
+/// One slash where several stand: a base URL with a trailing slash gives `//models`.
+fn normal_path(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return Cow::Borrowed(path);
+    }
+    let mut normal = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !normal.ends_with('/') {
+            normal.push(letter);
+        }
+    }
+    Cow::Owned(normal)
+}
+
+fn matches(route: &Route, host: Option<&str>, path: &str) -> bool {
+    let host_fits = route.host.as_deref().is_none_or(|wanted| host == Some(wanted));
+    host_fits && path_fits(&route.path, path)
+}
+
+/// A prefix that ends where a segment does: `/v1/` holds `/v1` and `/v1/x`, not `/v1x`.
+fn path_fits(prefix: &str, path: &str) -> bool {
+    let stem = prefix.trim_end_matches('/');
+    path.strip_prefix(stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The host a request names, lower case and without port, from `:authority` or `Host`.
+pub fn host_of(session: &ServerSession) -> Option<String> {
+    let head = session.req_header();
+    let named = match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head.headers.get(http::header::HOST)?.to_str().ok()?,
+    };
+    let without_port = match named.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => named,
+    };
+    Some(without_port.trim_matches(['[', ']']).to_ascii_lowercase())
+}
+
+/// Where a plain listener sends this request, if it does: not what came by https to a proxy we trust.
+fn redirect(session: &ServerSession, edge: &Edge, host: Option<&str>) -> Option<String> {
+    let listener = session.server_addr().and_then(|address| address.as_inet())?;
+    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let port = edge.entrypoints.iter().find_map(|entrypoint| match entrypoint.transport {
+        Transport::Plain { redirect_to: Some(port) } if entrypoint.address.port() == listener.port() => Some(port),
+        _ => None,
+    })?;
+    if over_tls || came_by_https(session, edge) {
+        return None;
+    }
+    let host = host?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let path = session.req_header().uri.path_and_query().map_or("/", |path| path.as_str());
+    Some(format!("https://{host}{port}{path}"))
+}
+
+fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+    peer.is_some_and(|peer| edge.trusted_proxies.iter().any(|range| range.contains(&peer)))
+        && session.get_header("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes() == b"https")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_end_at_segments() {
+        assert!(path_fits("/v1/", "/v1"));
+        assert!(path_fits("/v1/", "/v1/models"));
+        assert!(path_fits("/v1", "/v1/models"));
+        assert!(path_fits("/", "/anything"));
+        assert!(!path_fits("/v1/", "/v1x"));
+    }
+
+    #[test]
+    fn repeated_slashes_are_one() {
+        assert_eq!(normal_path("//v1///models/"), "/v1/models/");
+        assert_eq!(normal_path("/v1/models"), "/v1/models");
+    }
+
+    #[test]
+    fn every_unserved_path_under_v1_is_refused() {
+        let upstream = Arc::new(Upstream {
+            name: "litellm".into(),
+            targets: Vec::new(),
+            api_key: None,
+            timeouts: crate::config::Timeouts {
+                connect: std::time::Duration::ZERO,
+                first_byte: std::time::Duration::ZERO,
+                between_chunks: std::time::Duration::ZERO,
+                total: std::time::Duration::ZERO,
+            },
+        });
+        for path in ["/v1", "/v1/", "/v1/files", "/v1/chat/completions/x", "/v1/models/", "/v1/../key/generate"] {
+            let refusal = model_route(&Method::POST, path, &upstream, "llm".into()).err().map(|refusal| refusal.reason);
+            assert_eq!(refusal, Some(Reason::NotFound), "{path}");
+        }
+        let refusal = model_route(&Method::GET, "/v1/messages", &upstream, "llm".into()).err();
+        assert_eq!(refusal.map(|refusal| refusal.reason), Some(Reason::MethodNotAllowed));
+    }
+}

@@ -1,0 +1,77 @@
+//! Routes that are not models: the stock proxy loop with its headers dressed on the way in and out.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::header::HOST;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::WEB_IDLE;
+use super::exchange::Exchange;
+use super::stamp::{REQUEST_ID, stamp};
+use crate::config::{Target, Upstream};
+use crate::upstream;
+
+/// The target whose turn it is, with its name resolved: pingora's own resolution blocks, and panics where it fails.
+pub async fn peer(upstream: &Upstream) -> Result<Box<HttpPeer>> {
+    let Some(target) = upstream::in_turn(upstream).next() else {
+        return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream has no target");
+    };
+    let address = resolve(target).await.map_err(|mut error| {
+        error.esource = ErrorSource::Upstream;
+        error
+    })?;
+    let mut peer = HttpPeer::new(address, target.tls, target.host.clone());
+    peer.options.connection_timeout = Some(upstream.timeouts.connect);
+    peer.options.total_connection_timeout = Some(upstream.timeouts.connect);
+    peer.options.read_timeout = Some(upstream.timeouts.between_chunks);
+    peer.options.write_timeout = Some(upstream.timeouts.between_chunks);
+    peer.options.idle_timeout = Some(WEB_IDLE);
+    Ok(Box::new(peer))
+}
+
+async fn resolve(target: &Target) -> Result<SocketAddr> {
+    let mut addresses = tokio::net::lookup_host((target.host.as_str(), target.port))
+        .await
+        .or_err(ErrorType::ConnectNoRoute, "the upstream's name does not resolve")?;
+    addresses.next().ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "the upstream's name has no address"))
+}
+
+/// Tells the web application who asked and how, and the id under which it is logged. What the client claims about
+/// itself in these headers is replaced.
+pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
+    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    request.remove_header("forwarded");
+    if let Some(client) = exchange.client.get() {
+        request.insert_header("x-forwarded-for", client.to_string())?;
+    }
+    request.insert_header("x-forwarded-proto", if over_tls { "https" } else { "http" })?;
+    let host = session.req_header().uri.authority().map(|authority| authority.as_str().to_owned());
+    let host = host.or_else(|| session.get_header(HOST)?.to_str().ok().map(str::to_owned));
+    if let Some(host) = host {
+        request.insert_header("x-forwarded-host", host)?;
+    }
+    request.insert_header(REQUEST_ID, exchange.id.0.to_string())
+}
+
+/// An empty piece would be written as the chunk that ends a body, and once more at its end.
+pub fn drop_empty_piece(body: &mut Option<Bytes>) {
+    if body.as_ref().is_some_and(Bytes::is_empty) {
+        *body = None;
+    }
+}
+
+pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) -> Result<()> {
+    exchange.answer.status = response.status.as_u16();
+    exchange.answer.upstream_wait = exchange.started.elapsed();
+    let mut outcome = Ok(());
+    stamp(exchange, &mut |name, value| {
+        if outcome.is_ok() {
+            outcome = response.insert_header(name, value);
+        }
+    });
+    outcome
+}

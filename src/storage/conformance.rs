@@ -1,0 +1,157 @@
+//! What every adapter of a port must do, written once and run against each of them: the embedded store, and the
+//! doubles in memory that other rooms test with.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use crate::admission::testing::MemoryQuota;
+use crate::admission::{
+    Ask, Grant, KeyRegistry, KeyStatus, KeyStore, LeaseId, NewKey, Pepper, Posting, PostingId, QuotaStore, RawKey,
+    Settlement, Subject,
+};
+use crate::identity::{Account, AccountStore, Email};
+use crate::units::{Day, EdgeId, KeyId, Stage, Timestamp, UserId};
+
+pub(super) const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
+const TODAY: Day = Day(20_484);
+
+fn ask(subject: Subject, lease: LeaseId, limit: u32, settled: Vec<Settlement>) -> Ask {
+    Ask { edge: EdgeId(Uuid::from_u128(9)), lease, subject, day: TODAY, limit, settled }
+}
+
+fn lease() -> LeaseId {
+    LeaseId(Uuid::new_v4())
+}
+
+fn settlement(subject: Subject, lease: LeaseId, used: u32, closes: bool) -> Settlement {
+    Settlement { lease, subject, day: TODAY, used, closes }
+}
+
+fn posting(subject: Subject, count: u32) -> Posting {
+    Posting { id: PostingId(Uuid::new_v4()), subject, day: TODAY, count }
+}
+
+/// Everything a quota store promises, for a user and for a key, on one edge.
+pub(super) async fn quota_store(store: &dyn QuotaStore) {
+    for subject in [Subject::User(UserId(Uuid::new_v4())), Subject::Key(KeyId(Uuid::new_v4()))] {
+        leases_are_granted_settled_and_closed(store, subject).await;
+        a_call_that_is_repeated_changes_nothing(store, subject).await;
+        a_post_may_pass_the_limit_and_a_release_makes_room(store, subject).await;
+    }
+    many_asks_at_once_never_pass_the_limit(store, Subject::User(UserId(Uuid::new_v4()))).await;
+}
+
+async fn leases_are_granted_settled_and_closed(store: &dyn QuotaStore, subject: Subject) {
+    assert_eq!(store.used(subject, TODAY).await.unwrap(), 0);
+    let first = lease();
+    let grant = store.grant(ask(subject, first, 100, vec![])).await.unwrap();
+    assert_eq!(grant, Grant { granted: 25, counted: 25, live_edges: 1 });
+    assert_eq!(store.used(subject, TODAY).await.unwrap(), 0, "what is leased is not used");
+    store.settle(vec![settlement(subject, first, 10, false)]).await.unwrap();
+    assert_eq!(store.used(subject, TODAY).await.unwrap(), 10);
+    let second = lease();
+    let closing = vec![settlement(subject, first, 12, true)];
+    let grant = store.grant(ask(subject, second, 100, closing)).await.unwrap();
+    assert_eq!((grant.granted, grant.counted), (22, 34), "12 used, 88 free, a quarter of them leased");
+    store.settle(vec![settlement(subject, second, 22, true)]).await.unwrap();
+    assert_eq!(store.used(subject, TODAY).await.unwrap(), 34);
+    assert_eq!(store.grant(ask(subject, lease(), 34, vec![])).await.unwrap().granted, 0);
+    assert_eq!(store.used(subject, Day(TODAY.0 + 1)).await.unwrap(), 0, "another day is another count");
+}
+
+async fn a_call_that_is_repeated_changes_nothing(store: &dyn QuotaStore, subject: Subject) {
+    let again = lease();
+    let first = store.grant(ask(subject, again, 1_000, vec![])).await.unwrap();
+    assert_eq!(store.grant(ask(subject, again, 1_000, vec![])).await.unwrap(), first);
+    for closes in [false, false, true, true] {
+        store.settle(vec![settlement(subject, again, 6, closes)]).await.unwrap();
+        assert_eq!(store.used(subject, TODAY).await.unwrap(), 40);
+    }
+    let give_back = posting(subject, 6);
+    for _ in 0..2 {
+        store.release(give_back).await.unwrap();
+        assert_eq!(store.used(subject, TODAY).await.unwrap(), 34);
+    }
+}
+
+async fn a_post_may_pass_the_limit_and_a_release_makes_room(store: &dyn QuotaStore, subject: Subject) {
+    let outage = posting(subject, 10);
+    for _ in 0..2 {
+        store.post(outage).await.unwrap();
+    }
+    assert_eq!(store.used(subject, TODAY).await.unwrap(), 44);
+    let beyond = store.grant(ask(subject, lease(), 40, vec![])).await.unwrap();
+    assert_eq!((beyond.granted, beyond.counted), (0, 44));
+    store.release(posting(subject, 5)).await.unwrap();
+    assert_eq!(store.grant(ask(subject, lease(), 40, vec![])).await.unwrap().granted, 1);
+}
+
+async fn many_asks_at_once_never_pass_the_limit(store: &dyn QuotaStore, subject: Subject) {
+    let grants = join_all((0..300).map(|_| store.grant(ask(subject, lease(), 100, vec![])))).await;
+    assert_eq!(grants.into_iter().map(|grant| grant.unwrap().granted).sum::<u32>(), 100);
+}
+
+pub(super) async fn account_store(store: &dyn AccountStore) {
+    let ada = Account::new(Email::parse("ada@example.org").unwrap(), NOON);
+    assert_eq!(store.find(&ada.email).await.unwrap(), None);
+    assert!(store.create(ada.clone()).await.unwrap());
+    assert!(!store.create(Account::new(ada.email.clone(), NOON)).await.unwrap(), "the address is taken");
+    let bob = Account::new(Email::parse("bob@example.org").unwrap(), NOON);
+    assert!(store.create(bob.clone()).await.unwrap());
+    assert_eq!(store.find(&ada.email).await.unwrap().as_ref(), Some(&ada));
+    assert_eq!(store.list().await.unwrap(), [ada, bob]);
+}
+
+/// A key of a new user, its row, and the raw key.
+pub(super) async fn issue(accounts: &dyn AccountStore, keys: &dyn KeyRegistry, email: &str) -> (NewKey, RawKey) {
+    let account = Account::new(Email::parse(email).unwrap(), NOON);
+    assert!(accounts.create(account.clone()).await.unwrap());
+    let raw = RawKey::mint().unwrap();
+    let key = NewKey {
+        stages: Some(vec![Stage::Plan, Stage::Code]),
+        models: Some(vec!["deepseek".to_owned(), "odd,\"name".to_owned()]),
+        daily_requests: Some(50),
+        expires_at: Some(Timestamp(NOON.0 + 1)),
+        ..NewKey::of(&raw, &Pepper::new(b"pepper"), account.id, "laptop", NOON)
+    };
+    keys.create(key.clone()).await.unwrap();
+    (key, raw)
+}
+
+pub(super) async fn keys<S: KeyStore + KeyRegistry + AccountStore>(store: Arc<S>) {
+    let (key, raw) = issue(&*store, &*store, "keys@example.org").await;
+    let found = KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap();
+    assert!(found.active && found.hash == key.hash);
+    let principal = found.principal;
+    assert_eq!((principal.user, principal.key, &*principal.email), (key.user, key.id, "keys@example.org"));
+    assert_eq!((&principal.stages, &principal.models), (&key.stages, &key.models));
+    assert_eq!((principal.daily_requests, principal.expires_at), (Some(50), key.expires_at));
+    assert!(KeyStore::find(&*store, "000000000000").await.unwrap().is_none());
+
+    let later = Timestamp(NOON.0 + 5);
+    store.mark_used(&[(key.id, later)]).await.unwrap();
+    store.mark_used(&[(key.id, NOON)]).await.unwrap();
+    let rows = KeyRegistry::list(&*store, Some(key.user)).await.unwrap();
+    assert_eq!((rows.len(), rows[0].last_used_at, rows[0].status), (1, Some(later), KeyStatus::Active));
+    assert_eq!((&rows[0].prefix[..], &rows[0].label[..]), (raw.display_prefix(), "laptop"));
+
+    let before = store.generation().await.unwrap();
+    let fresh = RawKey::mint().unwrap();
+    let replacement = NewKey::of(&fresh, &Pepper::new(b"pepper"), key.user, "laptop", later);
+    assert!(store.rotate(key.id, replacement.clone()).await.unwrap());
+    assert_ne!(store.generation().await.unwrap(), before, "a change shows in the generation");
+    assert!(!store.rotate(key.id, NewKey { id: KeyId(Uuid::new_v4()), ..replacement.clone() }).await.unwrap());
+    assert!(!KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap().active);
+    assert!(KeyStore::find(&*store, fresh.public_id().as_str()).await.unwrap().unwrap().active);
+    assert!(store.revoke(replacement.id, later).await.unwrap());
+    assert!(!store.revoke(replacement.id, later).await.unwrap(), "it was revoked already");
+    let statuses: Vec<_> = KeyRegistry::list(&*store, None).await.unwrap().into_iter().map(|row| row.status).collect();
+    assert_eq!(statuses, [KeyStatus::Revoked, KeyStatus::Revoked]);
+}
+
+#[tokio::test]
+async fn the_quota_double_conforms() {
+    quota_store(&MemoryQuota::with_edges(1)).await;
+}

@@ -1,0 +1,163 @@
+//! [`KeyStore`] and [`KeyRegistry`] over the table `api_keys`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::admission::{KeyHash, KeyRegistry, KeyRow, KeyStatus, KeyStore, NewKey, Principal, StoredKey};
+use crate::storage::sqlite::{Sqlite, text};
+use crate::units::{KeyId, StoreError, Timestamp, UserId};
+
+const WITH_OWNER: &str = "select api_keys.*, accounts.email, accounts.disabled_at,
+           accounts.daily_requests as user_daily_requests
+      from api_keys join accounts on accounts.id = api_keys.user_id";
+
+#[async_trait]
+impl KeyStore for Sqlite {
+    async fn find(&self, public_id: &str) -> Result<Option<StoredKey>, StoreError> {
+        let public_id = public_id.to_owned();
+        let select = move |connection: &mut Connection| {
+            connection
+                .prepare_cached(&format!("{WITH_OWNER} where api_keys.public_id = ?1"))?
+                .query_row([public_id], stored_key)
+                .optional()
+        };
+        self.reader.run(select).await
+    }
+
+    async fn generation(&self) -> Result<u64, StoreError> {
+        let version = |connection: &mut Connection| {
+            connection.prepare_cached("pragma data_version")?.query_row((), |row| row.get::<_, u32>(0))
+        };
+        let version = self.writer.run(version).await?;
+        Ok(u64::from(version) << 32 ^ self.own_changes.load(Ordering::Relaxed))
+    }
+
+    async fn mark_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        let used: Vec<_> = used.iter().map(|(key, at)| (key.0.to_string(), at.rfc3339_micros())).collect();
+        let update = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "update api_keys set last_used_at = max(coalesce(last_used_at, ''), ?2) where id = ?1",
+            )?;
+            used.into_iter().try_for_each(|key| statement.execute(key).map(drop))
+        };
+        self.in_transaction(update).await
+    }
+}
+
+#[async_trait]
+impl KeyRegistry for Sqlite {
+    async fn create(&self, key: NewKey) -> Result<(), StoreError> {
+        self.writer.run(move |connection| insert(connection, &key)).await?;
+        self.note_change();
+        Ok(())
+    }
+
+    async fn list(&self, user: Option<UserId>) -> Result<Vec<KeyRow>, StoreError> {
+        let user = user.map(|user| user.0.to_string());
+        let select = move |connection: &mut Connection| {
+            connection
+                .prepare_cached(&format!(
+                    "{WITH_OWNER} where ?1 is null or user_id = ?1 order by api_keys.created_at desc, api_keys.id"
+                ))?
+                .query_map([user], key_row)?
+                .collect()
+        };
+        self.reader.run(select).await
+    }
+
+    async fn rotate(&self, old: KeyId, new: NewKey) -> Result<bool, StoreError> {
+        let replace = move |connection: &Connection| {
+            let revoked = revoke(connection, old, new.created_at)?;
+            if revoked {
+                insert(connection, &new)?;
+            }
+            Ok(revoked)
+        };
+        let replaced = self.in_transaction(replace).await?;
+        self.note_change();
+        Ok(replaced)
+    }
+
+    async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
+        let revoked = self.writer.run(move |connection| revoke(connection, key, at)).await?;
+        self.note_change();
+        Ok(revoked)
+    }
+}
+
+fn insert(connection: &Connection, key: &NewKey) -> rusqlite::Result<()> {
+    let stages = key.stages.as_ref().map(|stages| text::json(stages.iter().map(|stage| stage.as_str())));
+    let models = key.models.as_ref().map(|models| text::json(models.iter().map(String::as_str)));
+    connection
+        .prepare_cached(
+            "insert into api_keys (id, user_id, public_id, prefix, key_hash, label, stages, models, daily_requests,
+                                   created_at, expires_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute((
+            key.id.0.to_string(),
+            key.user.0.to_string(),
+            &key.public_id,
+            &key.prefix,
+            key.hash.to_hex(),
+            &key.label,
+            stages,
+            models,
+            key.daily_requests,
+            key.created_at.rfc3339_micros(),
+            key.expires_at.map(|time| time.rfc3339_micros()),
+        ))
+        .map(drop)
+}
+
+fn revoke(connection: &Connection, key: KeyId, at: Timestamp) -> rusqlite::Result<bool> {
+    let revoked = connection
+        .prepare_cached("update api_keys set status = 'revoked', revoked_at = ?2 where id = ?1 and status = 'active'")?
+        .execute((key.0.to_string(), at.rfc3339_micros()))?;
+    Ok(revoked == 1)
+}
+
+fn stored_key(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
+    let owner_disabled: Option<String> = row.get("disabled_at")?;
+    let email: String = row.get("email")?;
+    Ok(StoredKey {
+        hash: text::read(row.get("key_hash")?, "a key's hash", KeyHash::from_hex)?,
+        active: status(row)? == KeyStatus::Active && owner_disabled.is_none(),
+        principal: Principal {
+            user: UserId(text::uuid(row, "user_id")?),
+            email: Arc::from(email),
+            key: KeyId(text::uuid(row, "id")?),
+            label: row.get("label")?,
+            stages: text::stages(row, "stages")?,
+            models: text::list(row, "models")?,
+            daily_requests: row.get("daily_requests")?,
+            user_daily_requests: row.get("user_daily_requests")?,
+            expires_at: text::optional_time(row, "expires_at")?,
+        },
+    })
+}
+
+fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+    Ok(KeyRow {
+        id: KeyId(text::uuid(row, "id")?),
+        user: UserId(text::uuid(row, "user_id")?),
+        email: row.get("email")?,
+        prefix: row.get("prefix")?,
+        label: row.get("label")?,
+        status: status(row)?,
+        stages: text::stages(row, "stages")?,
+        models: text::list(row, "models")?,
+        daily_requests: row.get("daily_requests")?,
+        created_at: text::time(row, "created_at")?,
+        expires_at: text::optional_time(row, "expires_at")?,
+        last_used_at: text::optional_time(row, "last_used_at")?,
+    })
+}
+
+fn status(row: &Row<'_>) -> rusqlite::Result<KeyStatus> {
+    let known = [KeyStatus::Active, KeyStatus::Revoked];
+    text::read(row.get("status")?, "a key's status", |text| known.into_iter().find(|status| status.as_str() == text))
+}

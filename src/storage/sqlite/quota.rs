@@ -1,0 +1,161 @@
+//! [`QuotaStore`] over `usage_counters`, `key_counters`, `quota_leases` and `quota_postings`.
+//!
+//! Every call is one `IMMEDIATE` transaction: it holds the file's write lock from its first read, so that
+//! `request_count + leased ≤ limit` is judged and acted on as one, whatever other process has the file open.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::admission::{Ask, Grant, Posting, QuotaStore, Settlement, Subject, lease_size};
+use crate::storage::sqlite::Sqlite;
+use crate::units::{Day, StoreError};
+
+/// The file serves one edge.
+const LIVE_EDGES: u32 = 1;
+
+#[async_trait]
+impl QuotaStore for Sqlite {
+    async fn grant(&self, ask: Ask) -> Result<Grant, StoreError> {
+        self.in_transaction(move |connection| grant(connection, &ask)).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        self.in_transaction(move |connection| settlements.iter().try_for_each(|one| settle(connection, one))).await
+    }
+
+    async fn release(&self, posting: Posting) -> Result<(), StoreError> {
+        self.in_transaction(move |connection| once(connection, &posting, -i64::from(posting.count))).await
+    }
+
+    async fn post(&self, posting: Posting) -> Result<(), StoreError> {
+        self.in_transaction(move |connection| once(connection, &posting, i64::from(posting.count))).await
+    }
+
+    async fn used(&self, subject: Subject, day: Day) -> Result<u32, StoreError> {
+        let counter = Counter::of(subject, day);
+        self.reader.run(move |connection| Ok(counter.read(connection)?.0)).await
+    }
+}
+
+/// Counts every lease in full and forgets it: the edges that held them are gone.
+pub(super) fn close_leases(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "update usage_counters set request_count = request_count + leased, leased = 0 where leased > 0;
+         update key_counters set request_count = request_count + leased, leased = 0 where leased > 0;
+         delete from quota_leases",
+    )
+}
+
+fn grant(connection: &Connection, ask: &Ask) -> rusqlite::Result<Grant> {
+    ask.settled.iter().try_for_each(|settlement| settle(connection, settlement))?;
+    let counter = Counter::of(ask.subject, ask.day);
+    let earlier: Option<u32> = connection
+        .prepare_cached("select granted from quota_leases where id = ?1")?
+        .query_row([ask.lease.0.to_string()], |row| row.get(0))
+        .optional()?;
+    let (used, leased) = counter.read(connection)?;
+    let counted = used.saturating_add(leased);
+    if let Some(granted) = earlier {
+        return Ok(Grant { granted, counted, live_edges: LIVE_EDGES });
+    }
+    let granted = lease_size(ask.limit.saturating_sub(counted), LIVE_EDGES);
+    if granted > 0 {
+        counter.change(connection, 0, i64::from(granted))?;
+        let (user, key) = match ask.subject {
+            Subject::User(user) => (Some(user.0.to_string()), None),
+            Subject::Key(key) => (None, Some(key.0.to_string())),
+        };
+        connection
+            .prepare_cached(
+                "insert into quota_leases (id, edge, user_id, key_id, day, granted) values (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute((ask.lease.0.to_string(), ask.edge.0.to_string(), user, key, ask.day.iso(), granted))?;
+    }
+    Ok(Grant { granted, counted: counted + granted, live_edges: LIVE_EDGES })
+}
+
+fn settle(connection: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {
+    let id = settlement.lease.0.to_string();
+    let lease: Option<(u32, u32)> = connection
+        .prepare_cached("select granted, used from quota_leases where id = ?1")?
+        .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((granted, before)) = lease else { return Ok(()) };
+    // An older report that arrives late says nothing new.
+    let used = settlement.used.clamp(before, granted.max(before));
+    let newly_used = i64::from(used - before);
+    let unleased = if settlement.closes { i64::from(granted.saturating_sub(before)) } else { newly_used };
+    Counter::of(settlement.subject, settlement.day).change(connection, newly_used, -unleased)?;
+    if settlement.closes {
+        connection.prepare_cached("delete from quota_leases where id = ?1")?.execute([&id])?;
+    } else {
+        connection.prepare_cached("update quota_leases set used = ?2 where id = ?1")?.execute((&id, used))?;
+    }
+    Ok(())
+}
+
+/// Changes the count unless this posting has been applied already. Those of the day before last are forgotten: none
+/// is sent again after so long.
+fn once(connection: &Connection, posting: &Posting, by: i64) -> rusqlite::Result<()> {
+    let day = posting.day.iso();
+    let new = connection
+        .prepare_cached("insert into quota_postings (id, day) values (?1, ?2) on conflict do nothing")?
+        .execute((posting.id.0.to_string(), &day))?;
+    if new == 1 {
+        Counter::of(posting.subject, posting.day).change(connection, by, 0)?;
+        connection.prepare_cached("delete from quota_postings where day < date(?1, '-2 days')")?.execute([&day])?;
+    }
+    Ok(())
+}
+
+/// One row of a counters table.
+struct Counter {
+    read: &'static str,
+    change: &'static str,
+    subject: String,
+    day: String,
+}
+
+/// The two tables differ in nothing but names.
+macro_rules! counter_sql {
+    ($table:literal, $column:literal) => {
+        (
+            concat!("select request_count, leased from ", $table, " where ", $column, " = ?1 and day = ?2"),
+            concat!(
+                "insert into ",
+                $table,
+                " (",
+                $column,
+                ", day, request_count, leased, updated_at)
+                 values (?1, ?2, max(0, ?3), max(0, ?4), strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+                 on conflict (",
+                $column,
+                ", day) do update set request_count = max(0, request_count + ?3),
+                     leased = max(0, leased + ?4), updated_at = excluded.updated_at"
+            ),
+        )
+    };
+}
+
+impl Counter {
+    fn of(subject: Subject, day: Day) -> Self {
+        let ((read, change), subject) = match subject {
+            Subject::User(user) => (counter_sql!("usage_counters", "user_id"), user.0),
+            Subject::Key(key) => (counter_sql!("key_counters", "key_id"), key.0),
+        };
+        Self { read, change, subject: subject.to_string(), day: day.iso() }
+    }
+
+    /// `request_count` and `leased`; zeros where there is no row yet.
+    fn read(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+        let row = connection
+            .prepare_cached(self.read)?
+            .query_row([&self.subject, &self.day], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(row.unwrap_or_default())
+    }
+
+    fn change(&self, connection: &Connection, request_count: i64, leased: i64) -> rusqlite::Result<()> {
+        connection.prepare_cached(self.change)?.execute((&self.subject, &self.day, request_count, leased)).map(drop)
+    }
+}

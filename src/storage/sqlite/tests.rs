@@ -1,0 +1,314 @@
+use std::path::PathBuf;
+use std::process::Command;
+
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::admission::{
+    KeyRegistry, KeyStore, Keys, Pepper, QuotaRefusal, QuotaSettings, QuotaStore, RateLimiter, Subject,
+};
+use crate::clock::SystemClock;
+use crate::identity::AccountStore;
+use crate::ledger::{LedgerStore, Row, Status};
+use crate::storage::conformance::{self, NOON};
+use crate::units::{Day, EdgeId, KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
+
+const TODAY: Day = Day(20_484);
+/// Set in the process that a test starts in order to kill it.
+const VICTIM: &str = "CFX_TEST_VICTIM";
+
+/// A folder of its own for one database.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("cfx.db")
+    }
+
+    fn open(&self) -> Arc<Sqlite> {
+        Sqlite::open(&self.path()).unwrap()
+    }
+
+    /// A connection of somebody else's, as `sqlite3` on the command line would have.
+    fn sql(&self) -> Connection {
+        connect(&self.path()).unwrap()
+    }
+}
+
+fn row(number: u128) -> Row {
+    Row {
+        request: RequestId(Uuid::from_u128(number)),
+        created_at: Timestamp(NOON.0 + 1),
+        user: UserId(Uuid::from_u128(1)),
+        key: KeyId(Uuid::from_u128(2)),
+        session_id: Some("session".to_owned()),
+        stage: Some(Stage::Review),
+        source: Some(StageSource::Inferred),
+        model: Some(Arc::from("gpt-mini")),
+        stream: true,
+        body_bytes: 2048,
+        status: Status::Success,
+        http_status: 200,
+        usage: Some(Usage { input: 100, cached_input: 60, cache_write: 10, output: 20, reasoning: 5 }),
+        estimated: false,
+        cost: NanoUsd(1),
+        latency: Duration::from_micros(1_234_567),
+        first_token: Some(Duration::from_millis(321)),
+        attempts: 2,
+        error: None,
+    }
+}
+
+fn limiter(store: Arc<Sqlite>) -> Arc<RateLimiter> {
+    let edge = EdgeId(Uuid::new_v4());
+    Arc::new(RateLimiter::new(store, edge, Arc::new(SystemClock), QuotaSettings::default()))
+}
+
+#[tokio::test]
+async fn it_does_what_every_store_must() {
+    let disk = Disk::new();
+    let store = disk.open();
+    conformance::quota_store(&*store).await;
+    conformance::account_store(&*store).await;
+    conformance::keys(store).await;
+}
+
+#[tokio::test]
+async fn everything_is_there_again_after_reopening() {
+    let disk = Disk::new();
+    let (key, raw) = {
+        let store = disk.open();
+        store.append(Arc::from([row(1)])).await.unwrap();
+        conformance::issue(&*store, &*store, "ada@example.org").await
+    };
+    let store = disk.open();
+    assert_eq!(KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap().hash, key.hash);
+    assert_eq!(AccountStore::list(&*store).await.unwrap().len(), 1);
+    let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1);
+}
+
+#[tokio::test]
+async fn a_row_has_every_column_of_the_contract() {
+    let disk = Disk::new();
+    disk.open().append(Arc::from([row(1)])).await.unwrap();
+    let sql = disk.sql();
+    let text = "select user_id || '|' || api_key_id || '|' || request_id || '|' || session_id || '|' || stage || '|' ||
+        stage_source || '|' || model || '|' || stream || '|' || body_bytes || '|' || input_tokens || '|' ||
+        cached_input_tokens || '|' || cache_write_tokens || '|' || output_tokens || '|' || reasoning_tokens || '|' ||
+        total_tokens || '|' || estimated || '|' || cost_nano_usd || '|' || latency_ms || '|' || ttft_ms || '|' ||
+        attempts || '|' || status || '|' || http_status || '|' || created_at || '|' || (error_message is null)
+        from request_logs";
+    let row: String = sql.query_row(text, (), |row| row.get(0)).unwrap();
+    assert_eq!(
+        row,
+        "00000000-0000-0000-0000-000000000001|00000000-0000-0000-0000-000000000002|\
+         00000000-0000-0000-0000-000000000001|session|review|inferred|gpt-mini|1|2048|100|60|10|20|5|120|0|1|1234|321|\
+         2|success|200|2026-01-31T12:00:00.000001Z|1"
+    );
+    let cost: f64 = sql.query_row("select cost_usd from request_logs", (), |row| row.get(0)).unwrap();
+    assert!((cost - 1e-9).abs() < 1e-18);
+}
+
+#[tokio::test]
+async fn rows_are_written_once_and_their_sums_are_exact() {
+    let disk = Disk::new();
+    let store = disk.open();
+    let rows: Arc<[Row]> = (0..1_000).map(row).collect();
+    store.append(Arc::clone(&rows)).await.unwrap();
+    store.append(rows).await.unwrap();
+    let sums = "select count(*), sum(cost_nano_usd), sum(total_tokens) from request_logs";
+    let sums: (u32, i64, i64) =
+        disk.sql().query_row(sums, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    assert_eq!(sums, (1_000, 1_000, 120_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_clients_get_exactly_the_limit_and_the_file_says_so() {
+    let disk = Disk::new();
+    let limiter = limiter(Sqlite::open_for_edge(&disk.path()).await.unwrap());
+    let user = Subject::User(UserId(Uuid::from_u128(1)));
+    let client = |limiter: Arc<RateLimiter>| async move {
+        let mut admitted = 0;
+        for _ in 0..24 {
+            match limiter.check_and_increment(user, TODAY, 1_000).await {
+                Ok(hold) => {
+                    hold.spend();
+                    admitted += 1;
+                }
+                Err(refusal) => assert!(matches!(refusal, QuotaRefusal::Exhausted { limit: 1_000, .. }), "{refusal}"),
+            }
+        }
+        admitted
+    };
+    let clients: Vec<_> = (0..50).map(|_| tokio::spawn(client(Arc::clone(&limiter)))).collect();
+    let admitted: u32 = join_all(clients).await.into_iter().map(Result::unwrap).sum();
+    assert_eq!(admitted, 1_000);
+    assert_eq!(limiter.used(user, TODAY).await.unwrap(), 1_000);
+    assert!(limiter.shutdown(Duration::from_secs(10)).await);
+    let counter = "select request_count, leased from usage_counters";
+    let counter: (u32, u32) = disk.sql().query_row(counter, (), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(counter, (1_000, 0));
+}
+
+#[tokio::test]
+async fn a_change_by_another_process_shows_in_the_generation_and_our_own_writing_does_not() {
+    let disk = Disk::new();
+    let (edge, command) = (disk.open(), disk.open());
+    let (key, raw) = conformance::issue(&*command, &*command, "ada@example.org").await;
+    let before = edge.generation().await.unwrap();
+    edge.append(Arc::from([row(1)])).await.unwrap();
+    assert_eq!(edge.generation().await.unwrap(), before);
+    assert!(command.revoke(key.id, NOON).await.unwrap());
+    assert_ne!(edge.generation().await.unwrap(), before);
+    assert!(!KeyStore::find(&*edge, raw.public_id().as_str()).await.unwrap().unwrap().active);
+}
+
+#[tokio::test]
+async fn a_revocation_by_another_process_reaches_a_cached_key() {
+    let disk = Disk::new();
+    let (edge, command) = (disk.open(), disk.open());
+    let (key, raw) = conformance::issue(&*command, &*command, "ada@example.org").await;
+    let clock = crate::clock::ManualClock::at(Timestamp(NOON.0 - 1));
+    let keys = Arc::new(Keys::new(edge, b"pepper", Arc::new(clock), crate::admission::KeySettings::default()));
+    let watching = tokio::spawn(Arc::clone(&keys).watch());
+    assert_eq!(keys.authenticate(raw.expose()).await.unwrap().key, key.id);
+    command.revoke(key.id, NOON).await.unwrap();
+    let refused = async {
+        while keys.authenticate(raw.expose()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.expect("the revocation was never noticed");
+    watching.abort();
+}
+
+#[tokio::test]
+async fn two_processes_write_at_once_without_losing_anything() {
+    let disk = Disk::new();
+    let (one, other) = (disk.open(), disk.open());
+    let write = |store: Arc<Sqlite>, from: u128| async move {
+        for number in from..from + 100 {
+            store.append(Arc::from([row(number)])).await.unwrap();
+            store.mark_used(&[(KeyId(Uuid::from_u128(2)), NOON)]).await.unwrap();
+        }
+    };
+    tokio::join!(write(one, 0), write(other, 1_000));
+    let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
+    assert_eq!(rows, 200);
+}
+
+/// The part of the next test that is killed: it has written, holds a lease, and ends without a word.
+#[tokio::test]
+async fn victim() {
+    let Ok(path) = std::env::var(VICTIM) else { return };
+    let store = Sqlite::open_for_edge(Path::new(&path)).await.unwrap();
+    let limiter = limiter(Arc::clone(&store));
+    store.append((0..50).map(row).collect()).await.unwrap();
+    let user = Subject::User(UserId(Uuid::from_u128(1)));
+    for _ in 0..3 {
+        limiter.check_and_increment(user, TODAY, 100).await.unwrap().spend();
+    }
+    std::process::abort();
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_no_row_and_its_lease_counts_as_used() {
+    let disk = Disk::new();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "storage::sqlite::tests::victim"]).env(VICTIM, disk.path());
+    assert!(!child.output().unwrap().status.success());
+    let command = disk.open();
+    let user = Subject::User(UserId(Uuid::from_u128(1)));
+    assert_eq!(command.used(user, TODAY).await.unwrap(), 0, "a command leaves the leases of a living edge alone");
+    let edge = Sqlite::open_for_edge(&disk.path()).await.unwrap();
+    assert_eq!(edge.used(user, TODAY).await.unwrap(), 25, "the whole lease, 3 of which were truly used");
+    let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
+    assert_eq!(rows, 50);
+}
+
+#[test]
+fn migrations_are_applied_once_whoever_comes_first() {
+    let disk = Disk::new();
+    assert_eq!(Sqlite::pending(&disk.path()).unwrap().len(), migrations::ALL.len());
+    assert!(!disk.path().exists(), "a dry run leaves nothing behind");
+    std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| disk.open())).collect();
+        opening.into_iter().for_each(|opening| drop(opening.join().unwrap()));
+    });
+    assert_eq!(Sqlite::pending(&disk.path()).unwrap(), []);
+    let applied: u32 = disk.sql().query_row("select count(*) from schema_migrations", (), |row| row.get(0)).unwrap();
+    assert_eq!(usize::try_from(applied).unwrap(), migrations::ALL.len());
+}
+
+#[test]
+fn migrations_are_numbered_by_their_place_and_file() {
+    for (place, migration) in migrations::ALL.iter().enumerate() {
+        assert_eq!(usize::try_from(migration.version).unwrap(), place + 1);
+        assert!(migration.name.starts_with(&format!("{:04}_", migration.version)));
+    }
+    let files = std::fs::read_dir("migrations/sqlite").unwrap().count();
+    assert_eq!(files, migrations::ALL.len(), "every file is applied");
+}
+
+#[test]
+fn a_database_newer_than_the_program_is_refused() {
+    let disk = Disk::new();
+    drop(disk.open());
+    disk.sql().execute("insert into schema_migrations values (999, '0999_later', '')", ()).unwrap();
+    let refusals = [Sqlite::open(&disk.path()).err(), Sqlite::pending(&disk.path()).err()];
+    for refusal in refusals.into_iter().map(Option::unwrap) {
+        assert!(refusal.0.contains("schema version 999, this cfx knows versions up to 1"), "{refusal}");
+    }
+}
+
+#[test]
+fn what_is_no_database_is_named_and_left_alone() {
+    let disk = Disk::new();
+    std::fs::write(disk.path(), "not a database, but a text that someone needs".repeat(50)).unwrap();
+    let refusal = Sqlite::open(&disk.path()).err().unwrap();
+    assert!(refusal.0.contains("cfx.db") && refusal.0.contains("not a database"), "{refusal}");
+    assert!(std::fs::read_to_string(disk.path()).unwrap().starts_with("not a database, but"));
+    assert!(Sqlite::open(Path::new("/nonexistent/cfx.db")).err().unwrap().0.contains("/nonexistent/cfx.db"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let disk = Disk::new();
+    let store = disk.open();
+    store.append(Arc::from([row(1)])).await.unwrap();
+    for file in std::fs::read_dir(disk.0.path()).unwrap() {
+        assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_a_disabled_account_are_not_active() {
+    let disk = Disk::new();
+    let store = disk.open();
+    let (_, raw) = conformance::issue(&*store, &*store, "ada@example.org").await;
+    disk.sql().execute("update accounts set disabled_at = created_at", ()).unwrap();
+    assert!(!KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap().active);
+}
+
+#[tokio::test]
+async fn no_key_is_stored_in_a_form_that_opens_anything() {
+    let disk = Disk::new();
+    let store = disk.open();
+    let (key, raw) = conformance::issue(&*store, &*store, "ada@example.org").await;
+    assert_eq!(key.hash, Pepper::new(b"pepper").hash(&raw));
+    drop(disk.sql().execute_batch("pragma wal_checkpoint(truncate)"));
+    let secret = &raw.expose()[21..53];
+    for file in std::fs::read_dir(disk.0.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    }
+}

@@ -1,0 +1,220 @@
+//! The numbers of this edge, for Prometheus. Owns its own registry; knows nothing of requests but what it is told.
+//!
+//! Every label takes its values from the configuration or from an enum of ours, never from what a client sent, so
+//! that nobody outside can grow the number of series.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::telemetry::histogram::DurationHistogram;
+use crate::telemetry::names::{self, Name, label};
+use crate::telemetry::series::RequestSeries;
+use crate::units::{NanoUsd, Stage, Timestamp, Usage};
+
+/// All metrics of a process. Shared by reference; every method may be called from any thread.
+pub struct Metrics {
+    registry: Registry,
+    series: RequestSeries,
+    duration: DurationHistogram<22>,
+    first_token: DurationHistogram<15>,
+    overhead: DurationHistogram<14>,
+    refusals: IntCounterVec,
+    attempts: IntCounterVec,
+    leases: IntCounterVec,
+    streams: IntGauge,
+    ledger_queue: IntGauge,
+    ledger_dropped: IntCounter,
+    certificate_expiry: GaugeVec,
+}
+
+/// One finished request of any route.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestObservation<'a> {
+    /// The route's name as configured.
+    pub route: &'a str,
+    pub stage: Option<Stage>,
+    /// A configured alias, never the client's own text.
+    pub model: Option<&'a str>,
+    pub status: u16,
+    pub duration: Duration,
+    /// For streams: until the first byte of the answer's body.
+    pub first_token: Option<Duration>,
+    /// cfx's own share of the time until the answer's head.
+    pub overhead: Option<Duration>,
+    pub usage: Option<&'a Usage>,
+    pub cost: NanoUsd,
+}
+
+/// Counts one stream as under way until it is dropped.
+#[derive(Debug)]
+#[must_use = "the stream counts as ended when this is dropped"]
+pub struct StreamGauge(IntGauge);
+
+impl Metrics {
+    /// Fails only if two metrics in `names` share a name or one of the names is malformed.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let build = registered(&registry, IntGaugeVec::new(opts(&names::BUILD_INFO), &[label::VERSION])?)?;
+        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
+        let counters = |name, labels: &[&str]| registered(&registry, IntCounterVec::new(opts(name), labels)?);
+        Ok(Self {
+            series: registered(&registry, RequestSeries::new()?)?,
+            duration: registered(&registry, DurationHistogram::new(names::DURATION, DURATIONS)?)?,
+            first_token: registered(&registry, DurationHistogram::new(names::FIRST_TOKEN, doublings(10_000_000))?)?,
+            overhead: registered(&registry, DurationHistogram::new(names::OVERHEAD, OVERHEADS)?)?,
+            refusals: counters(&names::REFUSALS, &[label::REASON])?,
+            attempts: counters(&names::ATTEMPTS, &[label::UPSTREAM, label::OUTCOME])?,
+            leases: counters(&names::QUOTA_LEASE, &[label::OUTCOME])?,
+            streams: registered(&registry, IntGauge::with_opts(opts(&names::STREAMS))?)?,
+            ledger_queue: registered(&registry, IntGauge::with_opts(opts(&names::LEDGER_QUEUE))?)?,
+            ledger_dropped: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_DROPPED))?)?,
+            certificate_expiry: registered(
+                &registry,
+                GaugeVec::new(opts(&names::CERTIFICATE_EXPIRY), &[label::NAME])?,
+            )?,
+            registry,
+        })
+    }
+
+    /// Counts one finished request.
+    pub fn request(&self, seen: &RequestObservation<'_>) {
+        self.duration.observe(seen.duration);
+        if let Some(first_token) = seen.first_token {
+            self.first_token.observe(first_token);
+        }
+        if let Some(overhead) = seen.overhead {
+            self.overhead.observe(overhead);
+        }
+        self.series.count(seen);
+    }
+
+    /// Counts a refusal; `reason` is the error code the client saw.
+    pub fn refusal(&self, reason: &'static str) {
+        increment(&self.refusals, &[reason]);
+    }
+
+    /// Counts one request sent to an upstream.
+    pub fn attempt(&self, upstream: &str, outcome: &'static str) {
+        increment(&self.attempts, &[upstream, outcome]);
+    }
+
+    /// Brings the lease counters up to `granted`, leases the store gave, and `local`, requests admitted without it.
+    pub fn set_leases(&self, granted: u64, local: u64) {
+        for (outcome, total) in [("granted", granted), ("local", local)] {
+            if let Ok(counter) = self.leases.get_metric_with_label_values(&[outcome]) {
+                raise(&counter, total);
+            }
+        }
+    }
+
+    /// Counts a stream as under way for as long as the answer lives.
+    pub fn stream_opened(&self) -> StreamGauge {
+        self.streams.inc();
+        StreamGauge(self.streams.clone())
+    }
+
+    /// Records that wait to be stored, and how many were given up since the start.
+    pub fn set_ledger(&self, queued: usize, dropped: u64) {
+        self.ledger_queue.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        raise(&self.ledger_dropped, dropped);
+    }
+
+    /// All certificates now served, in place of those named before. Where two share a name, the one that expires first
+    /// is shown.
+    pub fn set_certificates<'a>(&self, served: impl IntoIterator<Item = (&'a str, Timestamp)>) {
+        self.certificate_expiry.reset();
+        for (name, expires) in served {
+            let Ok(gauge) = self.certificate_expiry.get_metric_with_label_values(&[name]) else { continue };
+            let seconds = expires.0 as f64 / 1e6;
+            if gauge.get() == 0.0 || seconds < gauge.get() {
+                gauge.set(seconds);
+            }
+        }
+    }
+
+    /// Everything, in the text exposition format ([`content_type`]).
+    pub fn render(&self) -> String {
+        let families = self.registry.gather();
+        // A family that cannot be written is a fault of ours; a comment keeps the answer valid and says so.
+        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+/// The `Content-Type` of [`Metrics::render`].
+pub fn content_type() -> String {
+    TextEncoder::new().format_type().to_owned()
+}
+
+impl Drop for StreamGauge {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Upper bounds in nanoseconds. A plain route answers within a millisecond, a stream may last 30 minutes and then some.
+const DURATIONS: [u64; 22] = {
+    let mut bounds = [1_000_000, 2_500_000, 5_000_000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let longer: [u64; 19] = doublings(10_000_000);
+    let mut n = 0;
+    while n < longer.len() {
+        bounds[n + 3] = longer[n];
+        n += 1;
+    }
+    bounds
+};
+
+/// From 10 µs to a second.
+const OVERHEADS: [u64; 14] = [
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+/// Bounds that are each twice the one before: the GenAI conventions' 0.01·2ⁿ seconds.
+const fn doublings<const N: usize>(first: u64) -> [u64; N] {
+    let mut bounds = [first; N];
+    let mut n = 1;
+    while n < N {
+        bounds[n] = bounds[n - 1] * 2;
+        n += 1;
+    }
+    bounds
+}
+
+fn opts(name: &Name) -> Opts {
+    Opts::new(name.name, name.help)
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn increment(counters: &IntCounterVec, labels: &[&str]) {
+    // Fails only where the number of labels is wrong, which the tests below would show.
+    if let Ok(counter) = counters.get_metric_with_label_values(labels) {
+        counter.inc();
+    }
+}
+
+/// Brings a counter up to a total that is counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

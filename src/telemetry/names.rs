@@ -1,0 +1,66 @@
+//! Every metric and label name, with its help text. Dashboards and alert rules are written against these.
+
+/// A metric's name and what its number means.
+pub struct Name {
+    pub name: &'static str,
+    pub help: &'static str,
+}
+
+pub const REQUESTS: Name = Name {
+    name: "cfx_requests_total",
+    help: "Requests answered, refusals included. stage and model are empty outside the LLM routes.",
+};
+pub const REFUSALS: Name = Name { name: "cfx_refusals_total", help: "Requests cfx itself refused, by reason." };
+pub const DURATION: Name = Name {
+    name: "cfx_request_duration_seconds",
+    help: "From a request's head to the last byte of its answer, streams included.",
+};
+pub const FIRST_TOKEN: Name = Name {
+    name: "cfx_time_to_first_token_seconds",
+    help: "From a request's head to the first byte of a streamed answer's body.",
+};
+pub const OVERHEAD: Name =
+    Name { name: "cfx_overhead_seconds", help: "Time from a request's head to its answer's that cfx itself spent." };
+pub const TOKENS: Name = Name {
+    name: "cfx_tokens_total",
+    help: "Tokens of answers. cached_input and cache_write are parts of input, reasoning is a part of output.",
+};
+pub const COST: Name =
+    Name { name: "cfx_cost_usd_total", help: "What answers cost, in US dollars, at configured prices." };
+pub const STREAMS: Name = Name { name: "cfx_streams_in_flight", help: "Streamed answers under way." };
+pub const ATTEMPTS: Name =
+    Name { name: "cfx_upstream_attempts_total", help: "Requests sent to an upstream, retries included, by outcome." };
+pub const LEDGER_QUEUE: Name = Name { name: "cfx_ledger_queue", help: "Ledger records that wait to be stored." };
+pub const LEDGER_DROPPED: Name =
+    Name { name: "cfx_ledger_dropped_total", help: "Ledger records given up because the queue was full." };
+pub const QUOTA_LEASE: Name = Name {
+    name: "cfx_quota_lease_total",
+    help: "Quota leases the store granted, and requests admitted locally while it was away, by outcome.",
+};
+pub const CERTIFICATE_EXPIRY: Name = Name {
+    name: "cfx_certificate_expiry_seconds",
+    help: "When a certificate expires, in seconds since the Unix epoch; alert on its distance from time().",
+};
+pub const BUILD_INFO: Name = Name { name: "cfx_build_info", help: "Always 1; the labels say which build this is." };
+
+pub mod label {
+    pub const ROUTE: &str = "route";
+    pub const STAGE: &str = "stage";
+    pub const MODEL: &str = "model";
+    pub const CODE: &str = "code";
+    pub const REASON: &str = "reason";
+    pub const KIND: &str = "kind";
+    pub const UPSTREAM: &str = "upstream";
+    pub const OUTCOME: &str = "outcome";
+    pub const NAME: &str = "name";
+    pub const VERSION: &str = "version";
+}
+
+/// Values of the `kind` label of [`TOKENS`].
+pub mod kind {
+    pub const INPUT: &str = "input";
+    pub const CACHED_INPUT: &str = "cached_input";
+    pub const CACHE_WRITE: &str = "cache_write";
+    pub const OUTPUT: &str = "output";
+    pub const REASONING: &str = "reasoning";
+}

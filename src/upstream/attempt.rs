@@ -1,0 +1,181 @@
+//! One attempt: a request built by us goes to one target, its answer's head comes back, then its body in chunks.
+//!
+//! Failure stance: an attempt that fails before the head says how, so that the caller may try elsewhere; a body that
+//! breaks says so and is never passed off as an end.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Uri};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connect::Dialer;
+use super::pool::{self, Wire};
+use crate::config::Target;
+
+/// What goes upstream: always a POST. Cheap to clone, so that it can be sent twice.
+#[derive(Clone)]
+pub struct OutgoingRequest {
+    pub path: Uri,
+    /// Without `host`, which is the target's.
+    pub headers: HeaderMap,
+    /// The body in order; sent as it stands, never joined.
+    pub segments: Vec<Bytes>,
+}
+
+/// Why no head arrived.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    #[error("cannot connect: {0}")]
+    Connect(std::io::Error),
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
+    #[error("the connection broke before an answer: {0}")]
+    Reset(hyper::Error),
+    #[error("no answer in time")]
+    Silent,
+}
+
+/// The body ended before its framing said so.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off: {0}")]
+pub struct Broken(#[from] hyper::Error);
+
+/// An answer whose head has arrived. Dropping it closes the connection, whatever is still to come.
+pub struct Answer {
+    pub head: http::response::Parts,
+    body: Incoming,
+    wire: Wire,
+    target: Target,
+}
+
+/// The segments of a request body as hyper wants them.
+pub struct OutgoingBody {
+    segments: VecDeque<Bytes>,
+    left: u64,
+}
+
+/// Sends `request` to `target` and waits for the answer's head until `head_by`.
+///
+/// A kept connection that turns out to be dead is replaced by a fresh one, once, and does not count as a failure.
+pub async fn send(
+    dialer: &Dialer,
+    target: &Target,
+    request: &OutgoingRequest,
+    connect_within: Duration,
+    head_by: Instant,
+) -> Result<Answer, AttemptError> {
+    if let Some(wire) = pool::take(target) {
+        match head_of(wire, target, request, head_by).await {
+            Err(AttemptError::Reset(_)) => {}
+            outcome => return outcome,
+        }
+    }
+    let wire = open(dialer, target, connect_within).await?;
+    head_of(wire, target, request, head_by).await
+}
+
+async fn open(dialer: &Dialer, target: &Target, within: Duration) -> Result<Wire, AttemptError> {
+    let stream = timeout(within, dialer.dial(target))
+        .await
+        .map_err(|_elapsed| AttemptError::ConnectTimeout(within))?
+        .map_err(AttemptError::Connect)?;
+    let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(AttemptError::Reset)?;
+    Ok(Wire::new(sender, connection))
+}
+
+async fn head_of(
+    mut wire: Wire,
+    target: &Target,
+    request: &OutgoingRequest,
+    head_by: Instant,
+) -> Result<Answer, AttemptError> {
+    let mut response = Box::pin(wire.sender.send_request(request.to_http(target)));
+    let arrival = poll_fn(|context| {
+        wire.drive(context);
+        response.as_mut().poll(context)
+    });
+    let response: Response<Incoming> =
+        timeout_at(head_by, arrival).await.map_err(|_elapsed| AttemptError::Silent)?.map_err(AttemptError::Reset)?;
+    let (head, body) = response.into_parts();
+    Ok(Answer { head, body, wire, target: target.clone() })
+}
+
+impl OutgoingRequest {
+    fn to_http(&self, target: &Target) -> Request<OutgoingBody> {
+        let segments: VecDeque<Bytes> = self.segments.iter().filter(|segment| !segment.is_empty()).cloned().collect();
+        let left = segments.iter().map(|segment| segment.len() as u64).sum();
+        let mut request = Request::new(OutgoingBody { segments, left });
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.path.clone();
+        *request.headers_mut() = self.headers.clone();
+        if let Ok(host) = http::HeaderValue::try_from(target.authority()) {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        request
+    }
+}
+
+impl Answer {
+    /// The next piece of the body; None at its clean end. Safe to drop while waiting: nothing is lost.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+        loop {
+            let frame = poll_fn(|context| {
+                if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+                    return Poll::Ready(frame);
+                }
+                self.wire.drive(context);
+                Pin::new(&mut self.body).poll_frame(context)
+            })
+            .await;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(Broken(error)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data)); // trailers carry nothing we pass on
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.
+    pub fn recycle(self) {
+        if self.body.is_end_stream() {
+            pool::keep(&self.target, self.wire);
+        }
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.segments.pop_front();
+        self.left -= next.as_ref().map_or(0, |segment| segment.len() as u64);
+        Poll::Ready(next.map(|segment| Ok(Frame::data(segment))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

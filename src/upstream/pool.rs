@@ -1,0 +1,97 @@
+//! Connections kept for the next request: one last-in-first-out stack a thread and target.
+//!
+//! A worker thread has a runtime of its own, so a connection never crosses threads and the stack needs no lock.
+//! A connection is driven by the request that holds it and by nobody while it lies here: no task, no wake-up.
+//! That is also why it may die unseen; `attempt` sends on a fresh one, once, when it finds that out.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::attempt::OutgoingBody;
+use super::connect::Io;
+use crate::config::Target;
+
+/// uvicorn closes an idle connection after 5 s; leave it first.
+const IDLE_LIMIT: Duration = Duration::from_secs(4);
+/// Idle connections a thread and target. Beyond it the oldest go.
+const KEPT: usize = 256;
+
+/// hyper's side of a connection: a future that must be polled for anything to move.
+type Driver = Connection<TokioIo<Box<dyn Io>>, OutgoingBody>;
+
+/// One HTTP/1.1 connection with the state that drives it. Dropping it closes the socket.
+pub(super) struct Wire {
+    pub sender: SendRequest<OutgoingBody>,
+    connection: Pin<Box<Driver>>,
+    finished: bool,
+}
+
+struct Idle {
+    wire: Wire,
+    since: Instant,
+}
+
+thread_local! {
+    static IDLE: RefCell<HashMap<Target, Vec<Idle>>> = RefCell::new(HashMap::new());
+}
+
+impl Wire {
+    pub fn new(sender: SendRequest<OutgoingBody>, connection: Connection<TokioIo<Box<dyn Io>>, OutgoingBody>) -> Self {
+        Self { sender, connection: Box::pin(connection), finished: false }
+    }
+
+    /// Moves bytes between the socket and hyper's state. What fails here is reported by the response or body future.
+    pub fn drive(&mut self, context: &mut Context<'_>) {
+        if !self.finished && self.connection.as_mut().poll(context).is_ready() {
+            self.finished = true;
+        }
+    }
+
+    /// Whether another request can be sent on it. Drives it once, so that an end the peer has sent is noticed.
+    fn usable(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.drive(&mut context);
+        !self.finished && matches!(self.sender.poll_ready(&mut context), Poll::Ready(Ok(())))
+    }
+}
+
+/// The connection to `target` that was used last, if one is still good.
+pub(super) fn take(target: &Target) -> Option<Wire> {
+    IDLE.with_borrow_mut(|idle| {
+        let kept = idle.get_mut(target)?;
+        while let Some(mut candidate) = kept.pop() {
+            if candidate.since.elapsed() >= IDLE_LIMIT {
+                kept.clear(); // everything below is older still
+                return None;
+            }
+            if candidate.wire.usable() {
+                return Some(candidate.wire);
+            }
+        }
+        None
+    })
+}
+
+/// Keeps a connection whose answer was read to its clean end.
+pub(super) fn keep(target: &Target, mut wire: Wire) {
+    if !wire.usable() {
+        return;
+    }
+    IDLE.with_borrow_mut(|idle| {
+        let kept = match idle.get_mut(target) {
+            Some(kept) => kept,
+            None => idle.entry(target.clone()).or_default(),
+        };
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push(Idle { wire, since: Instant::now() });
+    });
+}

@@ -1,0 +1,322 @@
+//! What a client can get wrong, one line each: the status, the code, a message that names the fault, the one ledger row
+//! that a refusal of a valid key gets, and an edge as well as before.
+
+use serde_json::json;
+
+use crate::harness::{Answer, CHAT, Client, Harness, Request, chat_body, streaming};
+
+const EMBEDDINGS: &str = "/v1/embeddings";
+const MESSAGES: &str = "/v1/messages";
+const RESPONSES: &str = "/v1/responses";
+
+struct Case {
+    name: &'static str,
+    request: Request,
+    status: u16,
+    code: &'static str,
+    /// Words the message must contain.
+    says: &'static str,
+}
+
+fn case(name: &'static str, request: Request, status: u16, code: &'static str, says: &'static str) -> Case {
+    Case { name, request, status, code, says }
+}
+
+fn body(name: &'static str, body: impl Into<Vec<u8>>, code: &'static str, says: &'static str) -> Case {
+    case(name, Request::post(CHAT, body), 400, code, says)
+}
+
+fn with(field: &str, value: serde_json::Value) -> Request {
+    let mut body = chat_body();
+    body[field] = value;
+    Request::post(CHAT, body.to_string())
+}
+
+fn cases() -> Vec<Case> {
+    let chat = || Request::post(CHAT, chat_body().to_string());
+    let user = r#"{"role":"user","content":"hi"}"#;
+    let nested = |depth: usize| {
+        format!(r#"{{"model":"plan","messages":[{user}],"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+    };
+    vec![
+        body("not JSON", "{nope", "invalid_json", ""),
+        body("nothing at all", "", "invalid_json", ""),
+        body("half a document", r#"{"model":"plan","messages":["#, "invalid_json", ""),
+        body("two documents", format!(r#"{{"model":"plan","messages":[{user}]}}{{}}"#), "invalid_json", ""),
+        body("a list", "[1,2]", "invalid_json", "object"),
+        body("a string", r#""plan""#, "invalid_json", "object"),
+        body(
+            "not UTF-8",
+            b"{\"model\":\"plan\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}".to_vec(),
+            "invalid_json",
+            "UTF-8",
+        ),
+        body("a model that is a number", format!(r#"{{"model":7,"messages":[{user}]}}"#), "invalid_field", "model"),
+        body("no messages", r#"{"model":"plan"}"#, "missing_field", "messages"),
+        body("messages that are a string", r#"{"model":"plan","messages":"hi"}"#, "invalid_field", "messages"),
+        body("messages that are null", r#"{"model":"plan","messages":null}"#, "invalid_field", "messages"),
+        body(
+            "model twice",
+            format!(r#"{{"model":"plan","model":"code","messages":[{user}]}}"#),
+            "invalid_field",
+            "model",
+        ),
+        body(
+            "model twice, once escaped",
+            format!(r#"{{"model":"plan","mod\u0065l":"code","messages":[{user}]}}"#),
+            "invalid_field",
+            "model",
+        ),
+        body(
+            "messages twice",
+            format!(r#"{{"model":"plan","messages":[{user}],"messages":[]}}"#),
+            "invalid_field",
+            "messages",
+        ),
+        body("nesting of 10,000", nested(10_000), "invalid_json", "256"),
+        body("nesting of 300", nested(300), "invalid_json", "256"),
+        case("a stream that is a string", with("stream", json!("yes")), 400, "invalid_field", "stream"),
+        case("fallbacks", with("fallbacks", json!(["other"])), 400, "invalid_field", "fallbacks"),
+        case(
+            "fallbacks in metadata",
+            with("metadata", json!({"fallbacks": ["other"]})),
+            400,
+            "invalid_field",
+            "fallbacks",
+        ),
+        case("api_base", with("api_base", json!("http://127.0.0.1:1")), 400, "invalid_field", "api_base"),
+        case("base_url", with("base_url", json!("http://127.0.0.1:1")), 400, "invalid_field", "base_url"),
+        case("api_key", with("api_key", json!("sk-mine")), 400, "invalid_field", "api_key"),
+        case("mock_response", with("mock_response", json!("free")), 400, "invalid_field", "mock_response"),
+        case("model_list", with("model_list", json!([])), 400, "invalid_field", "model_list"),
+        case("user_config", with("user_config", json!({})), 400, "invalid_field", "user_config"),
+        case("litellm_anything", with("litellm_trace_id", json!("x")), 400, "invalid_field", "litellm_trace_id"),
+        body(
+            "fallbacks, escaped",
+            format!(r#"{{"model":"plan","messages":[{user}],"fallb\u0061cks":["other"]}}"#),
+            "invalid_field",
+            "fallbacks",
+        ),
+        case("an unknown stage", chat().header("X-CFX-Stage", "deploy"), 400, "invalid_stage", "deploy"),
+        case(
+            "a form",
+            chat().instead("Content-Type", "application/x-www-form-urlencoded"),
+            415,
+            "unsupported_media_type",
+            "application/json",
+        ),
+        case(
+            "a multipart form",
+            chat().instead("Content-Type", "multipart/form-data; boundary=x"),
+            415,
+            "unsupported_media_type",
+            "application/json",
+        ),
+        case(
+            "JSON called form",
+            chat().instead("Content-Type", "application/json-form"),
+            415,
+            "unsupported_media_type",
+            "application/json",
+        ),
+        case("text", chat().instead("Content-Type", "text/plain"), 415, "unsupported_media_type", "application/json"),
+        case("gzip", chat().header("Content-Encoding", "gzip"), 415, "unsupported_media_type", "encoding"),
+        case("11 MB", Request::post(CHAT, vec![b'a'; 11 << 20]), 413, "body_too_large", ""),
+        case("another path under /v1", Request::post("/v1/files", "{}"), 404, "not_found", ""),
+        case("LiteLLM's key generation", Request::post("/v1/key/generate", "{}"), 404, "not_found", ""),
+        case("dots in the path", Request::post("/v1/../key/generate", "{}"), 404, "not_found", ""),
+        case("GET on a POST path", Request::get(CHAT), 405, "method_not_allowed", ""),
+        case("DELETE on a model", Request::new("DELETE", "/v1/models/smart"), 405, "method_not_allowed", ""),
+        case(
+            "embeddings without input",
+            Request::post(EMBEDDINGS, r#"{"model":"embed-small"}"#),
+            400,
+            "missing_field",
+            "input",
+        ),
+        case("responses without input", Request::post(RESPONSES, r#"{"model":"plan"}"#), 400, "missing_field", "input"),
+        case(
+            "somebody's earlier response",
+            Request::post(RESPONSES, r#"{"model":"plan","input":"hi","previous_response_id":"resp_of_another"}"#),
+            400,
+            "invalid_field",
+            "previous_response_id",
+        ),
+        case(
+            "a response in the background",
+            Request::post(RESPONSES, r#"{"model":"plan","input":"hi","background":true}"#),
+            400,
+            "invalid_field",
+            "background",
+        ),
+        case(
+            "messages without messages",
+            Request::post(MESSAGES, r#"{"model":"plan","max_tokens":5}"#),
+            400,
+            "missing_field",
+            "messages",
+        ),
+    ]
+}
+
+#[test]
+fn every_mistake_is_named_and_leaves_one_row() {
+    let edge = Harness::start();
+    let mut refused = Vec::new();
+    for (number, case) in cases().into_iter().enumerate() {
+        // A user each: of one user's refusals only the first ten of a minute become rows of their own.
+        let key = edge.new_key(&format!("case{number}@example.org"), &[]);
+        let answer = edge.ask(&case.request.clone().key(&key));
+        assert_refusal(&answer, &case);
+        refused.push((case, answer));
+    }
+    assert_eq!(edge.upstream.count(), 0, "none of it reached the upstream");
+    edge.assert_healthy();
+    let rows = edge.rows(refused.iter().filter(|(case, _)| leaves_a_row(case)).count() + 1);
+    for (case, answer) in &refused {
+        let id = answer.header("x-request-id").expect("an id");
+        let rows: Vec<_> = rows.iter().filter(|row| row.text("request_id") == id).collect();
+        assert_eq!(rows.len(), usize::from(leaves_a_row(case)), "{}: rows", case.name);
+        for row in rows {
+            assert_eq!(row.number("http_status"), i64::from(case.status), "{}", case.name);
+            assert_eq!((row.text("status"), row.text("error_message")), ("error", case.code), "{}", case.name);
+            assert_eq!(row.number("attempts"), 0, "{}", case.name);
+        }
+    }
+}
+
+/// A request whose key was never looked at has no user to be written down for.
+fn leaves_a_row(case: &Case) -> bool {
+    !matches!(case.status, 401 | 404 | 405)
+}
+
+fn assert_refusal(answer: &Answer, case: &Case) {
+    let name = case.name;
+    assert_eq!(answer.status, case.status, "{name}: {answer}");
+    assert!(answer.complete, "{name}: the refusal arrives whole");
+    assert_eq!(answer.code(), case.code, "{name}: {answer}");
+    let message = answer.message();
+    assert!(message.contains(case.says) && !message.is_empty(), "{name}: {message:?} does not say {:?}", case.says);
+    let id = answer.header("x-request-id").unwrap_or_else(|| panic!("{name}: no id"));
+    let json = answer.json();
+    assert_eq!(json["request_id"], id, "{name}");
+    assert!(json["error"]["type"].is_string(), "{name}: {json}");
+    let anthropic = case.request.bytes().starts_with(b"POST /v1/messages");
+    if anthropic {
+        assert_eq!(json["type"], "error", "{name}: Anthropic's shape: {json}");
+    } else {
+        let all_four = ["message", "type", "param", "code"].iter().all(|field| json["error"].get(field).is_some());
+        assert!(all_four, "{name}: OpenAI's shape: {json}");
+    }
+}
+
+#[test]
+fn a_query_never_travels_on() {
+    let edge = Harness::start();
+    assert_eq!(edge.post(&format!("{CHAT}?model=upstream-quick&api_base=x"), &chat_body()).status, 200);
+    let seen = edge.upstream.last();
+    assert_eq!(seen.path(), CHAT);
+    assert_eq!(seen.json()["model"], "upstream-smart");
+}
+
+#[test]
+fn a_trailing_slash_in_the_base_url_is_forgiven() {
+    let edge = Harness::start();
+    assert_eq!(edge.post("/v1//chat/completions", &chat_body()).status, 200);
+    assert_eq!(edge.upstream.last().path(), CHAT);
+    assert_eq!(edge.ask(&Request::get("/v1//models").key(&edge.key)).status, 200);
+}
+
+#[test]
+fn heads_that_are_no_http_are_refused_and_forgotten() {
+    let edge = Harness::start();
+    let key = &edge.key;
+    let head =
+        |line: &str| format!("POST {CHAT} HTTP/1.1\r\nHost: cfx.test\r\nAuthorization: Bearer {key}\r\n{line}\r\n\r\n");
+    let long = "a".repeat(2 << 20);
+    for bad in [
+        head("X-Nul: a\0b").into_bytes(),
+        head("X-Line: a\nb: c\rd").into_bytes(),
+        head(&format!("X-Long: {long}")).into_bytes(),
+        head("No colon here").into_bytes(),
+        b"\x16\x03\x01 a TLS hello on the plain port \r\n\r\n".to_vec(),
+        b"GET\r\n\r\n".to_vec(),
+    ] {
+        let mut client = edge.client();
+        client.send(&bad);
+        client.half_close();
+        if let Some(answer) = client.answer_if_any() {
+            assert!((400..500).contains(&answer.status), "{answer}");
+        }
+    }
+    assert_eq!(edge.upstream.count(), 0);
+    edge.assert_healthy();
+}
+
+#[test]
+fn two_framings_of_one_body_never_reach_the_upstream_as_two_requests() {
+    let edge = Harness::start();
+    let inner = format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    let smuggled = Request::post(CHAT, format!("0\r\n\r\n{inner}"))
+        .key(&edge.key)
+        .header("Content-Length", &(inner.len() + 5).to_string())
+        .header("Transfer-Encoding", "chunked")
+        .framed_by_hand();
+    let mut client = edge.client();
+    client.send(&smuggled.bytes());
+    client.half_close();
+    if let Some(answer) = client.answer_if_any() {
+        assert!((400..500).contains(&answer.status), "{answer}");
+    }
+    assert_eq!(edge.upstream.count(), 0);
+    edge.assert_healthy();
+}
+
+#[test]
+fn a_body_that_ends_early_counts_for_nothing() {
+    let mut edge = Harness::start();
+    let whole = edge.request(CHAT, &chat_body()).bytes();
+    let mut client = edge.client();
+    client.send(&whole[..whole.len() - 10]);
+    client.half_close();
+    if let Some(answer) = client.answer_if_any() {
+        assert!((400..500).contains(&answer.status), "{answer}");
+    }
+    edge.assert_healthy();
+    assert_eq!(edge.upstream.count(), 1, "only the healthy one");
+    assert_eq!(edge.stop_and_read().counted_requests(), 1);
+}
+
+#[test]
+fn eleven_megabytes_in_chunks_are_stopped_at_the_limit() {
+    let edge = Harness::start();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: cfx.test\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        edge.key
+    );
+    let mut client = edge.client();
+    client.send(head.as_bytes());
+    let chunk = [b"100000\r\n".as_slice(), &vec![b'a'; 1 << 20], b"\r\n"].concat();
+    for _ in 0..11 {
+        client.send(&chunk);
+    }
+    client.send(b"0\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"));
+    let message = answer.message().to_lowercase();
+    assert!(!message.contains("token") && !message.contains("context"), "agents would cut their history: {message}");
+    edge.assert_healthy();
+}
+
+#[test]
+fn a_client_that_asks_first_is_told_to_go_on() {
+    let edge = Harness::start();
+    let request = edge.request(CHAT, &streaming(chat_body())).header("Expect", "100-continue");
+    assert_eq!(edge.ask(&request).status, 200);
+    let mut refused = Client::plain(edge.http);
+    let head =
+        Request::post(CHAT, chat_body().to_string()).key("cfx_live_nonsense").header("Expect", "100-continue").bytes();
+    let end = head.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    refused.send(&head[..end]);
+    assert_eq!(refused.answer().status, 401, "before a byte of the body");
+}

@@ -1,0 +1,202 @@
+//! What a test's installation looks like before it starts: three files in a folder, a store with one key, two upstreams.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use super::process::{self, Process};
+use super::scripted::Scripted;
+use super::{Harness, USER};
+
+/// Prices that make sums easy to check: 1, 0.5, 2 and 10 US dollars per million tokens.
+const MODELS: &str = r#"
+default_stage: plan
+stages:
+  plan:   { model: smart, system: "PLAN: say what you would do, write no code." }
+  code:   { model: quick, system: "CODE: answer with unified diffs only.", max_tokens: 8192 }
+  review: { model: smart, system: "REVIEW: name the risks, write no code.", placement: append }
+embeddings: { model: embed-small }
+completions: { model: complete }
+infer:
+  - { last_user_message: '(?i)\breview\b', stage: review }
+  - { has_diff: true, stage: review }
+direct: { enabled: false }
+models:
+  smart: { upstream_model: upstream-smart, price: { input: 1.00, cached_input: 0.50, output: 10.00 } }
+  quick: { upstream_model: upstream-quick, price: { input: 1.00, output: 2.00 } }
+  embed-small: { upstream_model: upstream-embed, price: { input: 1.00, output: 0 } }
+  complete: { upstream_model: upstream-complete, price: { input: 1.00, output: 2.00 } }
+"#;
+
+pub struct Builder {
+    models: String,
+    daily_requests: u32,
+    concurrent_streams: u32,
+    limits: Vec<String>,
+    timeouts: String,
+    edge: Vec<String>,
+    upstream_target: Option<String>,
+    redirects: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            models: MODELS.to_string(),
+            daily_requests: 100_000,
+            concurrent_streams: 1_000,
+            limits: Vec::new(),
+            timeouts: "connect: 2s, first_byte: 20s, between_chunks: 20s, total: 60s".to_string(),
+            edge: Vec::new(),
+            upstream_target: None,
+            redirects: false,
+        }
+    }
+}
+
+impl Builder {
+    /// Requests per user and day.
+    pub fn quota(mut self, daily_requests: u32) -> Self {
+        self.daily_requests = daily_requests;
+        self
+    }
+
+    pub fn streams(mut self, concurrent_streams: u32) -> Self {
+        self.concurrent_streams = concurrent_streams;
+        self
+    }
+
+    /// One more line of `limits.yaml`.
+    pub fn limit(mut self, line: &str) -> Self {
+        self.limits.push(line.to_string());
+        self
+    }
+
+    /// `connect: 1s, …`: the timeouts of the LLM upstream.
+    pub fn timeouts(mut self, timeouts: &str) -> Self {
+        self.timeouts = timeouts.to_string();
+        self
+    }
+
+    /// The usual `models.yaml` with one of its lines, found by its beginning, replaced.
+    pub fn models_line(mut self, beginning: &str, line: &str) -> Self {
+        let found = self.models.lines().find(|have| have.trim_start().starts_with(beginning)).map(String::from);
+        let found = found.unwrap_or_else(|| panic!("models.yaml has no line {beginning:?}"));
+        self.models = self.models.replace(&found, line);
+        self
+    }
+
+    /// One more top-level line of `cfx.yaml`.
+    pub fn edge(mut self, line: &str) -> Self {
+        self.edge.push(line.to_string());
+        self
+    }
+
+    /// The plain listener sends everybody to the TLS one.
+    pub fn redirecting(mut self) -> Self {
+        self.redirects = true;
+        self
+    }
+
+    /// An LLM upstream that is not scripted: `http://127.0.0.1:9`.
+    pub fn upstream_target(mut self, target: &str) -> Self {
+        self.upstream_target = Some(target.to_string());
+        self
+    }
+
+    pub fn start(self) -> Harness {
+        let upstream = Scripted::start();
+        let web = Scripted::start();
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let (conf, data) = (folder.path().join("conf"), folder.path().join("data"));
+        std::fs::create_dir_all(&conf).expect("a folder");
+        std::fs::create_dir_all(&data).expect("a folder");
+        let certificate = certificate(&conf);
+        std::fs::write(conf.join("models.yaml"), &self.models).expect("a file");
+        std::fs::write(conf.join("limits.yaml"), self.limits_yaml()).expect("a file");
+        let key = process::create_key(&data, USER, &[]);
+        // A port that was free may be taken by the time cfx binds it: then other ports are tried.
+        for attempt in 1.. {
+            let [http, https, admin] = free_addresses();
+            let target = self.upstream_target.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
+            let edge = self.edge_yaml(&conf, [http, https, admin], &target, &web);
+            std::fs::write(conf.join("cfx.yaml"), edge).expect("a file");
+            match Process::run(&conf, &data, admin) {
+                Ok(process) => {
+                    return Harness { http, https, admin, upstream, web, certificate, key, process, folder };
+                }
+                Err(log) if attempt < 5 && log.to_lowercase().contains("in use") => {}
+                Err(log) => panic!("cfx did not start:\n{log}"),
+            }
+        }
+        unreachable!("the loop ends by return or panic")
+    }
+
+    fn limits_yaml(&self) -> String {
+        let mut text = format!(
+            "daily_requests: {}\nconcurrent_streams: {}\nconcurrent_requests: 1000\n",
+            self.daily_requests, self.concurrent_streams
+        );
+        for line in &self.limits {
+            let name = line.split(':').next().unwrap_or_default();
+            text = text
+                .lines()
+                .filter(|have| !have.starts_with(name))
+                .fold(String::new(), |text, line| text + line + "\n");
+            let _ = writeln!(text, "{line}");
+        }
+        text
+    }
+
+    fn edge_yaml(&self, conf: &Path, [http, https, admin]: [SocketAddr; 3], target: &str, web: &Scripted) -> String {
+        format!(
+            r#"
+entrypoints:
+  http:  {{ address: "{http}"{redirect} }}
+  https: {{ address: "{https}", tls: true, http2: true }}
+admin: {{ address: "{admin}" }}
+tls:
+  certificates: [{{ cert: "{conf}/cfx.test.pem", key: "{conf}/cfx.test.key" }}]
+upstreams:
+  litellm:
+    targets: ["{target}"]
+    api_key: "${{LITELLM_API_KEY}}"
+    timeouts: {{ {timeouts} }}
+  web: {{ targets: ["http://{web}"] }}
+routes:
+  - {{ match: {{ path: /v1/ }}, llm: litellm }}
+  - {{ match: {{ path: / }}, upstream: web }}
+server: {{ threads: 2, grace: 2s }}
+{extra}
+"#,
+            redirect = if self.redirects { ", redirect: https" } else { "" },
+            timeouts = self.timeouts,
+            web = web.address,
+            conf = conf.display(),
+            extra = self.edge.join("\n"),
+        )
+    }
+}
+
+/// A certificate for `cfx.test`, written where `cfx.yaml` names it.
+fn certificate(conf: &Path) -> rustls::pki_types::CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(["cfx.test".to_string()]).expect("a certificate");
+    std::fs::write(conf.join("cfx.test.pem"), made.cert.pem()).expect("a file");
+    std::fs::write(conf.join("cfx.test.key"), made.signing_key.serialize_pem()).expect("a file");
+    made.cert.der().clone()
+}
+
+/// Below the range from which the system takes the ports of outgoing connections, so that none of those is in the way.
+fn free_addresses() -> [SocketAddr; 3] {
+    let mut found = Vec::new();
+    let mut seed = [0; 2];
+    while found.len() < 3 {
+        getrandom::fill(&mut seed).expect("randomness");
+        let port = 10_000 + u16::from_le_bytes(seed) % 22_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if !found.contains(&address) && TcpListener::bind(address).is_ok() {
+            found.push(address);
+        }
+    }
+    [found[0], found[1], found[2]]
+}

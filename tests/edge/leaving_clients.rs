@@ -1,0 +1,116 @@
+//! A client that leaves must not go on costing money: the upstream sees the close at once, and the row says what passed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{CHAT, Harness, Reply, chat_body, gate, streaming, wire};
+
+/// The bound of the contract. On a loaded machine the upstream's own thread may be the late one.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
+#[test]
+fn leaving_mid_stream_ends_the_upstream_request_and_is_metered() {
+    let edge = Harness::start();
+    let (opener, closed) = gate();
+    let words: Vec<&str> = std::iter::repeat_n("word ", 100).collect();
+    edge.upstream.then(Reply::gated(wire::chat_events("m", &words, true), closed));
+    let mut stream = edge.chat_stream_opening(&opener);
+    for _ in 0..50 {
+        opener.open();
+        stream.event();
+    }
+    let left = Instant::now();
+    stream.leave();
+    let noticed = edge.upstream.closed(0).saturating_duration_since(left);
+    assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+
+    let row = edge.row();
+    assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
+    assert!(row.flag("estimated"), "the upstream never said how much it was");
+    let (input, output, total) = row.tokens();
+    assert!(input > 0 && output > 0 && total == input + output, "{row:?}");
+    assert!(row.nano_usd() > 0, "what was said is paid for: {row:?}");
+    edge.assert_healthy();
+}
+
+#[test]
+fn leaving_before_the_first_byte_ends_it_too() {
+    for stream in [true, false] {
+        let edge = Harness::start();
+        edge.upstream.then(Reply::never());
+        let body = if stream { streaming(chat_body()) } else { chat_body() };
+        let mut client = edge.client();
+        client.send(&edge.request(CHAT, &body).bytes());
+        edge.upstream.wait_for(1);
+        let left = Instant::now();
+        drop(client);
+        let noticed = edge.upstream.closed(0).saturating_duration_since(left);
+        assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+        let row = edge.row();
+        assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
+        edge.assert_healthy();
+    }
+}
+
+#[test]
+fn leaving_over_tls_is_seen_as_well() {
+    let edge = Harness::start();
+    edge.upstream.then(Reply::never());
+    let mut client = edge.tls_client();
+    client.send(&edge.request(CHAT, &streaming(chat_body())).bytes());
+    edge.upstream.wait_for(1);
+    let left = Instant::now();
+    drop(client);
+    let noticed = edge.upstream.closed(0).saturating_duration_since(left);
+    assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+    assert_eq!(edge.row().text("status"), "cancelled");
+}
+
+#[test]
+fn the_estimate_is_within_a_tenth_once_the_model_is_known() {
+    let edge = Harness::start();
+    let words: Vec<&str> = std::iter::repeat_n("four ", 40).collect();
+    // Whole answers first: from these the edge learns how many characters a token of this model has.
+    let events = |words: &[&str]| {
+        let mut events = wire::chat_events("m", words, false);
+        let usage = json!({"choices": [{"index": 0, "delta": {}}], "usage": {"prompt_tokens": 21, "completion_tokens": words.len(), "total_tokens": 21 + words.len()}});
+        events.insert(events.len() - 1, format!("data: {usage}"));
+        events
+    };
+    for _ in 0..20 {
+        edge.upstream.then(Reply::events(events(&words)));
+        assert!(edge.chat_stream().rest().1);
+    }
+    let (opener, closed) = gate();
+    edge.upstream.then(Reply::gated(events(&words), closed));
+    let mut stream = edge.chat_stream_opening(&opener);
+    for _ in 0..30 {
+        opener.open();
+        stream.event();
+    }
+    stream.leave();
+    let rows = edge.rows(21);
+    let row = rows.last().expect("a row");
+    assert_eq!(row.text("status"), "cancelled");
+    // The head's event and 30 of the words were seen.
+    let output = row.number("output_tokens");
+    assert!((27..=33).contains(&output), "30 tokens passed, {output} were counted");
+}
+
+#[test]
+fn a_stray_line_behind_the_body_is_no_leaving() {
+    let edge = Harness::start();
+    let (opener, closed) = gate();
+    edge.upstream.then(Reply::gated(wire::chat_events("m", &wire::WORDS, false), closed));
+    let mut bytes = edge.request(CHAT, &streaming(chat_body())).bytes();
+    bytes.extend(b"\r\n");
+    let mut client = edge.client();
+    client.send(&bytes);
+    edge.upstream.wait_for(1);
+    drop(opener);
+    let answer = client.answer();
+    assert_eq!(answer.status, 200);
+    assert!(answer.complete && answer.text().ends_with("data: [DONE]\n\n"), "{answer}");
+    assert_eq!(edge.row().text("status"), "success");
+}

@@ -1,0 +1,24 @@
+//! cfx as its users meet it: the real binary over real sockets, in front of a scripted upstream.
+//!
+//! One file a behaviour; `harness` starts what they need. They are one program, so that they are linked once.
+#![cfg(test)]
+
+mod harness;
+
+mod bad_input;
+mod bad_upstreams;
+mod byte_for_byte;
+mod catalog;
+mod command_line;
+mod concurrent_streams;
+mod direct_mode;
+mod headers;
+mod keys_at_the_door;
+mod leaving_clients;
+mod ledger_rows;
+mod nothing_crosses;
+mod nothing_leaks;
+mod protocols;
+mod quota_is_exact;
+mod relay;
+mod stages_upstream;
