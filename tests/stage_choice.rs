@@ -1,4 +1,5 @@
 //! The stage that the shipped configuration gives to requests as agents and SDKs send them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use cfx::config::{Overrides, Snapshot, Source, load};
