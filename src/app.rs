@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora_core::server::{RunArgs, Server as PingoraServer};
+use async_trait::async_trait;
+use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
@@ -20,7 +21,7 @@ use crate::entry::admin::{self, Admin};
 use crate::entry::certificates::Certificates;
 use crate::entry::drain::Drain;
 use crate::entry::readiness::Readiness;
-use crate::entry::{listeners, signals::Signals};
+use crate::entry::{listeners, signals};
 use crate::ledger::{Ledger, LedgerSettings};
 use crate::llm::Calibration;
 use crate::proxy::{Proxy, Services};
@@ -74,10 +75,34 @@ pub fn run(start: Start) -> Result<(), StartProblem> {
     let server = edge.public_server()?;
     edge.serve_admin(&runtime)?;
     edge.announce(&runtime, on_ready);
-    let (drain, grace) = (Arc::clone(&edge.services.drain), edge.services.snapshot.load().edge.server.grace);
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, grace }) });
-    edge.close(runtime);
+    server.run(RunArgs { shutdown_signal: Box::new(End { services: edge.services }) });
     Ok(())
+}
+
+/// The end of the process, as pingora asks for it: a signal, the last requests, then what they left behind.
+///
+/// It exits here instead of returning. pingora's own teardown ends its per-thread runtimes one by one, and a listener
+/// whose runtime went first makes the next thread accept errors for ever.
+struct End {
+    services: Arc<Services>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for End {
+    async fn recv(&self) -> ShutdownSignal {
+        let services = &self.services;
+        signals::stopped(&services.drain, services.snapshot.load().edge.server.grace).await;
+        if !services.quota.shutdown(LAST_WORDS).await {
+            tracing::error!(
+                "the quota's last counts did not reach the store; the next start counts their leases in full"
+            );
+        }
+        if let Err(unwritten) = services.ledger.shutdown(LAST_WORDS).await {
+            tracing::error!(%unwritten, "the store did not answer");
+        }
+        services.access.flush();
+        std::process::exit(0)
+    }
 }
 
 /// Everything that runs beside pingora's own threads: the store's waiting, refills, the ledger, the admin listener.
@@ -194,21 +219,5 @@ impl Edge {
             readiness.wait_for(&addresses).await;
             on_ready();
         });
-    }
-
-    /// pingora's threads are gone, and with them every request. What they left behind is written now.
-    fn close(self, runtime: Runtime) {
-        runtime.block_on(async {
-            if !self.services.quota.shutdown(LAST_WORDS).await {
-                tracing::error!(
-                    "the quota's last counts did not reach the store; the next start counts their leases in full"
-                );
-            }
-            if let Err(unwritten) = self.services.ledger.shutdown(LAST_WORDS).await {
-                tracing::error!(%unwritten, "the store did not answer");
-            }
-        });
-        self.services.access.flush();
-        runtime.shutdown_background();
     }
 }

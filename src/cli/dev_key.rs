@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::admission::{KeyRegistry, KeyStore, NewKey, Pepper, RawKey};
+use crate::admission::{KeyRegistry, KeyStore, NewKey, Pepper, RawKey, StoredKey};
 use crate::cli::{Failure, pepper};
 use crate::clock::Clock;
 use crate::identity::{Account, AccountStore, Email};
@@ -15,12 +15,12 @@ const FILE: &str = "dev-key";
 #[derive(Debug)]
 pub struct DevKey {
     pub key: RawKey,
+    /// Whose it is.
+    pub user: UserId,
     /// Where it is kept, readable by its owner alone.
     pub file: PathBuf,
     /// Whether it was made just now, and is to be shown.
     pub new: bool,
-    /// Whose it is.
-    pub user: UserId,
 }
 
 /// Reads the key of earlier starts from `data/dev-key`, or makes one on the first, with its user. Made anew where the
@@ -33,27 +33,34 @@ pub async fn ensure_dev_key<S: AccountStore + KeyStore + KeyRegistry>(
 ) -> Result<DevKey, Failure> {
     let pepper = Pepper::new(pepper);
     let file = data.join(FILE);
-    let account = dev_account(store, clock).await?;
     if let Some(key) = read(&file)
-        && opens(store, &key, &pepper, clock).await?
+        && let Some(user) = owner(store, &key, &pepper, clock).await?
     {
-        return Ok(DevKey { key, file, new: false, user: account.id });
+        return Ok(DevKey { key, user, file, new: false });
     }
     let key = RawKey::mint().map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))?;
+    let account = dev_account(store, clock).await?;
     KeyRegistry::create(store, NewKey::of(&key, &pepper, account.id, "cfx dev", clock.now())).await?;
     pepper::write_private(&file, key.expose())?;
-    Ok(DevKey { key, file, new: true, user: account.id })
+    Ok(DevKey { key, user: account.id, file, new: true })
 }
 
 fn read(file: &Path) -> Option<RawKey> {
     RawKey::parse(std::fs::read_to_string(file).ok()?.trim()).ok()
 }
 
-async fn opens<S: KeyStore>(store: &S, key: &RawKey, pepper: &Pepper, clock: &dyn Clock) -> Result<bool, Failure> {
+/// Whom the store lets in with `key`, if anyone.
+async fn owner<S: KeyStore>(
+    store: &S,
+    key: &RawKey,
+    pepper: &Pepper,
+    clock: &dyn Clock,
+) -> Result<Option<UserId>, Failure> {
     let stored = KeyStore::find(store, key.public_id().as_str()).await?;
-    Ok(stored.is_some_and(|stored| {
+    let opens = |stored: &StoredKey| {
         stored.active && stored.hash == pepper.hash(key) && !stored.principal.expired_at(clock.now())
-    }))
+    };
+    Ok(stored.filter(opens).map(|stored| stored.principal.user))
 }
 
 async fn dev_account<S: AccountStore>(store: &S, clock: &dyn Clock) -> Result<Account, Failure> {
@@ -82,7 +89,7 @@ mod tests {
         let first = ensure_dev_key(&*store, PEPPER, data, &SystemClock).await.unwrap();
         assert!(first.new);
         let second = ensure_dev_key(&*store, PEPPER, data, &SystemClock).await.unwrap();
-        assert!(!second.new && second.key == first.key);
+        assert!(!second.new && second.key == first.key && second.user == first.user);
         assert_eq!(std::fs::read_to_string(data.join("dev-key")).unwrap().trim(), first.key.expose());
         #[cfg(unix)]
         {

@@ -244,14 +244,15 @@ fn after(now: Timestamp, life: Duration) -> Result<Timestamp, Failure> {
     micros.map(Timestamp).ok_or_else(|| Failure::Usage("--expires lies beyond the end of time".to_owned()))
 }
 
-/// `90d`, `12h`, `30m`: a whole number above zero and its unit.
+/// `90d`, `12h`, `30m`, `10s`: a whole number above zero and its unit.
 fn life(text: &str) -> Result<Duration, String> {
-    let wanted = || "a number and d, h or m, as in 90d".to_owned();
+    let wanted = || "a number and d, h, m or s, as in 90d".to_owned();
     let unit = text.chars().last().ok_or_else(wanted)?;
     let seconds: u64 = match unit {
         'd' => 86_400,
         'h' => 3_600,
         'm' => 60,
+        's' => 1,
         _ => return Err(wanted()),
     };
     let number: u32 = text[..text.len() - 1].parse().map_err(|_| wanted())?;

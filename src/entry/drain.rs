@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Drain {
     begun: AtomicBool,
+    /// The grace is over: what is still under way ends now.
+    cut: AtomicBool,
     under_way: AtomicUsize,
     changed: Notify,
 }
@@ -26,6 +28,23 @@ impl Drain {
 
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Ends what is still under way.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves when this request must end. Safe to drop and call again.
+    pub async fn is_cut(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.cut.load(Ordering::SeqCst) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub fn track(self: &Arc<Self>) -> UnderWay {

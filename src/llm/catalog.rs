@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::stage::{KeyScope, direct_model};
+use super::stage::{KeyScope, direct_model, stage_named_by};
 use crate::config::{Model, Models};
 use crate::units::Stage;
 
@@ -27,9 +27,10 @@ pub fn model_list(models: &Models, scope: KeyScope<'_>) -> String {
     json(&List { object: "list", data })
 }
 
-/// OpenAI's single model. None where this key may not use the name.
+/// OpenAI's single model; a stage goes by all its names. None where this key may not use it.
 pub fn model(models: &Models, scope: KeyScope<'_>, id: &str) -> Option<String> {
-    entries(models, scope).iter().find(|entry| entry.id == id).map(|entry| json(&ListedModel::of(entry)))
+    let listed = STAGES.iter().find(|(_, stage)| stage_named_by(id) == Some(*stage)).map_or(id, |(listed, _)| listed);
+    entries(models, scope).iter().find(|entry| entry.id == listed).map(|entry| json(&ListedModel::of(entry)))
 }
 
 /// LiteLLM's `model/info`, which Roo Code's and Cline's LiteLLM providers read: windows, caps, vision, prices.

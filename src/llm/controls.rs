@@ -2,8 +2,9 @@
 //! other credentials, other retries, or no account at all.
 //!
 //! Collected from LiteLLM 1.8x to 1.106: `all_litellm_params` and the callback parameters in `types/utils.py`, the
-//! refused and stripped fields in `proxy/auth/auth_utils.py` and `proxy/litellm_pre_call_utils.py`, and
-//! `proxy/route_llm_request.py`. None of them is a field of the OpenAI or Anthropic APIs.
+//! refused and stripped fields in `proxy/auth/auth_utils.py` and `proxy/litellm_pre_call_utils.py`,
+//! `proxy/route_llm_request.py`, and `models` of its OpenRouter transformation. None of them is a field of the OpenAI
+//! or Anthropic APIs.
 
 /// Refused at the top of a body and in its `metadata`, which LiteLLM reads for the same names. Sorted.
 const ANYWHERE: [&str; 61] = [

@@ -10,8 +10,8 @@ use crate::units::Usage;
 
 const PRIOR_CHARS_PER_TOKEN: f64 = 4.0;
 
-/// How many characters the prior weighs: one page of answer outweighs it.
-const PRIOR_WEIGHT: f64 = 2_000.0;
+/// How many characters the prior weighs: a few short answers outweigh it.
+const PRIOR_WEIGHT: f64 = 400.0;
 
 /// Beyond this many characters older answers fade, so that a model whose tokenizer or habits change is followed.
 const MEMORY: f64 = 2_000_000.0;

@@ -1,13 +1,13 @@
 //! A forward-only JSON scan that checks everything and builds nothing.
 //!
 //! Strict RFC 8259: what passes here is read the same way by any correct parser behind us. Numbers are checked by
-//! grammar alone, so `1e400` passes; nesting ends at [`MAX_DEPTH`]. One pass over the bytes, strings eight at a time,
+//! grammar alone, so `1e400` passes; nesting ends at [`MAX_DEPTH`]. One pass over the bytes, long strings 64 at a time,
 //! because a coding agent's prompt is a megabyte of strings and nothing else.
 
-mod special;
+mod string;
 mod text;
 
-pub(super) use special::find_special;
+pub(super) use string::find_special;
 pub use text::{Text, unescape, write_escaped};
 
 /// Arrays and objects inside each other; the outermost counts as one.
@@ -255,37 +255,9 @@ impl<'a> Scanner<'a> {
     /// The cursor stands on the opening quote.
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         let start = self.at + 1;
-        let mut at = start;
-        let mut escaped = false;
-        loop {
-            at = find_special(self.bytes, at);
-            match self.bytes.get(at) {
-                Some(b'"') => {
-                    self.at = at + 1;
-                    return Ok(Text::new(self.bytes.get(start..at).unwrap_or_default(), escaped, start));
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    at = self.escape(at)?;
-                }
-                Some(_) => return Err(JsonError { offset: at, what: "a control character must be escaped" }),
-                None => return Err(JsonError { offset: self.bytes.len(), what: "unterminated string" }),
-            }
-        }
-    }
-
-    /// The offset behind the escape that begins at `at`.
-    fn escape(&self, at: usize) -> Result<usize, JsonError> {
-        match self.bytes.get(at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
-            Some(b'u') => match self.bytes.get(at + 2..at + 6) {
-                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 6),
-                Some(_) => Err(JsonError { offset: at, what: "an escape must have four hexadecimal digits" }),
-                None => Err(JsonError { offset: self.bytes.len(), what: "unterminated string" }),
-            },
-            Some(_) => Err(JsonError { offset: at, what: "unknown escape" }),
-            None => Err(JsonError { offset: self.bytes.len(), what: "unterminated string" }),
-        }
+        let (end, escaped) = string::string_end(self.bytes, start)?;
+        self.at = end + 1;
+        Ok(Text::new(self.bytes.get(start..end).unwrap_or_default(), escaped, start))
     }
 
     fn number(&mut self) -> Result<(), JsonError> {

@@ -91,7 +91,10 @@ pub(super) fn direct_model<'a>(models: &'a Models, name: &str) -> Option<&'a Arc
 
 fn named_by_header(value: &str) -> Result<Stage, StageProblem> {
     let value = value.trim();
-    Stage::ALL.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(value)).ok_or(StageProblem::UnknownStage)
+    Stage::ALL
+        .into_iter()
+        .find(|stage| stage.as_str().eq_ignore_ascii_case(value))
+        .ok_or_else(|| StageProblem::unknown_stage(value))
 }
 
 fn unnamed(models: &Models, request: &Request, scope: KeyScope<'_>) -> Result<Choice, StageProblem> {

@@ -243,7 +243,7 @@ impl From<Overloaded> for Refusal {
 impl From<StageProblem> for Refusal {
     fn from(problem: StageProblem) -> Self {
         let reason = match problem {
-            StageProblem::UnknownStage => Reason::InvalidStage,
+            StageProblem::UnknownStage(_) => Reason::InvalidStage,
             StageProblem::DirectOff => Reason::DirectModeDisabled,
             StageProblem::ModelMissing => Reason::MissingField,
             StageProblem::ModelNotAllowed(_) => Reason::ModelNotAllowed,

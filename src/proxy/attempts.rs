@@ -158,7 +158,7 @@ impl From<AttemptError> for Failure {
                 elsewhere: true,
                 outcome: "connect",
             },
-            AttemptError::Reset(_) => Failure {
+            AttemptError::Reset(_) | AttemptError::Dead => Failure {
                 refusal: Refusal::new(Reason::UpstreamError, "the model's service closed the connection unanswered"),
                 elsewhere: true,
                 outcome: "reset",

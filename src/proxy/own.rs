@@ -28,6 +28,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The longest session id that is kept in the ledger.
 const SESSION_ID_LENGTH: usize = 128;
 
+/// Turns that a connection's own task gets before one of its streams is reset.
+const LAST_TURNS: usize = 3;
+
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
     if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
@@ -70,7 +73,7 @@ pub async fn serve(
     let outcome = match destination {
         Destination::Model { endpoint, upstream, .. } => {
             return match model(services, session, exchange, endpoint, upstream).await {
-                Ok(ending) => finish(exchange, ending),
+                Ok(ending) => finish(session, exchange, ending).await,
                 Err(refusal) => refuse(session, exchange, refusal).await,
             };
         }
@@ -110,18 +113,19 @@ async fn model(
 }
 
 /// What an ending means for the connection: one whose answer is not whole is cut, so that nobody takes it for whole.
-fn finish(exchange: &mut Exchange, ending: Ending) -> Result<bool> {
+async fn finish(session: &mut ServerSession, exchange: &mut Exchange, ending: Ending) -> Result<bool> {
     exchange.answer.ending = ending;
-    match ending {
-        Ending::Whole | Ending::ErrorInside => Ok(true),
-        Ending::Broken(_) => Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off").map_err(ours),
-        Ending::Left => Error::e_explain(ErrorType::ConnectionClosed, "the client left").map_err(ours),
+    if matches!(ending, Ending::Whole | Ending::ErrorInside) {
+        return Ok(true);
     }
-}
-
-fn ours(mut error: Box<Error>) -> Box<Error> {
+    // A reset of an HTTP/2 stream discards what is still queued on it: let the connection write the last event first.
+    for _ in 0..LAST_TURNS {
+        tokio::task::yield_now().await;
+    }
+    session.shutdown().await;
+    let mut error = Error::explain(ErrorType::ConnectionClosed, "the answer is not whole");
     error.esource = ErrorSource::Downstream; // pingora then writes nothing more to it
-    error
+    Err(error)
 }
 
 async fn catalogue(

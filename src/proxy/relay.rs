@@ -20,6 +20,7 @@ use super::stamp::stamp;
 use super::{Prepared, Services};
 use crate::config::Timeouts;
 use crate::llm::{AnswerTap, Dialect, Tap};
+use crate::units::Usage;
 use crate::upstream::Answer;
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -51,6 +52,7 @@ pub async fn run(
         biased;
         outcome = attempts::until_head(services, exchange, prepared, from_client, total_by) => outcome?,
         () = downstream.gone() => return Ok(Ending::Left),
+        () = services.drain.is_cut() => return Err(Refusal::new(Reason::ShuttingDown, "this gateway is shutting down")),
     };
     let status = answer.head.status;
     exchange.answer.status = status.as_u16();
@@ -59,7 +61,8 @@ pub async fn run(
     let ending = if downstream.head(status, headers).await.is_err() {
         Ending::Left
     } else {
-        pass_on(exchange, answer, &mut meter, downstream, Patience::new(framing, timeouts, total_by)).await
+        let patience = Patience::new(framing, timeouts, total_by);
+        pass_on(services, exchange, answer, &mut meter, downstream, patience).await
     };
     if let Ending::Broken(reason) = ending {
         tell(exchange, reason, &meter, prepared.endpoint.dialect(), downstream).await;
@@ -70,6 +73,7 @@ pub async fn run(
 
 /// Everything between the head and the end.
 async fn pass_on(
+    services: &Services,
     exchange: &mut Exchange,
     mut answer: Answer,
     meter: &mut Meter,
@@ -83,6 +87,7 @@ async fn pass_on(
             chunk = answer.chunk() => chunk,
             () = downstream.gone() => return Ending::Left,
             () = patience.lost() => return Ending::Broken(Reason::UpstreamTimeout),
+            () = services.drain.is_cut() => return Ending::Broken(Reason::ShuttingDown),
         };
         let ended = match chunk {
             Ok(Some(chunk)) => {
@@ -129,6 +134,7 @@ async fn tell(exchange: &Exchange, reason: Reason, meter: &Meter, dialect: Diale
     if let Meter::Stream(tap) = meter {
         let message = match reason {
             Reason::UpstreamTimeout => "the model's service stopped sending before its answer was complete",
+            Reason::ShuttingDown => "this gateway is shutting down; the answer is not complete",
             _ => "the model's service broke off before its answer was complete",
         };
         let event = Refusal::new(reason, message).event(dialect, exchange.id);
@@ -223,19 +229,30 @@ impl Meter {
         };
         let model = exchange.model().cloned().unwrap_or_else(|| prepared.choice.model.alias.clone());
         let asked = prepared.request.text_bytes();
-        match usage {
-            Some(usage) => {
-                if ending == Ending::Whole {
-                    services.calibration.learn(&model, asked, characters, &usage);
-                }
+        match (usage, ending) {
+            (Some(usage), Ending::Whole) => {
+                services.calibration.learn(&model, asked, characters, &usage);
                 exchange.answer.usage = Some(usage);
             }
-            None if exchange.answer.status < 400 => {
-                exchange.answer.usage = Some(services.calibration.estimate(&model, asked, characters));
-                exchange.answer.estimated = true;
+            (None, _) if exchange.answer.status >= 400 => {}
+            // What was counted before the end (Anthropic counts the prompt first) stands; the rest is estimated.
+            (counted, _) => {
+                let estimate = services.calibration.estimate(&model, asked, characters);
+                let (usage, estimated) = completed(counted, estimate);
+                exchange.answer.usage = Some(usage);
+                exchange.answer.estimated = estimated;
             }
-            None => {}
         }
+    }
+}
+
+/// The counted part of an answer that has no last word, and an estimate in place of what was not counted. The flag
+/// says whether any of it is estimated.
+fn completed(counted: Option<Usage>, estimate: Usage) -> (Usage, bool) {
+    match counted {
+        None => (estimate, true),
+        Some(counted) if counted.output >= estimate.output => (counted, false),
+        Some(counted) => (Usage { output: estimate.output, ..counted }, true),
     }
 }
 

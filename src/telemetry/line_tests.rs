@@ -46,7 +46,7 @@ fn a_json_line_has_every_field_that_is_known() {
     let expected = concat!(
         r#"{"at":"2026-01-31T23:59:59.000042Z","request_id":"00000000-0000-0000-0000-000000000001","#,
         r#""client":"192.0.2.7","method":"POST","host":"cfx.example","path":"/v1/chat/completions","status":200,"#,
-        r#""route":"/v1/","user":"00000000-0000-0000-0000-000000000002","key":"cfx_live_abcd","stage":"code","#,
+        r#""route":"/v1/","user":"00000000-0000-0000-0000-000000000002","key":"00000000-0000-0000-0000-000000000000","stage":"code","#,
         r#""stage_source":"header","model":"deepseek","stream":true,"bytes_in":2048,"bytes_out":0,"#,
         r#""input_tokens":1204,"cached_input_tokens":1000,"cache_write_tokens":0,"output_tokens":512,"#,
         r#""reasoning_tokens":12,"estimated":false,"cost_usd":0.003120001,"duration_ms":1520.034,"#,

@@ -16,7 +16,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connect::Dialer;
+use super::connect::{Counted, Dialer};
 use super::pool::{self, Wire};
 use crate::config::Target;
 
@@ -37,8 +37,10 @@ pub enum AttemptError {
     Connect(std::io::Error),
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
-    #[error("the connection broke before an answer: {0}")]
+    #[error("the connection broke within the answer's head: {0}")]
     Reset(hyper::Error),
+    #[error("the connection was closed before a byte of an answer")]
+    Dead,
     #[error("no answer in time")]
     Silent,
 }
@@ -64,7 +66,8 @@ pub struct OutgoingBody {
 
 /// Sends `request` to `target` and waits for the answer's head until `head_by`.
 ///
-/// A kept connection that turns out to be dead is replaced by a fresh one, once, and does not count as a failure.
+/// A kept connection that turns out to be dead, with not a byte of an answer, is replaced by a fresh one, once, and
+/// does not count as a failure.
 pub async fn send(
     dialer: &Dialer,
     target: &Target,
@@ -74,7 +77,7 @@ pub async fn send(
 ) -> Result<Answer, AttemptError> {
     if let Some(wire) = pool::take(target) {
         match head_of(wire, target, request, head_by).await {
-            Err(AttemptError::Reset(_)) => {}
+            Err(AttemptError::Dead) => {}
             outcome => return outcome,
         }
     }
@@ -87,11 +90,12 @@ async fn open(dialer: &Dialer, target: &Target, within: Duration) -> Result<Wire
         .await
         .map_err(|_elapsed| AttemptError::ConnectTimeout(within))?
         .map_err(AttemptError::Connect)?;
+    let (stream, read) = Counted::new(stream);
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
         .handshake(TokioIo::new(stream))
         .await
         .map_err(AttemptError::Reset)?;
-    Ok(Wire::new(sender, connection))
+    Ok(Wire::new(sender, connection, read))
 }
 
 async fn head_of(
@@ -100,13 +104,17 @@ async fn head_of(
     request: &OutgoingRequest,
     head_by: Instant,
 ) -> Result<Answer, AttemptError> {
+    let read_before = wire.bytes_read();
     let mut response = Box::pin(wire.sender.send_request(request.to_http(target)));
     let arrival = poll_fn(|context| {
         wire.drive(context);
         response.as_mut().poll(context)
     });
-    let response: Response<Incoming> =
-        timeout_at(head_by, arrival).await.map_err(|_elapsed| AttemptError::Silent)?.map_err(AttemptError::Reset)?;
+    let arrived = timeout_at(head_by, arrival).await.map_err(|_elapsed| AttemptError::Silent)?;
+    let response: Response<Incoming> = arrived.map_err(|error| match wire.bytes_read() == read_before {
+        true => AttemptError::Dead,
+        false => AttemptError::Reset(error),
+    })?;
     let (head, body) = response.into_parts();
     Ok(Answer { head, body, wire, target: target.clone() })
 }

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::attempt::OutgoingBody;
-use super::connect::Io;
+use super::connect::Counted;
 use crate::config::Target;
 
 /// uvicorn closes an idle connection after 5 s; leave it first.
@@ -24,12 +26,14 @@ const IDLE_LIMIT: Duration = Duration::from_secs(4);
 const KEPT: usize = 256;
 
 /// hyper's side of a connection: a future that must be polled for anything to move.
-type Driver = Connection<TokioIo<Box<dyn Io>>, OutgoingBody>;
+type Driver = Connection<TokioIo<Counted>, OutgoingBody>;
 
 /// One HTTP/1.1 connection with the state that drives it. Dropping it closes the socket.
 pub(super) struct Wire {
     pub sender: SendRequest<OutgoingBody>,
     connection: Pin<Box<Driver>>,
+    /// Bytes read from the socket so far.
+    read: Arc<AtomicU64>,
     finished: bool,
 }
 
@@ -43,8 +47,12 @@ thread_local! {
 }
 
 impl Wire {
-    pub fn new(sender: SendRequest<OutgoingBody>, connection: Connection<TokioIo<Box<dyn Io>>, OutgoingBody>) -> Self {
-        Self { sender, connection: Box::pin(connection), finished: false }
+    pub fn new(sender: SendRequest<OutgoingBody>, connection: Driver, read: Arc<AtomicU64>) -> Self {
+        Self { sender, connection: Box::pin(connection), read, finished: false }
+    }
+
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Moves bytes between the socket and hyper's state. What fails here is reported by the response or body future.

@@ -29,6 +29,7 @@ fn a_key_sees_what_it_may_use() {
     let only_mini = KeyScope { stages: None, models: Some(&mini) };
     assert_eq!(ids(&model_list(&models, only_mini), "id"), ["cfx-review", "mini"]);
     assert!(model(&models, only_mini, "cfx-plan").is_none());
+    assert!(model(&models, only_mini, "Review").unwrap().contains("\"cfx-review\""));
     let one: Value = serde_json::from_str(&model(&models, only_mini, "mini").unwrap()).unwrap();
     assert_eq!((one["id"].as_str(), one["object"].as_str()), (Some("mini"), Some("model")));
     assert!(one["created"].is_u64() && one["owned_by"].is_string());

@@ -19,11 +19,12 @@ fn message(text: &str) -> String {
 /// Any JSON value, with the strings and numbers that parsers differ over.
 pub(in crate::llm) fn json_value() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
-        Just(serde_json::Value::Null),
-        any::<bool>().prop_map(Into::into),
-        any::<i64>().prop_map(Into::into),
-        any::<f64>().prop_map(Into::into),
-        "[\\PC\\x00-\\x1f\"\\\\]{0,24}".prop_map(Into::into),
+        1 => Just(serde_json::Value::Null),
+        1 => any::<bool>().prop_map(Into::into),
+        1 => any::<i64>().prop_map(Into::into),
+        1 => any::<f64>().prop_map(Into::into),
+        3 => "[\\PC\\x00-\\x1f\"\\\\]{0,24}".prop_map(Into::into),
+        1 => "([a-z]|[\"\\\\/\n\t\u{8}\u{1}é]){30,300}".prop_map(Into::into),
     ];
     leaf.prop_recursive(6, 48, 6, |inner| {
         prop_oneof![
@@ -76,6 +77,30 @@ proptest! {
         write_escaped(&mut ours, &text);
         ours.push(b'"');
         prop_assert_eq!(serde_json::from_slice::<String>(&ours).unwrap(), text);
+    }
+
+    /// Runs of backslashes, quotes and broken escapes, across the edges of blocks.
+    #[test]
+    fn long_strings_end_where_serde_json_ends_them(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "\\", "\\\\", "\"", "\\\"", "n", "\\n", "\\u00e9", "\\u12", "\\x", "\n", "é", "plain text, fifteen",
+                "\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\", "a line of sixty-four bytes, so that blocks begin at odd places......",
+            ]),
+            0..40,
+        ),
+        padding in 0_usize..70,
+    ) {
+        let text = format!("[\"{}{}\",1]", "x".repeat(padding), parts.concat());
+        let expected = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+        prop_assert_eq!(scan(text.as_bytes()).is_ok(), expected, "{}", text);
+        if expected {
+            let mut scanner = Scanner::new(text.as_bytes());
+            let mut open = scanner.array().unwrap();
+            scanner.element(&mut open).unwrap();
+            let read = scanner.text().unwrap();
+            prop_assert_eq!(read.is_escaped(), read.raw().contains(&b'\\'));
+        }
     }
 
     #[test]

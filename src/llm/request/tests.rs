@@ -11,7 +11,7 @@ fn refused(endpoint: Endpoint, body: &str) -> (String, &'static str, Option<Stri
 }
 
 fn text(endpoint: Endpoint, body: &str) -> String {
-    parse(endpoint, body).unwrap().last_user_text().window()
+    parse(endpoint, body).unwrap().last_user_text().window().as_str().to_owned()
 }
 
 const USER: &str = r#"[{"role":"user","content":"hi"}]"#;
@@ -26,7 +26,7 @@ fn what_is_needed_is_found() {
     .unwrap();
     assert_eq!(request.model(), Some("cfx-code"));
     assert!(request.is_stream() && request.has_tools());
-    assert_eq!(request.last_user_text().window(), "hi \"there\"\né");
+    assert_eq!(request.last_user_text().window().as_str(), "hi \"there\"\né");
     assert_eq!(request.fields().max_tokens.map(|limit| limit.asked), Some(Asked::Tokens(u64::MAX)));
     let empty =
         parse(Endpoint::ChatCompletions, &format!(r#"{{"messages":{USER},"tools":[],"stream":null}}"#)).unwrap();
@@ -192,15 +192,34 @@ fn the_last_user_message_with_text_is_read_in_every_dialect() {
 }
 
 #[test]
-fn rules_see_both_ends_of_a_long_message() {
+fn rules_see_both_ends_of_a_long_message_and_the_mode_between_them() {
     let middle = "x".repeat(100_000);
     let body = format!(
         r#"{{"messages":[{{"role":"user","content":[{{"type":"text","text":"first \u00e9 {middle}"}},
-            {{"type":"text","text":"{middle} last"}}]}}]}}"#
+            {{"type":"text","text":"{middle}\n# Current Mode\n<slug>code</slug>\n{middle} last"}}]}}]}}"#
     );
     let window = text(Endpoint::ChatCompletions, &body);
     assert!(window.starts_with("first é x") && window.ends_with("x last"));
-    assert!(window.len() <= 33 * 1024, "{}", window.len());
+    assert!(window.contains("\n# Current Mode\n<slug>code</slug>\nx"));
+    assert!(window.len() <= 2_400, "{}", window.len());
+}
+
+#[test]
+fn rules_in_ascii_read_any_language_and_others_read_it_as_it_stands() {
+    let body = r#"{"messages":[{"role":"user","content":"don\u2019t fix naïve 💻code ünder"}]}"#;
+    let request = parse(Endpoint::ChatCompletions, body).unwrap();
+    let window = request.last_user_text().window();
+    for (rule, matches) in [
+        (r"(?i)\bDON'T\b", true),
+        (r"\bcode\b", true),
+        (r"\bnaxve\b", true),
+        (r"\bve\b", false),
+        ("naïve", true),
+        (r"\p{L}nder", true),
+        ("💻", true),
+    ] {
+        assert_eq!(window.matches(&regex::Regex::new(rule).unwrap()), matches, "{rule}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) fn infer(rules: &[InferRule], request: &Request, scope: KeyScope<'_>)
             && rule
                 .last_user_message
                 .as_ref()
-                .is_none_or(|regex| !text.is_empty() && regex.is_match(window.get_or_init(|| text.window())))
+                .is_none_or(|regex| !text.is_empty() && window.get_or_init(|| text.window()).matches(regex))
     };
     rules.iter().find(matches).map(|rule| rule.stage)
 }

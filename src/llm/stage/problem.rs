@@ -8,8 +8,8 @@ use crate::units::Stage;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StageProblem {
-    #[error("unknown stage in X-CFX-Stage: use plan, code, review or direct")]
-    UnknownStage,
+    #[error("unknown stage `{0}` in X-CFX-Stage: use plan, code, review or direct")]
+    UnknownStage(String),
     #[error("direct mode disabled")]
     DirectOff,
     /// Direct mode was asked for by header, and no model was named.
@@ -29,14 +29,18 @@ pub enum StageProblem {
 impl StageProblem {
     /// `name` is the client's: cut and cleaned before it is repeated.
     pub(super) fn model_not_allowed(name: &str) -> Self {
-        let shown = name.chars().take(64).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();
-        StageProblem::ModelNotAllowed(shown)
+        StageProblem::ModelNotAllowed(shown(name))
+    }
+
+    /// Likewise.
+    pub(super) fn unknown_stage(name: &str) -> Self {
+        StageProblem::UnknownStage(shown(name))
     }
 
     /// The refusal's code, of DESIGN §5.
     pub fn code(&self) -> &'static str {
         match self {
-            StageProblem::UnknownStage => "invalid_stage",
+            StageProblem::UnknownStage(_) => "invalid_stage",
             StageProblem::DirectOff => "direct_mode_disabled",
             StageProblem::ModelMissing => "missing_field",
             StageProblem::ModelNotAllowed(_) => "model_not_allowed",
@@ -52,4 +56,8 @@ impl StageProblem {
             _ => None,
         }
     }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(64).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
