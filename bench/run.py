@@ -34,6 +34,7 @@ ANSWER = json.dumps({
     "usage": {"completion_tokens": 20, "prompt_tokens": 10, "total_tokens": 30}}, separators=(",", ":"))
 
 NGINX_CONF = """
+{user}
 worker_processes {workers};
 error_log {folder}/error.log;
 pid {folder}/{name}.pid;
@@ -144,7 +145,9 @@ class Ground:
     def nginx(self, name, workers, server, port):
         folder = self.folder / name
         folder.mkdir()
-        (folder / "nginx.conf").write_text(NGINX_CONF.format(workers=workers, folder=folder, name=name, server=server))
+        # Started by root, its workers would become nobody, who may not write here.
+        user = "user root;" if os.getuid() == 0 else ""
+        (folder / "nginx.conf").write_text(NGINX_CONF.format(user=user, workers=workers, folder=folder, name=name, server=server))
         return self.spawn(name, [NGINX, "-p", folder, "-c", folder / "nginx.conf"], port)
 
     def certificate(self):
