@@ -238,21 +238,18 @@ impl Meter {
             // What was counted before the end (Anthropic counts the prompt first) stands; the rest is estimated.
             (counted, _) => {
                 let estimate = services.calibration.estimate(&model, asked, characters);
-                let (usage, estimated) = completed(counted, estimate);
-                exchange.answer.usage = Some(usage);
-                exchange.answer.estimated = estimated;
+                exchange.answer.usage = Some(completed(counted, estimate));
+                exchange.answer.estimated = true;
             }
         }
     }
 }
 
-/// The counted part of an answer that has no last word, and an estimate in place of what was not counted. The flag
-/// says whether any of it is estimated.
-fn completed(counted: Option<Usage>, estimate: Usage) -> (Usage, bool) {
+/// The counted part of an answer that has no last word, and an estimate of what may not have been counted.
+fn completed(counted: Option<Usage>, estimate: Usage) -> Usage {
     match counted {
-        None => (estimate, true),
-        Some(counted) if counted.output >= estimate.output => (counted, false),
-        Some(counted) => (Usage { output: estimate.output, ..counted }, true),
+        None => estimate,
+        Some(counted) => Usage { output: counted.output.max(estimate.output), ..counted },
     }
 }
 
