@@ -173,6 +173,9 @@ class Ground:
         for name, text in CFX_CONF.items():
             (conf / name).write_text(text.format(**values))
         environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": "a pepper of at least thirty-two bytes, for bench"}
+        subprocess.run([RELEASE / "cfx", "migrate", "--data", data], env=environment, check=True, capture_output=True)
+        subprocess.run([RELEASE / "cfx", "user", "create", "bench@example.org", "--data", data], env=environment, check=True,
+                       capture_output=True)
         made = subprocess.run([RELEASE / "cfx", "key", "create", "--user", "bench@example.org", "--label", "bench", "--json",
                                "--data", data], env=environment, check=True, capture_output=True, text=True)
         key_text = json.loads(made.stdout)["key"]

@@ -16,6 +16,8 @@ class Ledger(unittest.TestCase):
                 if row["status"] == "success" and not row["estimated"] and row["total_tokens"] is not None:
                     self.assertEqual(row["total_tokens"], row["input_tokens"] + row["output_tokens"])
                     self.assertEqual(row["cost_nano_usd"], row["input_tokens"] * 1000 + row["output_tokens"] * priced(row))
+        left = [dict(row) for row in served if row["status"] == "cancelled"]
+        self.assertEqual(left, [], "every SDK read to its end")
         kinds = collections.Counter((row["stage"], row["status"], row["http_status"]) for row in rows)
         print("\n" + "\n".join(f"  {count:4} rows: {kind}" for kind, count in sorted(kinds.items(), key=str)))
         log = running.log("cfx")

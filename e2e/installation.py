@@ -53,6 +53,7 @@ class Installation:
             "E2E_CERT": str(self.certificate), "E2E_CERT_KEY": str(self.folder / "cert.key"),
         }
         self.data.mkdir()
+        subprocess.run([CFX, "migrate", "--data", self.data], env=self.environment, check=True, capture_output=True)
         self.key = self.new_key("ada@example.org")
         self.cfx = self.spawn("cfx", [
             CFX, "run", "--conf", ROOT / "e2e/conf", "--data", self.data, "--http", f"127.0.0.1:{http_port}",
@@ -75,6 +76,8 @@ class Installation:
     def new_key(self, user):
         """A key of this user, made once."""
         if user not in self.keys:
+            subprocess.run([CFX, "user", "create", user, "--data", self.data], env=self.environment, check=True,
+                           capture_output=True)
             made = subprocess.run(
                 [CFX, "key", "create", "--user", user, "--label", "e2e", "--json", "--data", self.data],
                 env=self.environment, check=True, capture_output=True, text=True)

@@ -40,7 +40,7 @@ test("tool calls", async () => {
 
 test("models", async () => {
   const names = (await all(await sdk.models.list())).map((model) => model.id);
-  for (const stage of ["plan", "code", "review"]) assert.ok(names.includes(stage), `${stage} in ${names}`);
+  for (const stage of ["cfx-plan", "cfx-code", "cfx-review"]) assert.ok(names.includes(stage), `${stage} in ${names}`);
 });
 
 test("embeddings", async () => {

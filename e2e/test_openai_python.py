@@ -65,8 +65,8 @@ class Plain(unittest.TestCase):
 
     def test_models(self):
         names = {model.id for model in self.sdk.models.list()}
-        self.assertLessEqual({"plan", "code", "review"}, names)
-        self.assertEqual(self.sdk.models.retrieve("plan").id, "plan")
+        self.assertLessEqual({"cfx-plan", "cfx-code", "cfx-review"}, names)
+        self.assertEqual(self.sdk.models.retrieve("cfx-plan").id, "cfx-plan")
 
     def test_embeddings(self):
         answer = self.sdk.embeddings.create(model="embedding", input=["one", "two"], encoding_format="float")

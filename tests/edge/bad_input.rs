@@ -97,7 +97,7 @@ fn cases() -> Vec<Case> {
             "invalid_field",
             "fallbacks",
         ),
-        case("an unknown stage", chat().header("X-CFX-Stage", "deploy"), 400, "invalid_stage", "deploy"),
+        case("an unknown stage", chat().header("X-CFX-Stage", "deploy"), 400, "invalid_stage", "X-CFX-Stage"),
         case(
             "a form",
             chat().instead("Content-Type", "application/x-www-form-urlencoded"),

@@ -8,7 +8,7 @@ const SYSTEM: &str = "PLAN: say what you would do, write no code.";
 fn five_megabytes_with_everything_odd_in_json_arrive_as_they_were() {
     let edge = Harness::start();
     let nested = format!("{}1{}", "[".repeat(200), "]".repeat(200));
-    let long = "a line of code \\\" with \\u00e9, é, 漢字, \\ud83d\\ude00 and \\/ \\t\\n ".repeat(70_000);
+    let long = "a line of code \\\" with \\u00e9, é, 漢字, \\ud83d\\ude00 and \\/ \\t\\n ".repeat(80_000);
     let before = format!(
         "{{ \"zeta\" : 1e400 ,\t\"big\":123456789012345678901234567890, \"minus\": -0.0, \"exp\":1E+2,\r\n \
          \"same\":1, \"same\" : 2,\"nested\":{nested}, \"empty\":{{}}, \"modelx\": \"model\", \"a\\u0062c\":\"\\u0000\",\n \"model\" : "

@@ -13,7 +13,7 @@ fn the_lists_hold_what_pickers_read() {
     assert_eq!(models["object"], "list");
     let ids: Vec<&str> =
         models["data"].as_array().expect("a list").iter().filter_map(|model| model["id"].as_str()).collect();
-    for stage in ["plan", "code", "review"] {
+    for stage in ["cfx-plan", "cfx-code", "cfx-review"] {
         assert!(ids.contains(&stage), "a stage can be picked as a model: {ids:?}");
     }
     assert!(models["data"].as_array().is_some_and(|list| list.iter().all(|model| model["object"] == "model")));
@@ -33,7 +33,7 @@ fn the_lists_hold_what_pickers_read() {
 #[test]
 fn they_want_a_key_too() {
     let edge = Harness::start();
-    for path in ["/v1/models", "/v1/models/plan", "/v1/model/info"] {
+    for path in ["/v1/models", "/v1/models/cfx-plan", "/v1/model/info"] {
         assert_eq!(edge.ask(&Request::get(path)).status, 401, "{path}");
         assert_eq!(edge.ask(&Request::get(path).key("cfx_live_nonsense")).status, 401, "{path}");
     }

@@ -68,6 +68,25 @@ fn leaving_over_tls_is_seen_as_well() {
 }
 
 #[test]
+fn hanging_up_behind_the_last_word_is_no_leaving() {
+    // The OpenAI SDK for Python closes the connection once it has read `[DONE]`, before the last chunk.
+    let edge = Harness::start();
+    let events = wire::chat_events("m", &wire::WORDS, true);
+    let (opener, closed) = gate();
+    edge.upstream.then(Reply::gated(events.clone(), closed));
+    let mut stream = edge.chat_stream_opening(&opener);
+    for _ in 1..events.len() {
+        opener.open();
+    }
+    while stream.event() != wire::DONE {}
+    stream.leave();
+    edge.upstream.closed(0);
+    let row = edge.row();
+    assert_eq!((row.text("status"), row.number("http_status")), ("success", 200));
+    assert_eq!((row.tokens(), row.flag("estimated")), ((21, 4, 25), false));
+}
+
+#[test]
 fn the_estimate_is_within_a_tenth_once_the_model_is_known() {
     let edge = Harness::start();
     let words: Vec<&str> = std::iter::repeat_n("four ", 40).collect();

@@ -114,6 +114,7 @@ impl Builder {
         let certificate = certificate(&conf);
         std::fs::write(conf.join("models.yaml"), &self.models).expect("a file");
         std::fs::write(conf.join("limits.yaml"), self.limits_yaml()).expect("a file");
+        process::make_store(&data);
         let key = process::create_key(&data, USER, &[]);
         // A port that was free may be taken by the time cfx binds it: then other ports are tried.
         for attempt in 1.. {

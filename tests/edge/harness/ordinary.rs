@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::client::trusting;
+use super::client::{PATIENCE, trusting};
 use super::{Answer, Harness};
 
 /// What was negotiated beside the answer.
@@ -22,7 +22,7 @@ pub struct Seen {
 
 /// A POST of JSON over TLS with HTTP/1.1.
 pub fn http1(edge: &Harness, path: &str, body: &str) -> Seen {
-    runtime().block_on(async {
+    bounded(async {
         let stream = connect(edge, b"http/1.1").await;
         let alpn = negotiated(&stream);
         let (mut sender, connection) =
@@ -41,7 +41,7 @@ pub fn http1(edge: &Harness, path: &str, body: &str) -> Seen {
 
 /// Several POSTs of JSON at once on one HTTP/2 connection.
 pub fn http2(edge: &Harness, path: &str, bodies: &[String]) -> Vec<Seen> {
-    runtime().block_on(async {
+    bounded(async {
         let stream = connect(edge, b"h2").await;
         let alpn = negotiated(&stream);
         let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
@@ -67,7 +67,10 @@ pub fn http2(edge: &Harness, path: &str, bodies: &[String]) -> Vec<Seen> {
                         let _ = stream.flow_control().release_capacity(part.len());
                         body.extend(part);
                     }
-                    Err(_) => complete = false,
+                    Err(_) => {
+                        complete = false;
+                        break;
+                    }
                 }
             }
             seen.push(Seen { answer: Answer { status, headers, body, complete }, alpn: alpn.clone() });
@@ -101,6 +104,8 @@ fn lines(headers: &http::HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(line).collect()
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+fn bounded<T>(exchange: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, exchange).await.expect("cfx neither answered nor hung up") })
 }

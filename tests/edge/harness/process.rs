@@ -25,8 +25,16 @@ pub fn cfx() -> Command {
     command
 }
 
+/// Makes an empty store.
+pub fn make_store(data: &Path) {
+    let output = cfx().args(["migrate", "--data"]).arg(data).output().expect("cfx starts");
+    assert!(output.status.success(), "`cfx migrate`: {}", printed(&output));
+}
+
 /// A new key's raw text.
 pub fn create_key(data: &Path, user: &str, arguments: &[&str]) -> String {
+    // Fails where the user is there already, which is as good.
+    cfx().args(["user", "create", user, "--data"]).arg(data).output().expect("cfx starts");
     let mut command = cfx();
     command.args(["key", "create", "--user", user, "--label", "test", "--json", "--data"]).arg(data).args(arguments);
     let output = command.output().expect("cfx starts");

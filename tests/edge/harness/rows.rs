@@ -116,3 +116,13 @@ pub fn wait_for(data: &Path, count: usize) -> Vec<Row> {
     }
     store.rows()
 }
+
+/// Moves a key's end into the past, before it is used for the first time.
+pub fn expire_key(data: &Path, key: &str) {
+    let store = Connection::open(data.join("cfx.db")).expect("the store opens");
+    store.busy_timeout(PATIENCE).expect("a busy timeout");
+    let id = key.strip_prefix("cfx_live_").and_then(|rest| rest.get(..12)).expect("a key of ours");
+    let past = "2020-01-01T00:00:00.000000Z";
+    let changed = store.execute("update api_keys set expires_at = ?1 where public_id = ?2", [past, id]);
+    assert_eq!(changed.ok(), Some(1), "one key");
+}
