@@ -85,7 +85,8 @@ async fn pass_on(
         let chunk = tokio::select! {
             biased;
             chunk = answer.chunk() => chunk,
-            () = downstream.gone() => return Ending::Left,
+            // Who hangs up behind the last word has had the whole answer.
+            () = downstream.gone() => return if meter.complete() { Ending::Whole } else { Ending::Left },
             () = patience.lost() => return Ending::Broken(Reason::UpstreamTimeout),
             () = services.drain.is_cut() => return Ending::Broken(Reason::ShuttingDown),
         };
