@@ -25,7 +25,7 @@ pub struct Certificates {
 /// Why a certificate cannot be served. Names the file at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateProblem {
-    #[error("no certificate is configured")]
+    #[error("no certificate is configured: name a pair under tls.certificates in cfx.yaml, or set tls: false")]
     NoneConfigured,
     #[error("{}: {source}", file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },

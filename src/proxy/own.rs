@@ -2,6 +2,7 @@
 //! the welcome page, and every refusal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::FailToProxy;
+use tokio::time::timeout;
 
 use super::account::{self, Asked};
 use super::admit::{self, Authenticated};
@@ -28,8 +30,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The longest session id that is kept in the ledger.
 const SESSION_ID_LENGTH: usize = 128;
 
-/// Turns that a connection's own task gets before one of its streams is reset.
-const LAST_TURNS: usize = 3;
+/// What a client has to read the last event of a stream, or to leave, before the stream is reset.
+const LAST_EVENT_WITHIN: Duration = Duration::from_millis(100);
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
@@ -118,9 +120,9 @@ async fn finish(session: &mut ServerSession, exchange: &mut Exchange, ending: En
     if matches!(ending, Ending::Whole | Ending::ErrorInside) {
         return Ok(true);
     }
-    // A reset of an HTTP/2 stream discards what is still queued on it: let the connection write the last event first.
-    for _ in 0..LAST_TURNS {
-        tokio::task::yield_now().await;
+    if session.is_http2() && ending != Ending::Left {
+        // A reset discards what is still queued on the stream: leave the connection a moment to write the last event.
+        let _ = timeout(LAST_EVENT_WITHIN, session.read_body_or_idle(true)).await;
     }
     session.shutdown().await;
     let mut error = Error::explain(ErrorType::ConnectionClosed, "the answer is not whole");
@@ -285,7 +287,7 @@ fn upstream_failure(kind: &ErrorType) -> Refusal {
         | ErrorType::ConnectRefused
         | ErrorType::ConnectNoRoute
         | ErrorType::ConnectError => Refusal::new(Reason::UpstreamUnavailable, "the web application cannot be reached")
-            .retry_after(std::time::Duration::from_secs(5)),
+            .retry_after(Duration::from_secs(5)),
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
             Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
         }

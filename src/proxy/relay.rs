@@ -85,7 +85,8 @@ async fn pass_on(
         let chunk = tokio::select! {
             biased;
             chunk = answer.chunk() => chunk,
-            () = downstream.gone() => return Ending::Left,
+            // Who hangs up behind the last word has had the whole answer.
+            () = downstream.gone() => return if meter.complete() { Ending::Whole } else { Ending::Left },
             () = patience.lost() => return Ending::Broken(Reason::UpstreamTimeout),
             () = services.drain.is_cut() => return Ending::Broken(Reason::ShuttingDown),
         };
@@ -238,21 +239,18 @@ impl Meter {
             // What was counted before the end (Anthropic counts the prompt first) stands; the rest is estimated.
             (counted, _) => {
                 let estimate = services.calibration.estimate(&model, asked, characters);
-                let (usage, estimated) = completed(counted, estimate);
-                exchange.answer.usage = Some(usage);
-                exchange.answer.estimated = estimated;
+                exchange.answer.usage = Some(completed(counted, estimate));
+                exchange.answer.estimated = true;
             }
         }
     }
 }
 
-/// The counted part of an answer that has no last word, and an estimate in place of what was not counted. The flag
-/// says whether any of it is estimated.
-fn completed(counted: Option<Usage>, estimate: Usage) -> (Usage, bool) {
+/// The counted part of an answer that has no last word, and an estimate of what may not have been counted.
+fn completed(counted: Option<Usage>, estimate: Usage) -> Usage {
     match counted {
-        None => (estimate, true),
-        Some(counted) if counted.output >= estimate.output => (counted, false),
-        Some(counted) => (Usage { output: estimate.output, ..counted }, true),
+        None => estimate,
+        Some(counted) => Usage { output: counted.output.max(estimate.output), ..counted },
     }
 }
 
