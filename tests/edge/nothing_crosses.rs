@@ -130,6 +130,9 @@ fn a_web_page_gets_no_key_of_litellm_but_everything_else() {
     assert_eq!(seen.header("cookie"), Some("a=b"));
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"), "what the client says of itself is not believed");
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
+    let lied = edge.ask(&Request::get("/").header("X-Forwarded-Proto", "https"));
+    assert_eq!(lied.header("x-request-id"), edge.web.last().header("x-request-id"));
+    assert_eq!(edge.web.last().header("x-forwarded-proto"), Some("http"), "nobody we trust said so");
     assert!(!seen.head.contains(UPSTREAM_KEY));
 }
 
@@ -143,4 +146,5 @@ fn a_trusted_proxy_is_believed_about_the_client() {
     let seen = edge.web.last();
     let client = seen.header("x-forwarded-for").expect("an address");
     assert!(client.ends_with("203.0.113.9"), "the last address that is no proxy of ours: {client}");
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"), "as the proxy said");
 }
