@@ -150,7 +150,8 @@ pub struct StagePolicy {
     pub max_tokens: Option<u64>,
     /// Bounds that a given `temperature` is clamped to; an absent one stays absent.
     pub temperature: Option<(f64, f64)>,
-    /// Asked once where the stage's model could not be reached and nothing was sent to the client.
+    /// Asked once where the stage's model could not be reached, was cut off before its answer's head, or answered 502,
+    /// 503 or 504; never once something was sent to the client.
     pub fallback: Option<Arc<Model>>,
     pub timeouts: TimeoutOverrides,
 }
