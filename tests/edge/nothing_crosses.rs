@@ -59,6 +59,18 @@ fn what_goes_up_is_built_here() {
 }
 
 #[test]
+fn every_line_of_a_beta_list_goes_up() {
+    let edge = Harness::start();
+    let request = edge.request("/v1/messages", &body_for("/v1/messages"));
+    let request = request.header("anthropic-beta", "one-2025-01-01,two").header("Anthropic-Beta", "three");
+    assert_eq!(edge.ask(&request).status, 200);
+    let seen = edge.upstream.last();
+    for line in ["anthropic-beta: one-2025-01-01,two\r\n", "anthropic-beta: three\r\n"] {
+        assert!(seen.head.to_lowercase().contains(line), "{line:?} is not in {}", seen.head);
+    }
+}
+
+#[test]
 fn a_clients_trace_goes_on() {
     let edge = Harness::start();
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
