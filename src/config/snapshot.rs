@@ -226,8 +226,18 @@ pub struct Limits {
     pub in_flight: usize,
     /// Bytes of all request bodies held at once on this edge.
     pub body_memory: usize,
+    pub on_store_outage: OnStoreOutage,
     /// By e-mail address, lower case.
     pub users: BTreeMap<String, UserLimits>,
+}
+
+/// What becomes of requests that need the quota store while it does not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnStoreOutage {
+    /// Counted on this edge alone, within what is known to be left.
+    #[default]
+    Local,
+    Refuse,
 }
 
 /// One user's own values in place of the general ones.

@@ -61,8 +61,18 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     pub clock: Arc<dyn Clock>,
-    /// Whose count of today the welcome page shows.
-    pub welcomed: Option<UserId>,
+    /// Who is shown the welcome page.
+    pub welcomed: Option<Welcomed>,
+}
+
+/// The user whose count of today, and whose limit, the welcome page shows.
+#[derive(Debug, Clone)]
+pub struct Welcomed {
+    pub user: UserId,
+    /// Lower case.
+    pub email: Arc<str>,
+    /// The limit set on the account; wins over the configuration's.
+    pub daily_requests: Option<u32>,
 }
 
 /// A model request whose body was read, understood and rewritten.

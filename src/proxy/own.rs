@@ -20,7 +20,7 @@ use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
-use super::{Services, body, relay};
+use super::{Services, Welcomed, body, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
 use crate::entry::client_address::client_address;
@@ -134,9 +134,12 @@ async fn catalogue(
 async fn welcome_page(services: &Services, session: &ServerSession, exchange: &Exchange) -> Page {
     let limits = &exchange.snapshot.limits;
     let host = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    let today = match services.welcomed {
-        Some(user) => services.quota.used(Subject::User(user), exchange.at.day()).await.ok(),
-        None => None,
+    let (today, limit) = match &services.welcomed {
+        Some(Welcomed { user, email, daily_requests }) => (
+            services.quota.used(Subject::User(*user), exchange.at.day()).await.ok(),
+            daily_requests.unwrap_or(limits.of_user(email).daily_requests),
+        ),
+        None => (None, limits.daily_requests),
     };
     let page = welcome::page(&Welcome {
         api_base: format!(
@@ -145,7 +148,7 @@ async fn welcome_page(services: &Services, session: &ServerSession, exchange: &E
         ),
         aliases: ["cfx-plan", "cfx-code", "cfx-review"].map(str::to_owned).to_vec(),
         today: today.map(u64::from),
-        limit: limits.daily_requests,
+        limit,
         admin: exchange.snapshot.edge.admin.to_string(),
         version: env!("CARGO_PKG_VERSION"),
     });
