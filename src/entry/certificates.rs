@@ -28,7 +28,9 @@ pub struct Certificates {
 /// Why a certificate cannot be served. Names the file at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateProblem {
-    #[error("no certificate is configured: name a pair under tls.certificates in cfx.yaml, or remove the https entrypoint")]
+    #[error(
+        "no certificate is configured: name a pair under tls.certificates in cfx.yaml, or remove the https entrypoint"
+    )]
     NoneConfigured,
     #[error("{}: {source}", file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },
