@@ -1,10 +1,12 @@
 //! Limits hold whatever a client or an upstream does: slow readers, long waits, announced bodies, half-made connections.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::harness::client::PATIENCE;
 use crate::harness::{CHAT, Client, Harness, Next, Reply, Request, chat_body, gate, streaming, wire};
 
 /// More than all buffers between the upstream and a client that does not read.
@@ -135,12 +137,17 @@ fn a_slow_upstream_that_hangs_up_is_not_asked_again_for_free() {
 #[test]
 fn an_upload_that_was_only_announced_takes_no_room_from_others() {
     let edge = Harness::builder().limit("body: 64KiB").limit("body_memory: 64KiB").start();
-    let announced = Request::post(CHAT, "").key(&edge.key).header("Content-Length", "60000").framed_by_hand();
-    let _waiting: Vec<Client> = (0..3)
+    let head =
+        Request::post(CHAT, "").key(&edge.key).header("Content-Length", "65530").header("Expect", "100-continue");
+    let _waiting: Vec<TcpStream> = (0..3)
         .map(|_| {
-            let mut client = edge.client();
-            client.send(&announced.bytes());
-            client
+            let mut socket = TcpStream::connect(edge.http).expect("a connection");
+            socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+            socket.write_all(&head.clone().framed_by_hand().bytes()).expect("a head");
+            let mut go_on = [0; 25];
+            socket.read_exact(&mut go_on).expect("an answer");
+            assert!(go_on.starts_with(b"HTTP/1.1 100"), "cfx waits for the body now");
+            socket
         })
         .collect();
     edge.assert_healthy();
@@ -183,7 +190,7 @@ fn what_goes_wrong_behind_the_last_word_harms_nobody() {
             after(exchange);
         }));
         let (events, whole) = edge.chat_stream().rest();
-        let said = events.iter().filter(|event| !event.contains(": ping")).next_back();
+        let said = events.iter().rfind(|event| !event.contains(": ping"));
         assert!(whole && said.is_some_and(|last| last == wire::DONE), "{name}: {events:?}");
         let row = edge.row();
         assert_eq!(
