@@ -14,7 +14,7 @@ use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, Shu
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, Concurrency, KeySettings, Keys, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, Concurrency, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -24,12 +24,12 @@ use crate::entry::readiness::Readiness;
 use crate::entry::{listeners, signals};
 use crate::ledger::{Ledger, LedgerSettings};
 use crate::llm::Calibration;
-use crate::proxy::{Proxy, Services};
+use crate::proxy::{Proxy, Services, Welcomed};
 use crate::storage::sqlite::Sqlite;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::{EdgeId, Timestamp, UserId};
+use crate::units::{EdgeId, Timestamp};
 use crate::upstream::Dialer;
 
 /// How long the store may take to hear the last of it.
@@ -43,8 +43,8 @@ pub struct Start {
     /// Where the embedded store lives.
     pub database: PathBuf,
     pub pepper: Secret,
-    /// Whose requests of today the built-in welcome page shows.
-    pub welcomed: Option<UserId>,
+    /// Who is shown the built-in welcome page.
+    pub welcomed: Option<Welcomed>,
     /// Of the access log on stdout.
     pub format: Format,
     /// Called once every listener accepts.
@@ -120,6 +120,14 @@ fn certificates(edge: &config::Edge, now: Timestamp) -> Result<Option<Arc<Certif
     }
 }
 
+fn quota_settings(stance: config::OnStoreOutage) -> QuotaSettings {
+    let on_store_outage = match stance {
+        config::OnStoreOutage::Local => OnStoreOutage::Local,
+        config::OnStoreOutage::Refuse => OnStoreOutage::Refuse,
+    };
+    QuotaSettings { on_store_outage, ..QuotaSettings::default() }
+}
+
 struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
@@ -139,11 +147,12 @@ impl Edge {
         let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
         metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
         let edge = EdgeId(uuid::Uuid::now_v7());
+        let quota = quota_settings(snapshot.limits.on_store_outage);
         let keys = Keys::new(store.clone(), pepper.expose().as_bytes(), Arc::clone(&clock), KeySettings::default());
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
-            quota: Arc::new(RateLimiter::new(store.clone(), edge, Arc::clone(&clock), QuotaSettings::default())),
+            quota: Arc::new(RateLimiter::new(store.clone(), edge, Arc::clone(&clock), quota)),
             concurrency: Concurrency::new(),
             capacity: Capacity::new(),
             ledger: Ledger::new(store, Arc::clone(&clock), LedgerSettings::default()),
@@ -200,6 +209,7 @@ impl Edge {
                 let ledger = services.ledger.counts();
                 services.metrics.set_ledger(ledger.queued, ledger.dropped);
                 services.metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
+                services.metrics.set_access_log_dropped(services.access.dropped());
                 services.metrics.render()
             }),
         };

@@ -2,6 +2,7 @@
 //!
 //! Durations inside a request use `std::time::Instant`; everything that is stored or shown uses [`Timestamp`].
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -63,15 +64,30 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with whole seconds, `2026-01-31T00:00:00Z`: the form of `X-RateLimit-Reset`.
     pub fn rfc3339(self) -> String {
-        let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
-        instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        with_second(self, |text| format!("{text}Z"))
     }
 
     /// RFC 3339 in UTC with microseconds: the form of log lines and stored rows.
     pub fn rfc3339_micros(self) -> String {
-        let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
-        instant.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+        with_second(self, |text| format!("{text}.{:06}Z", self.0.rem_euclid(1_000_000)))
     }
+}
+
+/// Hands `show` an instant's text down to its second. The last one is kept: one and the same second is written for
+/// thousands of requests, and the calendar costs more than the rest of a row.
+fn with_second<T>(instant: Timestamp, show: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    }
+    let second = instant.0.div_euclid(1_000_000);
+    LAST.with_borrow_mut(|(last, text)| {
+        if *last != second {
+            let instant = jiff::Timestamp::from_second(second).unwrap_or_default();
+            *text = instant.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+            *last = second;
+        }
+        show(text)
+    })
 }
 
 impl Day {

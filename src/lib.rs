@@ -1,6 +1,6 @@
 //! cfx, the edge of a self-hosted AI coding platform.
 //!
-//! The rooms, and the only directions in which they may import each other. `tests/import_table.rs` holds this
+//! The rooms, and the only directions in which they may import each other. `tests/import_table/main.rs` holds this
 //! list against the folders and against every `use crate::` in the source.
 //!
 //! ```text

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cfx::config::{Action, CertificateFiles, Overrides, Problems, Snapshot, Source, Transport, load};
+use cfx::config::{Action, CertificateFiles, OnStoreOutage, Overrides, Problems, Snapshot, Source, Transport, load};
 use proptest::prelude::*;
 
 fn in_repository(path: &str) -> PathBuf {
@@ -100,6 +100,19 @@ fn five_lines_are_enough() {
     assert_eq!(snapshot.edge.entrypoints.len(), 1);
     assert_eq!(snapshot.edge.entrypoints[0].transport, Transport::Plain { redirect_to: None });
     assert_eq!(&*snapshot.models.plan.model.upstream_model, "gpt-mini");
+}
+
+#[test]
+fn an_outage_of_the_store_is_counted_through_unless_told_to_refuse() {
+    for (text, stance) in [
+        ("", OnStoreOutage::Local),
+        ("on_store_outage: local", OnStoreOutage::Local),
+        ("on_store_outage: refuse", OnStoreOutage::Refuse),
+    ] {
+        let (_directory, source) = directory(&[("cfx.yaml", EDGE), ("models.yaml", MODELS), ("limits.yaml", text)]);
+        let snapshot = load_plain(&source).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(snapshot.limits.on_store_outage, stance, "{text}");
+    }
 }
 
 #[test]

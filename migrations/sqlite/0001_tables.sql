@@ -103,4 +103,3 @@ create table request_logs (
     created_at          text not null
 );
 create index request_logs_user on request_logs (user_id, created_at);
-create index request_logs_time on request_logs (created_at);

@@ -25,15 +25,6 @@ pub struct Principal {
 }
 
 impl Principal {
-    pub fn may_use_stage(&self, stage: Stage) -> bool {
-        self.stages.as_ref().is_none_or(|stages| stages.contains(&stage))
-    }
-
-    /// `alias` as in `conf/models.yaml`.
-    pub fn may_use_model(&self, alias: &str) -> bool {
-        self.models.as_ref().is_none_or(|models| models.iter().any(|model| model == alias))
-    }
-
     /// Whether the key's life is over. Always asked of the local clock: no outage of the store prolongs it.
     pub fn expired_at(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| now >= end)

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Failure;
-use crate::config::{Overrides, Problems, Snapshot, Source, Transport, load};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Overrides, Problem, Snapshot, Source, Transport, load};
+use crate::entry::certificates::Certificate;
 
 /// Check the configuration without starting anything; exits with 78 where it is wrong
 #[derive(Debug, clap::Args)]
@@ -20,8 +22,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let source = Source::Directory(args.conf.clone());
-    match load(&source, &Overrides::default(), &|name| std::env::var(name).ok()) {
+    match checked(&Source::Directory(args.conf.clone())) {
         Ok(snapshot) if args.json => {
             println!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot) }));
             Ok(())
@@ -34,15 +35,42 @@ pub fn run(args: Args) -> Result<(), Failure> {
             Ok(())
         }
         Err(problems) if args.json => {
-            println!("{}", json!({ "ok": false, "problems": problems.iter().collect::<Vec<_>>() }));
+            println!("{}", json!({ "ok": false, "problems": problems }));
             Err(Failure::Configuration(count(&problems)))
         }
-        Err(problems) => Err(Failure::Configuration(problems.to_string())),
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Err(Failure::Configuration(lines.join("\n")))
+        }
     }
 }
 
-fn count(problems: &Problems) -> String {
-    match problems.iter().len() {
+/// The configuration, with what a start would find out only afterwards held against it too.
+fn checked(source: &Source) -> Result<Snapshot, Vec<Problem>> {
+    let snapshot = load(source, &Overrides::default(), &|name| std::env::var(name).ok())
+        .map_err(|problems| problems.iter().cloned().collect::<Vec<_>>())?;
+    let problems = unservable(source, &snapshot);
+    if problems.is_empty() { Ok(snapshot) } else { Err(problems) }
+}
+
+/// Certificates that no client would accept, or no listener could serve.
+fn unservable(source: &Source, snapshot: &Snapshot) -> Vec<Problem> {
+    let now = SystemClock.now();
+    let problems = snapshot.edge.certificates.iter().filter_map(|pair| Certificate::read(pair, now).err());
+    problems
+        .map(|problem| Problem {
+            file: source.name("cfx.yaml"),
+            line: None,
+            column: None,
+            path: "tls.certificates".to_owned(),
+            message: problem.to_string(),
+            remedy: None,
+        })
+        .collect()
+}
+
+fn count(problems: &[Problem]) -> String {
+    match problems.len() {
         1 => "1 problem".to_owned(),
         several => format!("{several} problems"),
     }
@@ -91,6 +119,31 @@ mod tests {
     fn the_shipped_configuration_passes() {
         check("conf", false).unwrap();
         check("conf", true).unwrap();
+    }
+
+    #[test]
+    fn a_certificate_that_has_expired_is_a_problem() {
+        let root = tempfile::tempdir().unwrap();
+        let conf = root.path().join("conf");
+        std::fs::create_dir(&conf).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["cfx.test".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        std::fs::write(root.path().join("old.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(root.path().join("old.key"), key.serialize_pem()).unwrap();
+        let edge = "upstreams: { a: { targets: [\"http://a\"] } }\nroutes: [{ match: { path: /v1/ }, llm: a }]\n\
+                    tls: { certificates: [{ cert: old.pem, key: old.key }] }\n";
+        let models = "models: { m: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n";
+        std::fs::write(conf.join("cfx.yaml"), edge).unwrap();
+        std::fs::write(conf.join("models.yaml"), models).unwrap();
+        let failure = run(Args { conf: conf.clone(), json: false }).unwrap_err();
+        assert_eq!(failure.exit_code(), 78);
+        let text = failure.to_string();
+        assert!(
+            text.contains("cfx.yaml tls.certificates: ") && text.contains("old.pem: expired at 2020-01-01"),
+            "{text}"
+        );
+        assert_eq!(run(Args { conf, json: true }).unwrap_err().to_string(), "1 problem");
     }
 
     #[test]

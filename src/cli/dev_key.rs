@@ -6,7 +6,7 @@ use crate::admission::{KeyRegistry, KeyStore, NewKey, Pepper, RawKey, StoredKey}
 use crate::cli::{Failure, pepper};
 use crate::clock::Clock;
 use crate::identity::{Account, AccountStore, Email};
-use crate::units::UserId;
+use crate::proxy::Welcomed;
 
 const EMAIL: &str = "dev@localhost";
 const FILE: &str = "dev-key";
@@ -16,7 +16,7 @@ const FILE: &str = "dev-key";
 pub struct DevKey {
     pub key: RawKey,
     /// Whose it is.
-    pub user: UserId,
+    pub owner: Welcomed,
     /// Where it is kept, readable by its owner alone.
     pub file: PathBuf,
     /// Whether it was made just now, and is to be shown.
@@ -34,15 +34,17 @@ pub async fn ensure_dev_key<S: AccountStore + KeyStore + KeyRegistry>(
     let pepper = Pepper::new(pepper);
     let file = data.join(FILE);
     if let Some(key) = read(&file)
-        && let Some(user) = owner(store, &key, &pepper, clock).await?
+        && let Some(owner) = owner(store, &key, &pepper, clock).await?
     {
-        return Ok(DevKey { key, user, file, new: false });
+        return Ok(DevKey { key, owner, file, new: false });
     }
     let key = RawKey::mint().map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))?;
     let account = dev_account(store, clock).await?;
     KeyRegistry::create(store, NewKey::of(&key, &pepper, account.id, "cfx dev", clock.now())).await?;
     pepper::write_private(&file, key.expose())?;
-    Ok(DevKey { key, user: account.id, file, new: true })
+    let owner =
+        Welcomed { user: account.id, email: account.email.as_str().into(), daily_requests: account.daily_requests };
+    Ok(DevKey { key, owner, file, new: true })
 }
 
 fn read(file: &Path) -> Option<RawKey> {
@@ -55,12 +57,16 @@ async fn owner<S: KeyStore>(
     key: &RawKey,
     pepper: &Pepper,
     clock: &dyn Clock,
-) -> Result<Option<UserId>, Failure> {
+) -> Result<Option<Welcomed>, Failure> {
     let stored = KeyStore::find(store, key.public_id().as_str()).await?;
     let opens = |stored: &StoredKey| {
         stored.active && stored.hash == pepper.hash(key) && !stored.principal.expired_at(clock.now())
     };
-    Ok(stored.filter(opens).map(|stored| stored.principal.user))
+    Ok(stored.filter(opens).map(|stored| Welcomed {
+        user: stored.principal.user,
+        email: stored.principal.email,
+        daily_requests: stored.principal.user_daily_requests,
+    }))
 }
 
 async fn dev_account<S: AccountStore>(store: &S, clock: &dyn Clock) -> Result<Account, Failure> {
@@ -89,7 +95,7 @@ mod tests {
         let first = ensure_dev_key(&*store, PEPPER, data, &SystemClock).await.unwrap();
         assert!(first.new);
         let second = ensure_dev_key(&*store, PEPPER, data, &SystemClock).await.unwrap();
-        assert!(!second.new && second.key == first.key && second.user == first.user);
+        assert!(!second.new && second.key == first.key && second.owner.user == first.owner.user);
         assert_eq!(std::fs::read_to_string(data.join("dev-key")).unwrap().trim(), first.key.expose());
         #[cfg(unix)]
         {

@@ -7,8 +7,8 @@ use super::Failure;
 use super::store::DataArgs;
 use crate::app::{self, Start, StartProblem};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
+use crate::proxy::Welcomed;
 use crate::telemetry::{self, Format};
-use crate::units::UserId;
 
 /// The flags that stand above the configuration. Each has an environment variable.
 #[derive(Debug, clap::Args)]
@@ -48,12 +48,12 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot make the data directory {}: {error}", data.display())))
 }
 
-/// Starts the edge and stays until it is told to stop. `welcomed`: whose count the welcome page shows.
+/// Starts the edge and stays until it is told to stop. `welcomed`: who is shown the welcome page.
 pub fn serve(
     snapshot: Snapshot,
     database: PathBuf,
     pepper: Secret,
-    welcomed: Option<UserId>,
+    welcomed: Option<Welcomed>,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));

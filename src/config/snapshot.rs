@@ -150,7 +150,8 @@ pub struct StagePolicy {
     pub max_tokens: Option<u64>,
     /// Bounds that a given `temperature` is clamped to; an absent one stays absent.
     pub temperature: Option<(f64, f64)>,
-    /// Asked once where the stage's model could not be reached and nothing was sent to the client.
+    /// Asked once where the stage's model could not be reached, was cut off before its answer's head, or answered 502,
+    /// 503 or 504; never once something was sent to the client.
     pub fallback: Option<Arc<Model>>,
     pub timeouts: TimeoutOverrides,
 }
@@ -225,8 +226,18 @@ pub struct Limits {
     pub in_flight: usize,
     /// Bytes of all request bodies held at once on this edge.
     pub body_memory: usize,
+    pub on_store_outage: OnStoreOutage,
     /// By e-mail address, lower case.
     pub users: BTreeMap<String, UserLimits>,
+}
+
+/// What becomes of requests that need the quota store while it does not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnStoreOutage {
+    /// Counted on this edge alone, within what is known to be left.
+    #[default]
+    Local,
+    Refuse,
 }
 
 /// One user's own values in place of the general ones.

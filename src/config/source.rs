@@ -24,7 +24,7 @@ const EMBEDDED: [(&str, &str); 6] = [
 
 impl Source {
     /// A file as messages name it.
-    pub(super) fn name(&self, file: &str) -> String {
+    pub fn name(&self, file: &str) -> String {
         match self {
             Source::Directory(directory) => directory.join(file).display().to_string(),
             Source::Embedded => format!("conf/{file}"),

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use super::drain::Drain;
 use super::readiness::Readiness;
+use crate::telemetry::metrics;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -31,15 +32,15 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let pages = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(rendered))
         .route("/-/healthy", get(|| async { "healthy\n" }))
         .route("/-/ready", get(ready))
         .with_state(admin);
     axum::serve(listener, pages).with_graceful_shutdown(stop).await
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (admin.metrics)())
+async fn rendered(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], (admin.metrics)())
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {

@@ -1,11 +1,9 @@
-//! The certificates TLS listeners serve: read whole or refused with the reason, chosen by the name a client asks for,
-//! replaced without touching a connection.
+//! The certificates TLS listeners serve: read whole or refused with the reason, chosen by the name a client asks for.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -16,16 +14,23 @@ use x509_parser::extensions::GeneralName;
 use crate::config::CertificateFiles;
 use crate::units::Timestamp;
 
-/// What is served now. A handshake sees one whole set, before or after a [`replace`](Self::replace).
+/// What is served.
 #[derive(Debug)]
 pub struct Certificates {
-    current: ArcSwap<Table>,
+    /// In the configuration's order; never empty.
+    all: Vec<Certificate>,
+    /// By exact name; the first certificate that has it.
+    exact: HashMap<String, usize>,
+    /// By what follows `*.`.
+    wildcard: HashMap<String, usize>,
 }
 
 /// Why a certificate cannot be served. Names the file at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateProblem {
-    #[error("no certificate is configured: name a pair under tls.certificates in cfx.yaml, or set tls: false")]
+    #[error(
+        "no certificate is configured: name a pair under tls.certificates in cfx.yaml, or remove the https entrypoint"
+    )]
     NoneConfigured,
     #[error("{}: {source}", file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },
@@ -52,38 +57,41 @@ pub struct Certificate {
     signed: Arc<CertifiedKey>,
 }
 
-#[derive(Debug)]
-struct Table {
-    /// In the configuration's order; never empty.
-    all: Vec<Certificate>,
-    /// By exact name; the first certificate that has it.
-    exact: HashMap<String, usize>,
-    /// By what follows `*.`.
-    wildcard: HashMap<String, usize>,
-}
-
 impl Certificates {
     /// Reads all pairs. `now` tells which have expired: those are refused, no client would accept them.
     pub fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, CertificateProblem> {
-        Ok(Self { current: ArcSwap::from_pointee(Table::load(files, now)?) })
-    }
-
-    /// Serves these from the next handshake on. On a problem everything stays as it was.
-    pub fn replace(&self, files: &[CertificateFiles], now: Timestamp) -> Result<(), CertificateProblem> {
-        self.current.store(Arc::new(Table::load(files, now)?));
-        Ok(())
+        let all = files.iter().map(|pair| Certificate::read(pair, now)).collect::<Result<Vec<_>, _>>()?;
+        if all.is_empty() {
+            return Err(CertificateProblem::NoneConfigured);
+        }
+        let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
+        for (place, served) in all.iter().enumerate() {
+            for name in &served.names {
+                match name.strip_prefix("*.") {
+                    Some(parent) => wildcard.entry(parent.to_owned()).or_insert(place),
+                    None => exact.entry(name.clone()).or_insert(place),
+                };
+            }
+        }
+        Ok(Self { all, exact, wildcard })
     }
 
     /// The first name of each certificate and when it expires.
     pub fn expiries(&self) -> Vec<(String, Timestamp)> {
-        self.current.load().all.iter().map(|served| (served.label().to_owned(), served.expires)).collect()
+        self.all.iter().map(|served| (served.label().to_owned(), served.expires)).collect()
     }
 
     /// The certificate for a server name: its own, else a wildcard's, else the first of all.
     fn choose(&self, server_name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        let table = self.current.load();
-        let place = server_name.and_then(|name| table.find(name)).unwrap_or(0);
-        table.all.get(place).map(|served| Arc::clone(&served.signed))
+        let place = server_name.and_then(|name| self.find(name)).unwrap_or(0);
+        self.all.get(place).map(|served| Arc::clone(&served.signed))
+    }
+
+    /// A wildcard stands for one label (RFC 6125, 6.4.3): `*.a.example` is `x.a.example`, not `x.y.a.example`.
+    fn find(&self, server_name: &str) -> Option<usize> {
+        let name = server_name.trim_end_matches('.').to_ascii_lowercase();
+        let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        self.exact.get(&name).or_else(by_wildcard).copied()
     }
 }
 
@@ -123,32 +131,6 @@ impl Certificate {
     /// What metrics call it.
     fn label(&self) -> &str {
         self.names.first().map_or("unnamed", String::as_str)
-    }
-}
-
-impl Table {
-    fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, CertificateProblem> {
-        let all = files.iter().map(|pair| Certificate::read(pair, now)).collect::<Result<Vec<_>, _>>()?;
-        if all.is_empty() {
-            return Err(CertificateProblem::NoneConfigured);
-        }
-        let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
-        for (place, served) in all.iter().enumerate() {
-            for name in &served.names {
-                match name.strip_prefix("*.") {
-                    Some(parent) => wildcard.entry(parent.to_owned()).or_insert(place),
-                    None => exact.entry(name.clone()).or_insert(place),
-                };
-            }
-        }
-        Ok(Self { all, exact, wildcard })
-    }
-
-    /// A wildcard stands for one label (RFC 6125, 6.4.3): `*.a.example` is `x.a.example`, not `x.y.a.example`.
-    fn find(&self, server_name: &str) -> Option<usize> {
-        let name = server_name.trim_end_matches('.').to_ascii_lowercase();
-        let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
-        self.exact.get(&name).or_else(by_wildcard).copied()
     }
 }
 

@@ -57,19 +57,6 @@ fn the_name_a_client_asks_for_decides() {
 }
 
 #[test]
-fn a_replacement_is_whole_or_not_at_all() {
-    let dir = tempfile::tempdir().unwrap();
-    let old = pair(dir.path(), "old", &["old.example"]);
-    let new = pair(dir.path(), "new", &["new.example"]);
-    let certificates = Certificates::load(&[old], NOW).unwrap();
-    let missing = CertificateFiles { cert: dir.path().join("none.pem"), key: new.key.clone() };
-    assert!(certificates.replace(&[new.clone(), missing], NOW).is_err());
-    assert_eq!(chosen(&certificates, None), "DNSName(old.example)");
-    certificates.replace(&[new], NOW).unwrap();
-    assert_eq!(chosen(&certificates, None), "DNSName(new.example)");
-}
-
-#[test]
 fn every_problem_names_its_file_and_says_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let good = pair(dir.path(), "good", &["good.example"]);

@@ -56,9 +56,13 @@ pub struct Refused {
     pub user: UserId,
     pub key: KeyId,
     pub session_id: Option<String>,
-    /// As far as it was known when the refusal fell.
+    /// This and the next three: as far as it was known when the refusal fell.
     pub stage: Option<Stage>,
+    pub source: Option<StageSource>,
     pub model: Option<Arc<str>>,
+    pub stream: bool,
+    /// 0 where the refusal came before the body.
+    pub body_bytes: u64,
     /// Never 401: those have no user to be written to.
     pub http_status: u16,
     /// The refusal's code, as in the answer.
@@ -184,10 +188,10 @@ impl Row {
             key: refused.key,
             session_id: refused.session_id,
             stage: refused.stage,
-            source: None,
+            source: refused.source,
             model: refused.model,
-            stream: false,
-            body_bytes: 0,
+            stream: refused.stream,
+            body_bytes: refused.body_bytes,
             status: if refused.http_status == 429 { Status::RateLimited } else { Status::Error },
             http_status: refused.http_status,
             usage: None,

@@ -87,11 +87,20 @@ impl Tally {
 }
 
 impl Rest {
-    /// One row that reads `daily_quota_exceeded ×190`: with the time of the last, and an id of its own.
+    /// One row that reads `daily_quota_exceeded ×190`: with the time, stage and model of the last and an id of its own,
+    /// and without what is true of single requests only.
     fn into_row(self) -> Row {
         let counts: Vec<_> = self.reasons.iter().map(|(reason, count)| format!("{reason} ×{count}")).collect();
         let request = RequestId::new(self.last.created_at);
-        let mut row = Row::refused(Refused { request, session_id: None, latency: Duration::ZERO, ..self.last });
+        let mut row = Row::refused(Refused {
+            request,
+            session_id: None,
+            source: None,
+            stream: false,
+            body_bytes: 0,
+            latency: Duration::ZERO,
+            ..self.last
+        });
         row.error = Some(counts.join(", "));
         row
     }

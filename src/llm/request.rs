@@ -152,6 +152,11 @@ impl Request {
         self.fields.has_tools
     }
 
+    /// Tokens the model may think before it answers, where thinking is asked for and not disabled.
+    pub fn thinking_budget(&self) -> Option<u64> {
+        self.fields.thinking_budget
+    }
+
     /// The text of the last user message that has any: tool results and images have none.
     pub fn last_user_text(&self) -> UserText<'_> {
         UserText::new(&self.body, &self.fields.last_user)

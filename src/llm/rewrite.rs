@@ -12,6 +12,7 @@ use super::json::write_escaped;
 use super::request::{Asked, Fields, Limit, Number, Request, StreamOptions, System};
 use super::stage::Choice;
 use crate::config::{Model, Placement};
+use crate::units::Stage;
 use splice::Splices;
 
 /// What the answer keeps beside a thinking budget that reaches the stage's cap, in tokens. Anthropic wants `max_tokens`
@@ -109,12 +110,19 @@ fn field_prompt(splices: &mut Splices, fields: &Fields, placement: Placement, na
     }
 }
 
-/// The cap for this request: the stage's, no more than the model can give, above the thinking budget.
+/// The cap for this request: the stage's, no more than the model can give. A stage's rises to hold a thinking budget,
+/// up to what the model is known to give and never beyond: the budget is the client's word. The direct cap never
+/// rises; a budget that it does not hold was refused when the model was chosen.
 fn cap(choice: &Choice, model: &Model, fields: &Fields) -> Option<u64> {
     let cap = choice.max_tokens?;
-    let cap = model.max_output_tokens.map_or(cap, |most| cap.min(most));
-    let above_thinking = fields.thinking_budget.map(|budget| budget.saturating_add(cap.min(ANSWER_ROOM)));
-    Some(cap.max(above_thinking.unwrap_or(0)))
+    let Some(most) = model.max_output_tokens else { return Some(cap) };
+    let cap = cap.min(most);
+    match fields.thinking_budget {
+        Some(budget) if choice.stage != Stage::Direct => {
+            Some(budget.saturating_add(cap.min(ANSWER_ROOM)).clamp(cap, most))
+        }
+        _ => Some(cap),
+    }
 }
 
 /// Lowers every cap that is above `cap`, puts one in where the dialect's own is absent, and asks for one answer only:

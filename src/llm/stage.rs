@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use problem::StageProblem;
 
-use super::endpoint::Dialect;
+use super::endpoint::{Dialect, Endpoint};
 use super::request::Request;
 use crate::config::{Model, Models, Placement, TimeoutOverrides};
 use crate::units::{Stage, StageSource};
@@ -31,7 +31,8 @@ pub struct Choice {
     pub stage: Stage,
     pub source: StageSource,
     pub model: Arc<Model>,
-    /// Asked once where `model` cannot be had. None too where this key may not use it.
+    /// Asked once where `model` cannot be reached, is cut off before its answer's head, or answers 502, 503 or 504.
+    /// None too where this key may not use it.
     pub fallback: Option<Arc<Model>>,
     pub system: Option<Arc<str>>,
     pub placement: Placement,
@@ -103,7 +104,7 @@ fn unnamed(models: &Models, request: &Request, scope: KeyScope<'_>) -> Result<Ch
             return staged(models, stage, StageSource::Model, scope);
         }
         if models.direct.enabled && models.aliases.contains_key(name) {
-            return direct(models, name, StageSource::Model, scope);
+            return direct(models, request, name, StageSource::Model, scope);
         }
     }
     match infer::infer(&models.infer, request, scope) {
@@ -135,13 +136,34 @@ fn direct_by_header(models: &Models, request: &Request, scope: KeyScope<'_>) -> 
         return Err(StageProblem::DirectOff);
     }
     let name = request.model().ok_or(StageProblem::ModelMissing)?;
-    direct(models, name, StageSource::Header, scope)
+    direct(models, request, name, StageSource::Header, scope)
 }
 
-fn direct(models: &Models, name: &str, source: StageSource, scope: KeyScope<'_>) -> Result<Choice, StageProblem> {
+fn direct(
+    models: &Models,
+    request: &Request,
+    name: &str,
+    source: StageSource,
+    scope: KeyScope<'_>,
+) -> Result<Choice, StageProblem> {
     let model = direct_model(models, name).ok_or_else(|| StageProblem::model_not_allowed(name))?;
     scope.check_stage(Stage::Direct)?;
+    check_thinking(models, request, model)?;
     Ok(Choice { source, ..stageless(model, models.direct.max_tokens, scope)? })
+}
+
+/// Thinking is output too: a budget that leaves no answer below the cap would be refused by the provider, or be the way
+/// around the cap. It is refused and not lowered, so that nobody pays for less thinking than was asked for.
+fn check_thinking(models: &Models, request: &Request, model: &Model) -> Result<(), StageProblem> {
+    let Some(cap) = models.direct.max_tokens else { return Ok(()) };
+    let cap = model.max_output_tokens.map_or(cap, |most| cap.min(most));
+    let fits = request.thinking_budget().is_none_or(|budget| budget < cap);
+    // A count of tokens thinks nothing.
+    if fits || request.endpoint() == Endpoint::CountTokens {
+        Ok(())
+    } else {
+        Err(StageProblem::ThinkingTooLong { cap })
+    }
 }
 
 /// No stage prompt, no temperature bounds, no fallback; logged as `direct`.

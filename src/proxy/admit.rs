@@ -236,6 +236,7 @@ impl From<StageProblem> for Refusal {
             StageProblem::UnknownStage(_) => Reason::InvalidStage,
             StageProblem::DirectOff => Reason::DirectModeDisabled,
             StageProblem::ModelMissing => Reason::MissingField,
+            StageProblem::ThinkingTooLong { .. } => Reason::InvalidField,
             StageProblem::ModelNotAllowed(_) => Reason::ModelNotAllowed,
             StageProblem::StageNotPermitted(_) | StageProblem::ModelNotPermitted(_) => Reason::NotPermitted,
             StageProblem::Off(_) => Reason::NotFound,
@@ -250,10 +251,12 @@ impl From<StageProblem> for Refusal {
 
 impl From<BodyProblem> for Refusal {
     fn from(problem: BodyProblem) -> Self {
-        let reason = match problem.code() {
-            "invalid_json" => Reason::InvalidJson,
-            "missing_field" => Reason::MissingField,
-            _ => Reason::InvalidField,
+        let reason = match problem {
+            BodyProblem::Json { .. } | BodyProblem::NotAnObject => Reason::InvalidJson,
+            BodyProblem::Missing(_) => Reason::MissingField,
+            BodyProblem::Wrong { .. } | BodyProblem::Twice(_) | BodyProblem::Control(_) | BodyProblem::NotOwned(_) => {
+                Reason::InvalidField
+            }
         };
         let refusal = Refusal::new(reason, problem.to_string()).final_word();
         match problem.param() {

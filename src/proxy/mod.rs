@@ -24,7 +24,7 @@ mod web;
 pub mod welcome;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -64,8 +64,18 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     pub clock: Arc<dyn Clock>,
-    /// Whose count of today the welcome page shows.
-    pub welcomed: Option<UserId>,
+    /// Who is shown the welcome page.
+    pub welcomed: Option<Welcomed>,
+}
+
+/// The user whose count of today, and whose limit, the welcome page shows.
+#[derive(Debug, Clone)]
+pub struct Welcomed {
+    pub user: UserId,
+    /// Lower case.
+    pub email: Arc<str>,
+    /// The limit set on the account; wins over the configuration's.
+    pub daily_requests: Option<u32>,
 }
 
 /// A model request whose body was read, understood and rewritten. Large, and gone once an answer's head was accepted.
@@ -90,12 +100,23 @@ pub struct Proxy {
 pub struct Context {
     exchange: Exchange,
     web: Option<Arc<Upstream>>,
+    /// When a web upstream was first asked for.
+    asked: Option<Instant>,
     _under_way: UnderWay,
 }
 
 impl Proxy {
     pub fn new(services: Arc<Services>) -> Self {
         Self { services }
+    }
+}
+
+impl Context {
+    /// What passed since a web upstream was asked for was the wait for it, and no work of ours.
+    fn note_wait(&mut self) {
+        if let Some(asked) = self.asked {
+            self.exchange.answer.upstream_wait = asked.elapsed();
+        }
     }
 }
 
@@ -107,7 +128,7 @@ impl ProxyHttp for Proxy {
         let now = self.services.clock.now();
         let snapshot = self.services.snapshot.load_full();
         let exchange = Exchange::open(RequestId::new(now), now, snapshot);
-        Context { exchange, web: None, _under_way: self.services.drain.track() }
+        Context { exchange, web: None, asked: None, _under_way: self.services.drain.track() }
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
@@ -119,8 +140,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        match own::destination(session, &context.exchange) {
-            Ok(Destination::Web { upstream, .. }) => {
+        match route::find(session, &context.exchange) {
+            Ok(Destination::Web { upstream }) => {
                 context.web = Some(upstream);
                 Ok(false)
             }
@@ -130,6 +151,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        context.asked.get_or_insert_with(Instant::now);
         context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
         match &context.web {
             Some(upstream) => web::peer(upstream).await,
@@ -163,10 +185,12 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        context.note_wait();
         web::dress_response(response, &mut context.exchange)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        context.note_wait();
         own::answer_failure(session, &mut context.exchange, error).await
     }
 

@@ -54,8 +54,8 @@ pub fn request(
         headers.insert(TRACEPARENT, trace);
     }
     for name in &PASSED {
-        if let Some(value) = from_client.get(name) {
-            headers.insert(name, value.clone());
+        for value in from_client.get_all(name) {
+            headers.append(name, value.clone()); // a list may be spread over several lines (RFC 9110, 5.3)
         }
     }
     OutgoingRequest { path: Uri::from_static(endpoint.path()), headers, segments }

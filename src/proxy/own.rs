@@ -20,7 +20,7 @@ use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
-use super::{Services, body, outgoing, relay};
+use super::{Services, Welcomed, body, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
 use crate::entry::client_address::client_address;
@@ -49,24 +49,6 @@ pub fn note_client(session: &ServerSession, exchange: &Exchange) {
     }
 }
 
-pub fn destination(session: &ServerSession, exchange: &Exchange) -> Result<Destination, Refusal> {
-    let destination = route::find(session, &exchange.snapshot.edge)?;
-    let name = match &destination {
-        Destination::Health => "health".into(),
-        Destination::Ready => "ready".into(),
-        Destination::Redirect { .. } => "redirect".into(),
-        Destination::Model { name, .. }
-        | Destination::Catalog { name, .. }
-        | Destination::Web { name, .. }
-        | Destination::Welcome { name } => Arc::clone(name),
-    };
-    let _ = exchange.route.set(name);
-    if let Destination::Model { endpoint, .. } = &destination {
-        let _ = exchange.endpoint.set(*endpoint);
-    }
-    Ok(destination)
-}
-
 /// Serves one destination of cfx's own. `Ok(true)`: answered whole. `Err`: the connection must be cut.
 pub async fn serve(
     services: &Services,
@@ -75,20 +57,20 @@ pub async fn serve(
     destination: Destination,
 ) -> Result<bool> {
     let outcome = match destination {
-        Destination::Model { endpoint, upstream, .. } => {
+        Destination::Model { endpoint, upstream } => {
             return match model(services, session, exchange, endpoint, upstream).await {
                 Ok(ending) => finish(session, exchange, ending).await,
                 Err(refusal) => refuse(session, exchange, refusal).await,
             };
         }
-        Destination::Catalog { page, .. } => catalogue(services, session, exchange, &page).await,
+        Destination::Catalog { page } => catalogue(services, session, exchange, &page).await,
         Destination::Health => Ok(Page::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Destination::Ready if services.drain.has_begun() => {
             Ok(Page::json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"stopping"}"#))
         }
         Destination::Ready => Ok(Page::json(StatusCode::OK, r#"{"status":"ready"}"#)),
         Destination::Redirect { to } => Ok(Page::redirect(&to)),
-        Destination::Welcome { .. } => Ok(welcome_page(services, session, exchange).await),
+        Destination::Welcome => Ok(welcome_page(services, session, exchange).await),
         Destination::Web { .. } => return Ok(false),
     };
     match outcome {
@@ -155,17 +137,22 @@ async fn catalogue(
 
 async fn welcome_page(services: &Services, session: &ServerSession, exchange: &Exchange) -> Page {
     let limits = &exchange.snapshot.limits;
-    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let host = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    let today = match services.welcomed {
-        Some(user) => services.quota.used(Subject::User(user), exchange.at.day()).await.ok(),
-        None => None,
+    let (today, limit) = match &services.welcomed {
+        Some(Welcomed { user, email, daily_requests }) => (
+            services.quota.used(Subject::User(*user), exchange.at.day()).await.ok(),
+            daily_requests.unwrap_or(limits.of_user(email).daily_requests),
+        ),
+        None => (None, limits.daily_requests),
     };
     let page = welcome::page(&Welcome {
-        api_base: format!("{}://{host}/v1", if over_tls { "https" } else { "http" }),
+        api_base: format!(
+            "{}://{host}/v1",
+            if route::came_by_https(session, &exchange.snapshot.edge) { "https" } else { "http" }
+        ),
         aliases: ["cfx-plan", "cfx-code", "cfx-review"].map(str::to_owned).to_vec(),
         today: today.map(u64::from),
-        limit: limits.daily_requests,
+        limit,
         admin: exchange.snapshot.edge.admin.to_string(),
         version: env!("CARGO_PKG_VERSION"),
     });

@@ -1,12 +1,13 @@
-//! From host and path to a route. The path is read once, in one normal form, and what this room decided on is what
-//! is sent upstream.
+//! From host and path to a route. The path is read once, in one normal form. A model request goes upstream under the
+//! endpoint's own fixed path; a web application gets its path and query as the client wrote them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, Uri};
 use pingora_core::protocols::http::ServerSession;
 
+use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
 use crate::config::{Action, Edge, Route, Transport, Upstream};
 use crate::llm::Endpoint;
@@ -25,20 +26,15 @@ pub enum Destination {
     Model {
         endpoint: Endpoint,
         upstream: Arc<Upstream>,
-        name: Arc<str>,
     },
     /// A list of models, or one of them, answered here after the key was checked.
     Catalog {
         page: Catalog,
-        name: Arc<str>,
     },
     Web {
         upstream: Arc<Upstream>,
-        name: Arc<str>,
     },
-    Welcome {
-        name: Arc<str>,
-    },
+    Welcome,
 }
 
 /// The read-only answers under `/v1`.
@@ -50,37 +46,53 @@ pub enum Catalog {
 }
 
 /// Decides where a request goes. Refuses what no route wants, and every `/v1` path that is not served: nothing
-/// reaches a model around admission.
-pub fn find(session: &ServerSession, edge: &Edge) -> Result<Destination, Refusal> {
-    let head = session.req_header();
+/// reaches a model around admission. The route and the endpoint are noted before anything can refuse, so that a
+/// refusal is counted under its route and told in the endpoint's dialect.
+pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination, Refusal> {
+    let (head, edge) = (session.req_header(), &exchange.snapshot.edge);
+    let note = |name: Arc<str>| {
+        let _ = exchange.route.set(name);
+    };
     let path = normal_path(head.uri.path());
     match path.as_ref() {
-        "/health" => return read_only(&head.method).map(|()| Destination::Health),
-        "/ready" => return read_only(&head.method).map(|()| Destination::Ready),
+        "/health" => {
+            note("health".into());
+            return read_only(&head.method).map(|()| Destination::Health);
+        }
+        "/ready" => {
+            note("ready".into());
+            return read_only(&head.method).map(|()| Destination::Ready);
+        }
         _ => {}
     }
     let host = host_of(session);
-    if let Some(to) = redirect(session, edge, host.as_deref()) {
-        return Ok(Destination::Redirect { to });
+    if let Some(port) = redirects_to(session, edge) {
+        note("redirect".into());
+        return redirect(&head.uri, host.as_deref(), port);
     }
     let route = edge
         .routes
         .iter()
         .find(|route| matches(route, host.as_deref(), &path))
         .ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this host and path"))?;
-    let name = Arc::clone(&route.name);
+    note(Arc::clone(&route.name));
     match &route.action {
-        Action::Llm(upstream) => model_route(&head.method, &path, upstream, name),
-        Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream), name }),
-        Action::Welcome if path == "/" => read_only(&head.method).map(|()| Destination::Welcome { name }),
+        Action::Llm(upstream) => {
+            if let Some(endpoint) = Endpoint::from_path(&path) {
+                let _ = exchange.endpoint.set(endpoint);
+            }
+            model_route(&head.method, &path, upstream)
+        }
+        Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream) }),
+        Action::Welcome if path == "/" => read_only(&head.method).map(|()| Destination::Welcome),
         Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
     }
 }
 
-fn model_route(method: &Method, path: &str, upstream: &Arc<Upstream>, name: Arc<str>) -> Result<Destination, Refusal> {
+fn model_route(method: &Method, path: &str, upstream: &Arc<Upstream>) -> Result<Destination, Refusal> {
     if let Some(endpoint) = Endpoint::from_path(path) {
         return if method == Method::POST {
-            Ok(Destination::Model { endpoint, upstream: Arc::clone(upstream), name })
+            Ok(Destination::Model { endpoint, upstream: Arc::clone(upstream) })
         } else {
             Err(Refusal::new(Reason::MethodNotAllowed, format!("{path} takes POST")))
         };
@@ -93,7 +105,7 @@ fn model_route(method: &Method, path: &str, upstream: &Arc<Upstream>, name: Arc<
             _ => return Err(Refusal::new(Reason::NotFound, "no such endpoint under /v1")),
         },
     };
-    read_only(method).map(|()| Destination::Catalog { page, name })
+    read_only(method).map(|()| Destination::Catalog { page })
 }
 
 fn read_only(method: &Method) -> Result<(), Refusal> {
@@ -143,28 +155,33 @@ pub fn host_of(session: &ServerSession) -> Option<String> {
     Some(without_port.trim_matches(['[', ']']).to_ascii_lowercase())
 }
 
-/// Where a plain listener sends this request, if it does: not what came by https to a proxy we trust.
-fn redirect(session: &ServerSession, edge: &Edge, host: Option<&str>) -> Option<String> {
+/// The https port that this listener sends everybody to, if it does: not what came by https already.
+fn redirects_to(session: &ServerSession, edge: &Edge) -> Option<u16> {
     let listener = session.server_addr().and_then(|address| address.as_inet())?;
-    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let port = edge.entrypoints.iter().find_map(|entrypoint| match entrypoint.transport {
         Transport::Plain { redirect_to: Some(port) } if entrypoint.address.port() == listener.port() => Some(port),
         _ => None,
     })?;
-    if over_tls || came_by_https(session, edge) {
-        return None;
-    }
-    let host = host?;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let port = if port == 443 { String::new() } else { format!(":{port}") };
-    let path = session.req_header().uri.path_and_query().map_or("/", |path| path.as_str());
-    Some(format!("https://{host}{port}{path}"))
+    (!came_by_https(session, edge)).then_some(port)
 }
 
-fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
+/// A request that names no host cannot be sent anywhere, and must not be served in the clear instead.
+fn redirect(uri: &Uri, host: Option<&str>, port: u16) -> Result<Destination, Refusal> {
+    let host = host.filter(|host| !host.is_empty()).ok_or_else(|| {
+        Refusal::new(Reason::InvalidField, "the Host header is missing: this listener redirects to https").final_word()
+    })?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    Ok(Destination::Redirect { to: format!("https://{host}{port}{path}") })
+}
+
+/// Whether the client speaks TLS: to us, or to a proxy in front that we trust and that says so.
+pub fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
+    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-    peer.is_some_and(|peer| edge.trusted_proxies.iter().any(|range| range.contains(&peer)))
-        && session.get_header("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes() == b"https")
+    let trusted = peer.is_some_and(|peer| edge.trusted_proxies.iter().any(|range| range.contains(&peer)));
+    over_tls || (trusted && session.get_header("x-forwarded-proto").is_some_and(|scheme| scheme == "https"))
 }
 
 #[cfg(test)]
@@ -200,10 +217,10 @@ mod tests {
             },
         });
         for path in ["/v1", "/v1/", "/v1/files", "/v1/chat/completions/x", "/v1/models/", "/v1/../key/generate"] {
-            let refusal = model_route(&Method::POST, path, &upstream, "llm".into()).err().map(|refusal| refusal.reason);
+            let refusal = model_route(&Method::POST, path, &upstream).err().map(|refusal| refusal.reason);
             assert_eq!(refusal, Some(Reason::NotFound), "{path}");
         }
-        let refusal = model_route(&Method::GET, "/v1/messages", &upstream, "llm".into()).err();
+        let refusal = model_route(&Method::GET, "/v1/messages", &upstream).err();
         assert_eq!(refusal.map(|refusal| refusal.reason), Some(Reason::MethodNotAllowed));
     }
 }

@@ -9,9 +9,9 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::WEB_IDLE;
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
+use super::{WEB_IDLE, route};
 use crate::config::{Target, Upstream};
 use crate::upstream;
 
@@ -43,12 +43,12 @@ async fn resolve(target: &Target) -> Result<SocketAddr> {
 /// Tells the web application who asked and how, and the id under which it is logged. What the client claims about
 /// itself in these headers is replaced.
 pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
-    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let https = route::came_by_https(session, &exchange.snapshot.edge);
     request.remove_header("forwarded");
     if let Some(client) = exchange.client.get() {
         request.insert_header("x-forwarded-for", client.to_string())?;
     }
-    request.insert_header("x-forwarded-proto", if over_tls { "https" } else { "http" })?;
+    request.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
     let host = session.req_header().uri.authority().map(|authority| authority.as_str().to_owned());
     let host = host.or_else(|| session.get_header(HOST)?.to_str().ok().map(str::to_owned));
     if let Some(host) = host {
@@ -66,7 +66,6 @@ pub fn drop_empty_piece(body: &mut Option<Bytes>) {
 
 pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) -> Result<()> {
     exchange.answer.status = response.status.as_u16();
-    exchange.answer.upstream_wait = exchange.started.elapsed();
     let mut outcome = Ok(());
     stamp(exchange, &mut |name, value| {
         if outcome.is_ok() {
@@ -74,4 +73,25 @@ pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) ->
         }
     });
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::{Overrides, Source, load};
+    use crate::units::{RequestId, Timestamp};
+
+    #[test]
+    fn what_was_no_wait_for_the_upstream_is_told_as_ours() {
+        let snapshot = load(&Source::Embedded, &Overrides::default(), &|_| None).unwrap();
+        let mut exchange = Exchange::open(RequestId::new(Timestamp(0)), Timestamp(0), snapshot.into());
+        exchange.started = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
+        exchange.answer.upstream_wait = Duration::from_secs(2);
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        dress_response(&mut response, &mut exchange).unwrap();
+        let timing = response.headers.get("server-timing").and_then(|value| value.to_str().ok()).unwrap();
+        assert!(timing.starts_with("cfx;dur=1") && timing.ends_with("upstream;dur=2000.000"), "{timing}");
+    }
 }

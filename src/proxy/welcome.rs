@@ -11,7 +11,7 @@ pub struct Welcome {
     pub aliases: Vec<String>,
     /// Requests of this UTC day. None: not known.
     pub today: Option<u64>,
-    /// Requests a user may make a day.
+    /// Requests the shown user may make a day.
     pub limit: u32,
     /// The admin listener's address, `127.0.0.1:9090`.
     pub admin: String,
@@ -77,7 +77,7 @@ fn today(view: &Welcome) -> String {
     format!(
         r#"<section aria-labelledby="today">
 <h2 id="today">Today</h2>
-<p class="count"><strong>{today}</strong> requests · the limit is {limit} a user · quotas reset at 00:00 UTC</p>
+<p class="count"><strong>{today}</strong> requests · the limit is {limit} a day · quotas reset at 00:00 UTC</p>
 <progress aria-labelledby="today" max="{most}" value="{shown}">{today} of {limit}</progress>
 </section>"#,
         most = limit.max(1),

@@ -22,7 +22,7 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 /// What is known of a request when it has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessLine<'a> {
-    /// When it ended.
+    /// When it began, as in the ledger; it ended `duration` later.
     pub at: Timestamp,
     pub request: RequestId,
     pub client: Option<IpAddr>,

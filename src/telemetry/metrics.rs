@@ -6,12 +6,15 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::telemetry::histogram::DurationHistogram;
 use crate::telemetry::names::{self, Name, label};
 use crate::telemetry::series::RequestSeries;
 use crate::units::{NanoUsd, Stage, Timestamp, Usage};
+
+/// The `Content-Type` of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// All metrics of a process. Shared by reference; every method may be called from any thread.
 pub struct Metrics {
@@ -26,6 +29,7 @@ pub struct Metrics {
     streams: IntGauge,
     ledger_queue: IntGauge,
     ledger_dropped: IntCounter,
+    access_log_dropped: IntCounter,
     certificate_expiry: GaugeVec,
 }
 
@@ -70,6 +74,7 @@ impl Metrics {
             streams: registered(&registry, IntGauge::with_opts(opts(&names::STREAMS))?)?,
             ledger_queue: registered(&registry, IntGauge::with_opts(opts(&names::LEDGER_QUEUE))?)?,
             ledger_dropped: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_DROPPED))?)?,
+            access_log_dropped: registered(&registry, IntCounter::with_opts(opts(&names::ACCESS_LOG_DROPPED))?)?,
             certificate_expiry: registered(
                 &registry,
                 GaugeVec::new(opts(&names::CERTIFICATE_EXPIRY), &[label::NAME])?,
@@ -121,6 +126,11 @@ impl Metrics {
         raise(&self.ledger_dropped, dropped);
     }
 
+    /// Brings the count of lost access lines up to `total`.
+    pub fn set_access_log_dropped(&self, total: u64) {
+        raise(&self.access_log_dropped, total);
+    }
+
     /// All certificates now served, in place of those named before. Where two share a name, the one that expires first
     /// is shown.
     pub fn set_certificates<'a>(&self, served: impl IntoIterator<Item = (&'a str, Timestamp)>) {
@@ -134,17 +144,12 @@ impl Metrics {
         }
     }
 
-    /// Everything, in the text exposition format ([`content_type`]).
+    /// Everything, in the text exposition format ([`CONTENT_TYPE`]).
     pub fn render(&self) -> String {
         let families = self.registry.gather();
         // A family that cannot be written is a fault of ours; a comment keeps the answer valid and says so.
         TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| format!("# {error}\n"))
     }
-}
-
-/// The `Content-Type` of [`Metrics::render`].
-pub fn content_type() -> String {
-    TextEncoder::new().format_type().to_owned()
 }
 
 impl Drop for StreamGauge {

@@ -72,12 +72,15 @@ fn the_other_counters_and_gauges_show() {
     metrics.set_leases(1, 0);
     metrics.set_ledger(12, 3);
     metrics.set_ledger(12, 3);
+    metrics.set_access_log_dropped(4);
+    metrics.set_access_log_dropped(5);
     let text = metrics.render();
     has(&text, r#"cfx_refusals_total{reason="daily_quota_exceeded"} 1"#);
     has(&text, r#"cfx_upstream_attempts_total{outcome="answered",upstream="litellm"} 1"#);
     has(&text, r#"cfx_quota_lease_total{outcome="granted"} 1"#);
     has(&text, "cfx_ledger_queue 12");
     has(&text, "cfx_ledger_dropped_total 3");
+    has(&text, "cfx_access_log_dropped_total 5");
 }
 
 #[test]

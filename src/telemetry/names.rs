@@ -33,6 +33,10 @@ pub const ATTEMPTS: Name =
 pub const LEDGER_QUEUE: Name = Name { name: "cfx_ledger_queue", help: "Ledger records that wait to be stored." };
 pub const LEDGER_DROPPED: Name =
     Name { name: "cfx_ledger_dropped_total", help: "Ledger records given up because the queue was full." };
+pub const ACCESS_LOG_DROPPED: Name = Name {
+    name: "cfx_access_log_dropped_total",
+    help: "Lines of the access log given up because stdout took them too slowly.",
+};
 pub const QUOTA_LEASE: Name = Name {
     name: "cfx_quota_lease_total",
     help: "Quota leases the store granted, and requests admitted locally while it was away, by outcome.",

@@ -22,7 +22,7 @@ use crate::config::Target;
 
 /// uvicorn closes an idle connection after 5 s; leave it first.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
-/// Idle connections a thread and target. Beyond it the oldest go.
+/// Idle connections a thread and target.
 const KEPT: usize = 256;
 
 /// hyper's side of a connection: a future that must be polled for anything to move.
@@ -88,6 +88,8 @@ pub(super) fn take(target: &Target) -> Option<Wire> {
 }
 
 /// Keeps a connection whose answer was read to its clean end.
+///
+/// Steady load takes from the top only, so what lies below would never be looked at: it is cleared out from here.
 pub(super) fn keep(target: &Target, mut wire: Wire) {
     if !wire.usable() {
         return;
@@ -97,9 +99,33 @@ pub(super) fn keep(target: &Target, mut wire: Wire) {
             Some(kept) => kept,
             None => idle.entry(target.clone()).or_default(),
         };
-        if kept.len() >= KEPT {
-            kept.remove(0);
-        }
-        kept.push(Idle { wire, since: Instant::now() });
+        let now = Instant::now();
+        kept.drain(..outdated(kept.iter().map(|idle| idle.since), now));
+        kept.push(Idle { wire, since: now });
     });
+}
+
+/// How many go from the bottom of a stack ordered by `since`: those that lay too long, and the oldest where one more
+/// would be too many.
+fn outdated(since: impl ExactSizeIterator<Item = Instant>, now: Instant) -> usize {
+    let beyond = (since.len() + 1).saturating_sub(KEPT);
+    since.take_while(|since| now.saturating_duration_since(*since) >= IDLE_LIMIT).count().max(beyond)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lay_too_long_goes_and_the_oldest_beyond_the_limit() {
+        let now = Instant::now() + Duration::from_secs(60);
+        // By age in seconds, the bottom of the stack first.
+        let outdated = |ages: &[u64]| outdated(ages.iter().map(|age| now - Duration::from_secs(*age)), now);
+        assert_eq!(outdated(&[]), 0);
+        assert_eq!(outdated(&[3, 2, 0]), 0);
+        assert_eq!(outdated(&[9, 4, 3, 0]), 2);
+        assert_eq!(outdated(&[5, 4]), 2);
+        assert_eq!(outdated(&vec![0; KEPT - 1]), 0);
+        assert_eq!(outdated(&vec![0; KEPT]), 1);
+    }
 }

@@ -126,6 +126,7 @@ fn cases() -> Vec<Case> {
         case("LiteLLM's key generation", Request::post("/v1/key/generate", "{}"), 404, "not_found", ""),
         case("dots in the path", Request::post("/v1/../key/generate", "{}"), 404, "not_found", ""),
         case("GET on a POST path", Request::get(CHAT), 405, "method_not_allowed", ""),
+        case("GET on Anthropic's path", Request::get(MESSAGES), 405, "method_not_allowed", "POST"),
         case("DELETE on a model", Request::new("DELETE", "/v1/models/smart"), 405, "method_not_allowed", ""),
         case(
             "embeddings without input",
@@ -201,13 +202,31 @@ fn assert_refusal(answer: &Answer, case: &Case) {
     let json = answer.json();
     assert_eq!(json["request_id"], id, "{name}");
     assert!(json["error"]["type"].is_string(), "{name}: {json}");
-    let anthropic = case.request.bytes().starts_with(b"POST /v1/messages");
+    let anthropic = case.request.bytes().windows(13).take(20).any(|word| word == b" /v1/messages");
     if anthropic {
         assert_eq!(json["type"], "error", "{name}: Anthropic's shape: {json}");
     } else {
         let all_four = ["message", "type", "param", "code"].iter().all(|field| json["error"].get(field).is_some());
         assert!(all_four, "{name}: OpenAI's shape: {json}");
     }
+}
+
+#[test]
+fn a_wrong_method_is_told_the_right_one_and_counted_under_its_route() {
+    let mut edge = Harness::start();
+    for (request, allowed) in [
+        (Request::get(CHAT), "POST"),
+        (Request::new("PUT", MESSAGES), "POST"),
+        (Request::new("DELETE", "/v1/models/smart"), "GET, HEAD"),
+        (Request::post("/health", "{}"), "GET, HEAD"),
+    ] {
+        let answer = edge.ask(&request.key(&edge.key));
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{answer}");
+    }
+    edge.process.stop();
+    let log = edge.process.log();
+    let refused = |route: &str| log.matches(&format!(r#""status":405,"route":"{route}""#)).count();
+    assert_eq!((refused("/v1/"), refused("health")), (3, 1), "{log}");
 }
 
 #[test]

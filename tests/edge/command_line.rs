@@ -19,6 +19,10 @@ struct Dev {
 
 impl Dev {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    fn start_with(folder: &Path, arguments: &[&str]) -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
         let (http, https, admin) = (free(), free(), free());
         let mut command = cfx();
@@ -32,6 +36,7 @@ impl Dev {
             "--admin",
             &admin.to_string(),
         ]);
+        command.args(arguments);
         let process = Process::spawn(command);
         let ready = process.wait_for_line("ready").and_then(|_| process.wait_for_line("Ctrl-C"));
         ready.unwrap_or_else(|log| panic!("no banner:\n{log}"));
@@ -135,6 +140,28 @@ fn the_welcome_page_says_how_to_connect() {
     assert_eq!(page.status, 200, "{page}");
     assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
     assert!(page.text().contains(&format!("http://{}/v1", dev.http)), "{page}");
+}
+
+#[test]
+fn the_welcome_page_shows_the_limit_of_who_is_welcomed() {
+    let folder = folder();
+    for (name, text) in [
+        (
+            "cfx.yaml",
+            "upstreams: { litellm: { targets: [\"http://litellm:4000\"] } }\n\
+             routes: [{ match: { path: /v1/ }, llm: litellm }]\n",
+        ),
+        (
+            "models.yaml",
+            "models: { m: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n",
+        ),
+        ("limits.yaml", "daily_requests: 1111\nusers: { dev@localhost: { daily_requests: 7777 } }\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+    }
+    let dev = Dev::start_with(folder.path(), &["--conf", "."]);
+    let page = Client::plain(dev.http).ask(&Request::get("/")).text();
+    assert!(page.contains("7777") && !page.contains("1111"), "{page}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{CHAT, Harness, Request};
+use crate::harness::{Answer, CHAT, Harness};
 
 fn edge(direct: &str) -> Harness {
     Harness::builder().models_line("direct:", &format!("direct: {direct}")).start()
@@ -116,15 +116,36 @@ fn many_answers_for_one_request_do_not_get_round_the_cap() {
     assert_eq!((sent(128), sent(1)), (json!(1), json!(1)));
 }
 
-#[test]
-fn thinking_keeps_its_room() {
-    let edge = edge("{ enabled: true, max_tokens: 100 }");
+/// Asks `stage` on /v1/messages for an answer with 4,096 tokens of thinking.
+fn think(edge: &Harness, stage: &str) -> Answer {
     let body = json!({"model": "smart", "max_tokens": 9_000, "thinking": {"type": "enabled", "budget_tokens": 4_096},
                       "messages": [{"role": "user", "content": "hi"}]});
-    let request = Request::post("/v1/messages", body.to_string()).key(&edge.key).header("X-CFX-Stage", "direct");
-    assert_eq!(edge.ask(&request).status, 200);
-    let max = edge.upstream.last().json()["max_tokens"].as_u64().unwrap_or_default();
-    assert!(max > 4_096, "Anthropic refuses a max_tokens that is not above the thinking budget: {max}");
+    edge.ask(&edge.request("/v1/messages", &body).header("X-CFX-Stage", stage))
+}
+
+#[test]
+fn thinking_does_not_get_round_the_cap() {
+    for (cap, status) in [(100, 400), (4_096, 400), (4_097, 200)] {
+        let edge = edge(&format!("{{ enabled: true, max_tokens: {cap} }}"));
+        let answer = think(&edge, "direct");
+        assert_eq!(answer.status, status, "{cap}: {answer}");
+        match status {
+            200 => assert_eq!(edge.upstream.last().json()["max_tokens"], cap),
+            _ => assert!(answer.message().contains(&format!("must be less than {cap}")), "{answer}"),
+        }
+    }
+}
+
+#[test]
+fn a_stages_cap_keeps_room_for_thinking_as_far_as_the_model_goes() {
+    for (most, cap) in [(64_000, 4_096 + 1_024), (4_500, 4_500)] {
+        let edge = Harness::builder()
+            .models_line("code:", "  code: { model: quick, max_tokens: 2048 }")
+            .models_line("quick:", &format!("  quick: {{ upstream_model: upstream-quick, max_output_tokens: {most} }}"))
+            .start();
+        assert_eq!(think(&edge, "code").status, 200);
+        assert_eq!(edge.upstream.last().json()["max_tokens"], cap, "{most}");
+    }
 }
 
 #[test]

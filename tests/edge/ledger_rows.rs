@@ -103,6 +103,23 @@ fn of_many_refusals_in_a_minute_ten_are_rows_and_the_rest_one() {
 }
 
 #[test]
+fn a_refused_streams_row_says_what_was_known_of_it() {
+    let edge = Harness::builder().streams(1).start();
+    let (opener, closed) = gate();
+    edge.upstream.then(Reply::gated(wire::chat_events("m", &wire::WORDS, true), closed));
+    let first = edge.chat_stream_opening(&opener);
+    let body = streaming(chat_body());
+    let refused = edge.ask(&edge.request(CHAT, &body).header("X-CFX-Stage", "review"));
+    assert_eq!(refused.status, 429, "{refused}");
+    let row = edge.row();
+    assert_eq!((row.text("stage"), row.text("stage_source"), row.text("model")), ("review", "header", "smart"));
+    assert_eq!((row.flag("stream"), row.number("body_bytes")), (true, body.to_string().len() as i64));
+    assert_eq!((row.text("status"), row.number("http_status")), ("rate_limited", 429));
+    drop(opener);
+    assert!(first.rest().1);
+}
+
+#[test]
 fn requests_without_a_valid_key_leave_no_row() {
     let mut edge = Harness::start();
     for _ in 0..5 {

@@ -59,6 +59,18 @@ fn what_goes_up_is_built_here() {
 }
 
 #[test]
+fn every_line_of_a_beta_list_goes_up() {
+    let edge = Harness::start();
+    let request = edge.request("/v1/messages", &body_for("/v1/messages"));
+    let request = request.header("anthropic-beta", "one-2025-01-01,two").header("Anthropic-Beta", "three");
+    assert_eq!(edge.ask(&request).status, 200);
+    let seen = edge.upstream.last();
+    for line in ["anthropic-beta: one-2025-01-01,two\r\n", "anthropic-beta: three\r\n"] {
+        assert!(seen.head.to_lowercase().contains(line), "{line:?} is not in {}", seen.head);
+    }
+}
+
+#[test]
 fn a_clients_trace_goes_on() {
     let edge = Harness::start();
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -130,6 +142,9 @@ fn a_web_page_gets_no_key_of_litellm_but_everything_else() {
     assert_eq!(seen.header("cookie"), Some("a=b"));
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"), "what the client says of itself is not believed");
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
+    let lied = edge.ask(&Request::get("/").header("X-Forwarded-Proto", "https"));
+    assert_eq!(lied.header("x-request-id"), edge.web.last().header("x-request-id"));
+    assert_eq!(edge.web.last().header("x-forwarded-proto"), Some("http"), "nobody we trust said so");
     assert!(!seen.head.contains(UPSTREAM_KEY));
 }
 
@@ -143,4 +158,5 @@ fn a_trusted_proxy_is_believed_about_the_client() {
     let seen = edge.web.last();
     let client = seen.header("x-forwarded-for").expect("an address");
     assert!(client.ends_with("203.0.113.9"), "the last address that is no proxy of ours: {client}");
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"), "as the proxy said");
 }

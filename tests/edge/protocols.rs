@@ -66,6 +66,19 @@ fn a_plain_listener_told_to_redirect_does_so_and_nothing_else() {
 }
 
 #[test]
+fn a_redirecting_listener_serves_nothing_to_who_names_no_host() {
+    let edge = Harness::builder().redirecting().start();
+    for head in ["GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost:\r\n\r\n"] {
+        let mut client = edge.client();
+        client.send(head.as_bytes());
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_field"), "{head:?}: {answer}");
+        assert!(answer.message().contains("the Host header is missing"), "{answer}");
+    }
+    assert_eq!(edge.web.count(), 0);
+}
+
+#[test]
 fn what_the_admin_listener_says_is_not_said_in_public() {
     let edge = Harness::start();
     let get = |path: &str, host: &str| Client::plain(edge.admin).ask(&Request::get(path).instead("Host", host));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rusqlite::Connection;
+
 use crate::harness::{CHAT, Harness, body_for, chat_body};
 
 #[test]
@@ -93,4 +95,19 @@ fn counting_tokens_and_listing_models_are_free() {
     let count = "/v1/messages/count_tokens";
     assert_eq!(edge.post(count, &body_for(count)).status, 200, "free even when the day is used up");
     assert_eq!(edge.stop_and_read().counted_requests(), 1);
+}
+
+#[test]
+fn an_outage_of_the_store_is_counted_through_or_refused_as_configured() {
+    for (line, status) in [("on_store_outage: local", 200), ("on_store_outage: refuse", 503)] {
+        let edge = Harness::builder().limit(line).start();
+        let busy = Connection::open(edge.data().join("cfx.db")).expect("the store opens");
+        busy.execute_batch("begin immediate").expect("the only place for a writer");
+        let answer = edge.chat();
+        assert_eq!(answer.status, status, "{line}: {answer}");
+        if status == 503 {
+            assert_eq!(answer.code(), "store_unavailable", "{answer}");
+        }
+        drop(busy);
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::problem::{Checked, Report};
 use super::super::raw::Node;
-use super::super::snapshot::{Limits, UserLimits};
+use super::super::snapshot::{Limits, OnStoreOutage, UserLimits};
 use super::quantity;
 use super::read::{At, Named, all};
 
@@ -16,17 +16,27 @@ pub(super) const DEFAULTS: Limits = Limits {
     body: 10 << 20,
     in_flight: 20_000,
     body_memory: 512 << 20,
+    on_store_outage: OnStoreOutage::Local,
     users: BTreeMap::new(),
 };
+
+const KNOWN: [&str; 8] = [
+    "daily_requests",
+    "concurrent_streams",
+    "concurrent_requests",
+    "body",
+    "in_flight",
+    "body_memory",
+    "on_store_outage",
+    "users",
+];
 
 const MOST: u32 = 1_000_000_000;
 const MOST_IN_FLIGHT: usize = 1_000_000;
 
 pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits> {
     let root = At::root(root, report);
-    let known =
-        ["daily_requests", "concurrent_streams", "concurrent_requests", "body", "in_flight", "body_memory", "users"];
-    let file = root.fields(&known)?;
+    let file = root.fields(&KNOWN)?;
     let count = |key, default| file.or(key, default, |at| at.whole(1..=MOST));
     let bytes = |key, default| file.or(key, default, |at| at.parsed("a size", quantity::size));
     let daily_requests = count("daily_requests", DEFAULTS.daily_requests);
@@ -35,6 +45,9 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
     let body = bytes("body", DEFAULTS.body);
     let in_flight = file.or("in_flight", DEFAULTS.in_flight, |at| at.whole(1..=MOST_IN_FLIGHT));
     let body_memory = bytes("body_memory", DEFAULTS.body_memory);
+    let stances = [("local", OnStoreOutage::Local), ("refuse", OnStoreOutage::Refuse)];
+    let on_store_outage =
+        file.or("on_store_outage", DEFAULTS.on_store_outage, |at| at.one_of("way through an outage", &stances));
     let users = file.or("users", BTreeMap::new(), |at| users(&at));
     if let (Ok(body), Ok(memory)) = (body, body_memory)
         && body > memory
@@ -50,6 +63,7 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
         body: body?,
         in_flight: in_flight?,
         body_memory: body_memory?,
+        on_store_outage: on_store_outage?,
         users: users?,
     })
 }

@@ -41,17 +41,6 @@ impl BodyProblem {
         BodyProblem::Json { line, column, what: error.what }
     }
 
-    /// The refusal's code, of DESIGN §5.
-    pub fn code(&self) -> &'static str {
-        match self {
-            BodyProblem::Json { .. } | BodyProblem::NotAnObject => "invalid_json",
-            BodyProblem::Missing(_) => "missing_field",
-            BodyProblem::Wrong { .. } | BodyProblem::Twice(_) | BodyProblem::Control(_) | BodyProblem::NotOwned(_) => {
-                "invalid_field"
-            }
-        }
-    }
-
     /// The field it is about, as a path: `messages[3].role`.
     pub fn param(&self) -> Option<&str> {
         match self {

@@ -5,9 +5,10 @@ fn parse(endpoint: Endpoint, body: &str) -> Result<Request, BodyProblem> {
     Request::parse(endpoint, Bytes::copy_from_slice(body.as_bytes()))
 }
 
-fn refused(endpoint: Endpoint, body: &str) -> (String, &'static str, Option<String>) {
+/// The message and the field it names.
+fn refused(endpoint: Endpoint, body: &str) -> (String, Option<String>) {
     let problem = parse(endpoint, body).expect_err(body);
-    (problem.to_string(), problem.code(), problem.param().map(str::to_owned))
+    (problem.to_string(), problem.param().map(str::to_owned))
 }
 
 fn text(endpoint: Endpoint, body: &str) -> String {
@@ -36,11 +37,11 @@ fn what_is_needed_is_found() {
 #[test]
 fn broken_bodies_say_what_and_where() {
     let chat = Endpoint::ChatCompletions;
-    let (message, code, param) = refused(chat, "{\"model\":\"x\",\n  messages: []}");
+    let (message, param) = refused(chat, "{\"model\":\"x\",\n  messages: []}");
     assert_eq!(message, "the body is not valid JSON: line 2 column 3: expected a key");
-    assert_eq!((code, param), ("invalid_json", None));
+    assert_eq!(param, None);
     assert_eq!(refused(chat, "[1]").0, "the body must be a JSON object");
-    assert_eq!(refused(chat, "[1").1, "invalid_json");
+    assert_eq!(refused(chat, "[1").0, "the body is not valid JSON: line 1 column 3: unexpected end");
     assert_eq!(refused(chat, "").0, "the body is not valid JSON: line 1 column 1: unexpected end");
     let deep = format!("{{\"messages\":{USER},\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
     assert!(refused(chat, &deep).0.ends_with("nested more than 256 deep"));
@@ -60,9 +61,9 @@ fn fields_of_the_wrong_kind_are_named() {
         (r#""metadata":"{\"fallbacks\":[]}""#, "metadata", "an object"),
         (r#""background":"true""#, "background", "true or false"),
     ] {
-        let (message, code, named) = refused(Endpoint::ChatCompletions, &format!("{{\"messages\":{USER},{member}}}"));
+        let (message, named) = refused(Endpoint::ChatCompletions, &format!("{{\"messages\":{USER},{member}}}"));
         assert_eq!(message, format!("`{param}` must be {expected}"));
-        assert_eq!((code, named.as_deref()), ("invalid_field", Some(param)));
+        assert_eq!(named.as_deref(), Some(param));
     }
     for (messages, param) in [
         ("{}", "messages"),
@@ -72,8 +73,8 @@ fn fields_of_the_wrong_kind_are_named() {
         ("[{\"role\":1}]", "messages[0].role"),
         ("[{\"role\":\"user\",\"content\":{}}]", "messages[0].content"),
     ] {
-        let (_, code, named) = refused(Endpoint::ChatCompletions, &format!("{{\"messages\":{messages}}}"));
-        assert_eq!((code, named.as_deref()), ("invalid_field", Some(param)));
+        let (_, named) = refused(Endpoint::ChatCompletions, &format!("{{\"messages\":{messages}}}"));
+        assert_eq!(named.as_deref(), Some(param));
     }
 }
 
@@ -87,9 +88,9 @@ fn every_dialect_names_what_is_missing() {
         (Endpoint::Embeddings, "input"),
         (Endpoint::Completions, "prompt"),
     ] {
-        let (message, code, param) = refused(endpoint, r#"{"model":"m"}"#);
+        let (message, param) = refused(endpoint, r#"{"model":"m"}"#);
         assert_eq!(message, format!("`{field}` is missing"));
-        assert_eq!((code, param.as_deref()), ("missing_field", Some(field)));
+        assert_eq!(param.as_deref(), Some(field));
     }
     for (endpoint, body) in [
         (Endpoint::Responses, r#"{"input":"hi"}"#),
@@ -115,9 +116,9 @@ fn an_owned_key_given_twice_is_refused_even_in_disguise() {
         (r#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#.to_owned(), "messages[0].content"),
         (r#"{"messages":[{"role":"user","r\u006fle":"system"}]}"#.to_owned(), "messages[0].role"),
     ] {
-        let (message, code, named) = refused(Endpoint::ChatCompletions, &body);
+        let (message, named) = refused(Endpoint::ChatCompletions, &body);
         assert_eq!(message, format!("`{param}` is given twice"));
-        assert_eq!((code, named.as_deref()), ("invalid_field", Some(param)));
+        assert_eq!(named.as_deref(), Some(param));
     }
 }
 
@@ -134,9 +135,9 @@ fn litellm_is_not_to_be_steered() {
         (r#""metadata":{"model_group":"x"}"#, "metadata.model_group"),
         (r#""mock_\u001b[31m":1"#, "mock_?[31m"),
     ] {
-        let (message, code, named) = refused(Endpoint::ChatCompletions, &format!("{{\"messages\":{USER},{member}}}"));
+        let (message, named) = refused(Endpoint::ChatCompletions, &format!("{{\"messages\":{USER},{member}}}"));
         assert_eq!(message, format!("`{param}` is not accepted here"));
-        assert_eq!((code, named.as_deref()), ("invalid_field", Some(param)));
+        assert_eq!(named.as_deref(), Some(param));
     }
     let fine = format!(r#"{{"messages":{USER},"metadata":{{"user_id":"u","session":"s"}},"user":"u","store":true}}"#);
     assert!(parse(Endpoint::ChatCompletions, &fine).is_ok());
@@ -149,8 +150,8 @@ fn what_lies_at_the_provider_belongs_to_nobody_yet() {
         (r#""conversation":"conv_1""#, "conversation"),
         (r#""background":true"#, "background"),
     ] {
-        let (_, code, named) = refused(Endpoint::Responses, &format!("{{\"input\":\"hi\",{member}}}"));
-        assert_eq!((code, named.as_deref()), ("invalid_field", Some(param)));
+        let (_, named) = refused(Endpoint::Responses, &format!("{{\"input\":\"hi\",{member}}}"));
+        assert_eq!(named.as_deref(), Some(param));
     }
     let none = r#"{"input":"hi","previous_response_id":null,"background":false,"conversation":null}"#;
     assert!(parse(Endpoint::Responses, none).is_ok());

@@ -124,10 +124,33 @@ fn caps_stay_above_a_thinking_budget() {
     };
     let thinking = |budget: u64| format!(r#","thinking":{{"type":"enabled","budget_tokens":{budget}}}"#);
     assert_eq!(sent(&format!(",\"max_tokens\":64000{}", thinking(2_000)))["max_tokens"], 4_096);
-    assert_eq!(sent(&format!(",\"max_tokens\":64000{}", thinking(10_000)))["max_tokens"], 11_024);
-    assert_eq!(sent(&format!(",\"max_tokens\":10500{}", thinking(10_000)))["max_tokens"], 10_500);
+    assert_eq!(sent(&format!(",\"max_tokens\":64000{}", thinking(6_000)))["max_tokens"], 7_024);
+    assert_eq!(sent(&format!(",\"max_tokens\":6500{}", thinking(6_000)))["max_tokens"], 6_500);
+    // Never above what the model gives, whatever the budget says.
+    assert_eq!(sent(&format!(",\"max_tokens\":64000{}", thinking(7_500)))["max_tokens"], 8_192);
+    assert_eq!(sent(&format!(",\"max_tokens\":64000{}", thinking(u64::MAX)))["max_tokens"], 8_192);
     let disabled = r#","max_tokens":64000,"thinking":{"budget_tokens":10000,"type":"disabled"}"#;
     assert_eq!(sent(disabled)["max_tokens"], 4_096);
+}
+
+#[test]
+fn a_thinking_budget_lifts_neither_the_direct_cap_nor_one_of_a_model_without_a_limit() {
+    let mut models = models();
+    models.direct.enabled = true;
+    models.review.max_tokens = Some(4_096);
+    let body = |budget: u64| {
+        format!(
+            r#"{{"model":"coder","messages":[{{"role":"user","content":"x"}}],"max_tokens":64000,
+                "thinking":{{"budget_tokens":{budget}}}}}"#
+        )
+    };
+    // 1,000 in direct mode; `mini`, the model of `review`, has no limit of its own.
+    for (header, budget, cap) in [(None, 900, 1_000), (Some("review"), 10_000, 4_096)] {
+        let request = request(Endpoint::Messages, &body(budget));
+        let chosen = choice(&models, &request, header).unwrap();
+        let sent: Value = serde_json::from_slice(&rewrite(&request, &chosen, &chosen.model).segments.concat()).unwrap();
+        assert_eq!(sent["max_tokens"], cap, "{header:?}");
+    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub enum StageProblem {
     StageNotPermitted(Stage),
     #[error("this API key may not use the model `{0}`")]
     ModelNotPermitted(Arc<str>),
+    #[error("`thinking.budget_tokens` must be less than {cap}, the most output tokens of direct mode for this model")]
+    ThinkingTooLong { cap: u64 },
     /// The route has no model in the configuration.
     #[error("/v1/{0} is not offered here")]
     Off(&'static str),
@@ -37,22 +39,11 @@ impl StageProblem {
         StageProblem::UnknownStage(shown(name))
     }
 
-    /// The refusal's code, of DESIGN §5.
-    pub fn code(&self) -> &'static str {
-        match self {
-            StageProblem::UnknownStage(_) => "invalid_stage",
-            StageProblem::DirectOff => "direct_mode_disabled",
-            StageProblem::ModelMissing => "missing_field",
-            StageProblem::ModelNotAllowed(_) => "model_not_allowed",
-            StageProblem::StageNotPermitted(_) | StageProblem::ModelNotPermitted(_) => "not_permitted",
-            StageProblem::Off(_) => "not_found",
-        }
-    }
-
     /// The body's field it is about.
     pub fn param(&self) -> Option<&'static str> {
         match self {
             StageProblem::ModelMissing | StageProblem::ModelNotAllowed(_) => Some("model"),
+            StageProblem::ThinkingTooLong { .. } => Some("thinking.budget_tokens"),
             _ => None,
         }
     }

@@ -7,8 +7,8 @@ fn stage(models: &Models, request: &Request, header: Option<&str>) -> (Stage, St
     (choice.stage, choice.source)
 }
 
-fn code(models: &Models, request: &Request, header: Option<&str>, scope: KeyScope<'_>) -> &'static str {
-    choose(models, request, header, scope).unwrap_err().code()
+fn refused(models: &Models, request: &Request, header: Option<&str>, scope: KeyScope<'_>) -> StageProblem {
+    choose(models, request, header, scope).unwrap_err()
 }
 
 #[test]
@@ -58,17 +58,18 @@ fn an_unknown_stage_is_refused_wherever_it_is_sent() {
     let models = models();
     for header in ["", "planning", "plan,code"] {
         let problem = choice(&models, &chat("m", "x"), Some(header)).unwrap_err();
-        assert_eq!((problem.code(), problem.param()), ("invalid_stage", None));
+        assert!(matches!(problem, StageProblem::UnknownStage(_)) && problem.param().is_none(), "{problem}");
     }
     let embeddings = request(Endpoint::Embeddings, r#"{"input":"x"}"#);
-    assert_eq!(code(&models, &embeddings, Some("nope"), KeyScope::default()), "invalid_stage");
+    let problem = refused(&models, &embeddings, Some("nope"), KeyScope::default());
+    assert_eq!(problem, StageProblem::UnknownStage("nope".to_owned()));
 }
 
 #[test]
 fn direct_mode_off() {
     let models = models();
     let problem = choice(&models, &chat("sonnet", "x"), Some("direct")).unwrap_err();
-    assert_eq!((problem.code(), problem.to_string().as_str()), ("direct_mode_disabled", "direct mode disabled"));
+    assert_eq!((&problem, problem.to_string().as_str()), (&StageProblem::DirectOff, "direct mode disabled"));
     // Without the header an alias is a model name like any other: ignored.
     assert_eq!(stage(&models, &chat("mini", "x"), None), (Stage::Plan, StageSource::Default));
 }
@@ -85,11 +86,34 @@ fn direct_mode_on() {
     assert_eq!(stage(&models, &chat("mini", "x"), Some("plan")), (Stage::Plan, StageSource::Header));
     assert_eq!(stage(&models, &chat("no-such", "x"), None), (Stage::Plan, StageSource::Default));
     for (model, header) in [("embed", None), ("embed", Some("direct")), ("no-such", Some("direct"))] {
-        assert_eq!(code(&models, &chat(model, "x"), header, KeyScope::default()), "model_not_allowed", "{model}");
+        let problem = refused(&models, &chat(model, "x"), header, KeyScope::default());
+        assert_eq!(problem, StageProblem::ModelNotAllowed(model.to_owned()));
     }
     let nameless = request(Endpoint::ChatCompletions, r#"{"messages":[{"role":"user","content":"x"}]}"#);
     let problem = choice(&models, &nameless, Some("direct")).unwrap_err();
-    assert_eq!((problem.code(), problem.param()), ("missing_field", Some("model")));
+    assert_eq!((&problem, problem.param()), (&StageProblem::ModelMissing, Some("model")));
+}
+
+#[test]
+fn thinking_fits_below_the_direct_cap_or_is_refused() {
+    let mut models = models();
+    models.direct.enabled = true;
+    let thinking = |endpoint, budget: u64| {
+        let body = serde_json::json!({
+            "model": "mini", "messages": [{ "role": "user", "content": "x" }], "thinking": { "budget_tokens": budget }
+        });
+        request(endpoint, &body.to_string())
+    };
+    let ask = |models: &Models, endpoint, budget| choice(models, &thinking(endpoint, budget), None).map(drop);
+    assert_eq!(ask(&models, Endpoint::Messages, 999), Ok(()));
+    let problem = ask(&models, Endpoint::Messages, 1_000).unwrap_err();
+    assert_eq!(
+        (&problem, problem.param()),
+        (&StageProblem::ThinkingTooLong { cap: 1_000 }, Some("thinking.budget_tokens"))
+    );
+    assert_eq!(ask(&models, Endpoint::CountTokens, 1_000), Ok(()), "nothing is generated");
+    models.direct.max_tokens = None;
+    assert_eq!(ask(&models, Endpoint::Messages, 1_000), Ok(()));
 }
 
 #[test]
@@ -117,19 +141,21 @@ fn a_key_uses_only_what_it_may() {
     let mini = ["mini".to_owned()];
     let only_plan = KeyScope { stages: Some(&[Stage::Plan]), models: None };
     let only_mini = KeyScope { stages: None, models: Some(&mini) };
-    assert_eq!(code(&models, &chat("m", "x"), Some("code"), only_plan), "not_permitted");
-    assert_eq!(code(&models, &chat("cfx-code", "x"), None, only_plan), "not_permitted");
-    assert_eq!(code(&models, &chat("mini", "x"), None, only_plan), "not_permitted");
+    let no_stage = StageProblem::StageNotPermitted;
+    assert_eq!(refused(&models, &chat("m", "x"), Some("code"), only_plan), no_stage(Stage::Code));
+    assert_eq!(refused(&models, &chat("cfx-code", "x"), None, only_plan), no_stage(Stage::Code));
+    assert_eq!(refused(&models, &chat("mini", "x"), None, only_plan), no_stage(Stage::Direct));
     // A rule only proposes: where its stage is not allowed the next one, or the default, decides.
     assert_eq!(choose(&models, &chat("m", "review"), None, only_plan).unwrap().stage, Stage::Plan);
-    assert_eq!(code(&models, &chat("m", "x"), None, only_mini), "not_permitted");
+    let no_sonnet = StageProblem::ModelNotPermitted("sonnet".into());
+    assert_eq!(refused(&models, &chat("m", "x"), None, only_mini), no_sonnet);
     assert_eq!(choose(&models, &chat("m", "x"), Some("review"), only_mini).unwrap().stage, Stage::Review);
     let sonnet = ["sonnet".to_owned()];
     let only_sonnet = KeyScope { stages: None, models: Some(&sonnet) };
     let choice = choose(&models, &chat("m", "x"), Some("plan"), only_sonnet).unwrap();
     assert!(choice.fallback.is_none(), "the fallback is a model this key may not use");
     let completion = request(Endpoint::Completions, r#"{"prompt":"x"}"#);
-    assert_eq!(code(&models, &completion, None, only_plan), "not_permitted");
+    assert_eq!(refused(&models, &completion, None, only_plan), no_stage(Stage::Direct));
 }
 
 #[test]
@@ -147,7 +173,7 @@ fn embeddings_and_completions_have_models_of_their_own_or_are_off() {
     models.completions = None;
     for request in [&embeddings, &completion] {
         let problem = choice(&models, request, None).unwrap_err();
-        assert_eq!(problem.code(), "not_found");
+        assert!(matches!(problem, StageProblem::Off(_)), "{problem}");
         assert!(problem.to_string().contains("is not offered here"));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Statement, named_params};
+use rusqlite::{Connection, Statement, params};
 
 use crate::ledger::{LedgerStore, Row};
 use crate::storage::sqlite::Sqlite;
@@ -15,10 +15,8 @@ const INSERT: &str = "insert into request_logs (
         cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, total_tokens, estimated,
         cost_nano_usd, latency_ms, ttft_ms, attempts, status, http_status, error_message, created_at)
     values (
-        :user_id, :api_key_id, :request_id, :session_id, :stage, :stage_source, :model, :stream, :body_bytes,
-        :input_tokens, :cached_input_tokens, :cache_write_tokens, :output_tokens, :reasoning_tokens, :total_tokens,
-        :estimated, :cost_nano_usd, :latency_ms, :ttft_ms, :attempts, :status, :http_status, :error_message,
-        :created_at)
+        ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+        ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)
     on conflict (request_id) do nothing";
 
 #[async_trait]
@@ -32,35 +30,36 @@ impl LedgerStore for Sqlite {
     }
 }
 
+/// Values by position, in the order of the columns above: by name each of them costs a search per row.
 fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
     let usage = row.usage;
     statement
-        .execute(named_params! {
-            ":user_id": row.user.0.to_string(),
-            ":api_key_id": row.key.0.to_string(),
-            ":request_id": row.request.0.to_string(),
-            ":session_id": row.session_id,
-            ":stage": row.stage.map(|stage| stage.as_str()),
-            ":stage_source": row.source.map(|source| source.as_str()),
-            ":model": row.model.as_deref(),
-            ":stream": row.stream,
-            ":body_bytes": integer(row.body_bytes),
-            ":input_tokens": usage.map(|usage| integer(usage.input)),
-            ":cached_input_tokens": usage.map(|usage| integer(usage.cached_input)),
-            ":cache_write_tokens": usage.map(|usage| integer(usage.cache_write)),
-            ":output_tokens": usage.map(|usage| integer(usage.output)),
-            ":reasoning_tokens": usage.map(|usage| integer(usage.reasoning)),
-            ":total_tokens": usage.map(|usage| integer(usage.input.saturating_add(usage.output))),
-            ":estimated": row.estimated,
-            ":cost_nano_usd": row.cost.0,
-            ":latency_ms": milliseconds(row.latency),
-            ":ttft_ms": row.first_token.map(milliseconds),
-            ":attempts": row.attempts,
-            ":status": row.status.as_str(),
-            ":http_status": row.http_status,
-            ":error_message": row.error,
-            ":created_at": row.created_at.rfc3339_micros(),
-        })
+        .execute(params![
+            row.user.0.as_hyphenated().encode_lower(&mut [0; 36]) as &str,
+            row.key.0.as_hyphenated().encode_lower(&mut [0; 36]) as &str,
+            row.request.0.as_hyphenated().encode_lower(&mut [0; 36]) as &str,
+            row.session_id,
+            row.stage.map(|stage| stage.as_str()),
+            row.source.map(|source| source.as_str()),
+            row.model.as_deref(),
+            row.stream,
+            integer(row.body_bytes),
+            usage.map(|usage| integer(usage.input)),
+            usage.map(|usage| integer(usage.cached_input)),
+            usage.map(|usage| integer(usage.cache_write)),
+            usage.map(|usage| integer(usage.output)),
+            usage.map(|usage| integer(usage.reasoning)),
+            usage.map(|usage| integer(usage.input.saturating_add(usage.output))),
+            row.estimated,
+            row.cost.0,
+            milliseconds(row.latency),
+            row.first_token.map(milliseconds),
+            row.attempts,
+            row.status.as_str(),
+            row.http_status,
+            row.error,
+            row.created_at.rfc3339_micros(),
+        ])
         .map(drop)
 }
 
