@@ -50,7 +50,7 @@ impl Capacity {
 }
 
 impl BodyMemory {
-    /// Sets `more` bytes aside, for a body whose length was not announced. Refused, it keeps what it had.
+    /// Sets `more` bytes aside, for what has arrived of a body. Refused, it keeps what it had.
     pub fn grow(&mut self, more: usize, limit: usize) -> Result<(), Overloaded> {
         add_within(&self.capacity.body_bytes, more, limit)?;
         self.bytes += more;

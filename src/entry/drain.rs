@@ -36,11 +36,16 @@ impl Drain {
         self.changed.notify_waiters();
     }
 
+    /// Whether what is still under way must end.
+    pub fn was_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
     /// Resolves when this request must end. Safe to drop and call again.
     pub async fn is_cut(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.cut.load(Ordering::SeqCst) {
+            if self.was_cut() {
                 return;
             }
             changed.await;

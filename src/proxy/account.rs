@@ -1,7 +1,8 @@
 //! The end of a request, whatever it was: holds are settled, the ledger is closed, metrics and the access log written.
 
 use super::Services;
-use super::exchange::{Ending, Exchange};
+use super::exchange::Exchange;
+use super::outcome::{self, Outcome};
 use crate::ledger::{Closing, Refused, Status};
 use crate::llm::cost;
 use crate::telemetry::access::AccessLine;
@@ -19,17 +20,18 @@ pub struct Asked<'request> {
 /// Accounts for one request. Called once, from `logging`.
 pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
     let cost = cost_of(exchange);
+    let outcome = Outcome::of(&exchange.answer);
     match exchange.admitted.take() {
         Some(admitted) => {
             if exchange.answer.reached_upstream {
                 admitted.holds.spend();
             }
-            admitted.entry.close(closing(exchange, cost));
+            admitted.entry.close(closing(exchange, &outcome, cost));
         }
         None => note_refusal(services, exchange),
     }
-    observe(services, exchange, cost);
-    services.access.write(&line(exchange, asked, cost));
+    observe(services, exchange, &outcome, cost);
+    services.access.write(&line(exchange, &outcome, asked, cost));
 }
 
 fn cost_of(exchange: &Exchange) -> NanoUsd {
@@ -40,37 +42,20 @@ fn cost_of(exchange: &Exchange) -> NanoUsd {
     }
 }
 
-fn closing(exchange: &Exchange, cost: NanoUsd) -> Closing {
+fn closing(exchange: &Exchange, outcome: &Outcome, cost: NanoUsd) -> Closing {
     let answer = &exchange.answer;
-    let (status, http_status, error) = match (answer.ending, answer.refusal) {
-        (Ending::Left, _) => (Status::Cancelled, 499, Some("cancelled: the client left")),
-        (_, Some(reason)) => (status_of(answer.status), answer.status, Some(reason.code())),
-        (Ending::Broken(reason), None) => (Status::Error, answer.status, Some(reason.code())),
-        (Ending::ErrorInside, None) => (Status::Error, answer.status, Some("error event inside the stream")),
-        (Ending::Whole, None) => match status_of(answer.status) {
-            Status::Success => (Status::Success, answer.status, None),
-            status => (status, answer.status, Some("answered by the upstream")),
-        },
-    };
+    let error = outcome.reason.or((outcome.status != Status::Success).then_some("answered by the upstream"));
     Closing {
-        status,
-        http_status,
+        status: outcome.status,
+        http_status: outcome.sent,
         usage: answer.usage,
         estimated: answer.estimated,
         cost,
-        latency: exchange.started.elapsed(),
+        latency: exchange.latency(),
         first_token: answer.first_token,
         attempts: answer.attempts,
         model: exchange.model().cloned().unwrap_or_else(|| "".into()),
         error: error.map(str::to_owned),
-    }
-}
-
-fn status_of(http_status: u16) -> Status {
-    match http_status {
-        429 => Status::RateLimited,
-        0..=399 => Status::Success,
-        _ => Status::Error,
     }
 }
 
@@ -91,21 +76,21 @@ fn note_refusal(services: &Services, exchange: &Exchange) {
         body_bytes: exchange.answer.bytes_in,
         http_status: exchange.answer.status,
         reason: reason.code(),
-        latency: exchange.started.elapsed(),
+        latency: exchange.latency(),
     });
 }
 
-fn observe(services: &Services, exchange: &Exchange, cost: NanoUsd) {
+fn observe(services: &Services, exchange: &Exchange, outcome: &Outcome, cost: NanoUsd) {
     let answer = &exchange.answer;
-    if let Some(reason) = answer.refusal {
+    if let Some(reason) = outcome::failure(answer) {
         services.metrics.refusal(reason.code());
     }
     services.metrics.request(&RequestObservation {
         route: exchange.route.get().map_or("", |route| route),
         stage: exchange.staged.get().map(|staged| staged.stage),
         model: exchange.model().map(|model| model.as_ref()),
-        status: shown_status(exchange),
-        duration: exchange.started.elapsed(),
+        status: outcome.code,
+        duration: exchange.latency(),
         first_token: answer.first_token,
         overhead: exchange.staged.get().and(answer.overhead),
         usage: answer.usage.as_ref(),
@@ -113,7 +98,12 @@ fn observe(services: &Services, exchange: &Exchange, cost: NanoUsd) {
     });
 }
 
-fn line<'exchange>(exchange: &'exchange Exchange, asked: &Asked<'exchange>, cost: NanoUsd) -> AccessLine<'exchange> {
+fn line<'exchange>(
+    exchange: &'exchange Exchange,
+    outcome: &Outcome,
+    asked: &Asked<'exchange>,
+    cost: NanoUsd,
+) -> AccessLine<'exchange> {
     let answer = &exchange.answer;
     let (principal, staged) = (exchange.principal.get(), exchange.staged.get());
     AccessLine {
@@ -123,9 +113,9 @@ fn line<'exchange>(exchange: &'exchange Exchange, asked: &Asked<'exchange>, cost
         method: asked.method,
         host: asked.host,
         path: asked.path,
-        status: shown_status(exchange),
+        status: outcome.sent,
         route: exchange.route.get().map_or("", |route| route),
-        reason: answer.refusal.map(|reason| reason.code()),
+        reason: outcome.reason,
         user: principal.map(|principal| principal.user),
         key: principal.map(|principal| principal.key),
         stage: staged.map(|staged| staged.stage),
@@ -137,14 +127,9 @@ fn line<'exchange>(exchange: &'exchange Exchange, asked: &Asked<'exchange>, cost
         usage: answer.usage.as_ref(),
         estimated: answer.estimated,
         cost,
-        duration: exchange.started.elapsed(),
+        duration: exchange.latency(),
         first_token: answer.first_token,
         overhead: answer.overhead,
         attempts: answer.attempts,
     }
-}
-
-/// 499 for a client that left: no status was of use to it.
-fn shown_status(exchange: &Exchange) -> u16 {
-    if exchange.answer.ending == Ending::Left { 499 } else { exchange.answer.status }
 }

@@ -89,23 +89,15 @@ impl Authenticated {
         endpoint: Endpoint,
         upstream: Arc<Upstream>,
         session: &mut ServerSession,
-    ) -> Result<Prepared, Refusal> {
+    ) -> Result<Box<Prepared>, Refusal> {
         let snapshot = Arc::clone(&exchange.snapshot);
         let Body { bytes, room } = body::read(session, &services.capacity, &snapshot.limits).await?;
         exchange.answer.bytes_in = bytes.len() as u64;
         let request = Request::parse(endpoint, bytes)?;
         let choice = self.choose(exchange, &request, session)?;
-        let rewritten = rewrite(&request, &choice, &choice.model);
-        Ok(Prepared {
-            endpoint,
-            timeouts: choice.timeouts.over(upstream.timeouts),
-            upstream,
-            strip_usage: rewritten.usage_injected,
-            segments: rewritten.segments,
-            request,
-            choice,
-            room,
-        })
+        let body = rewrite(&request, &choice, &choice.model);
+        let timeouts = choice.timeouts.over(upstream.timeouts);
+        Ok(Box::new(Prepared { endpoint, timeouts, upstream, body, request, choice, room }))
     }
 
     fn choose(&self, exchange: &Exchange, request: &Request, session: &ServerSession) -> Result<Choice, Refusal> {
@@ -136,9 +128,7 @@ impl Authenticated {
         prepared: &Prepared,
     ) -> Result<Admitted, Refusal> {
         if services.drain.has_begun() {
-            return Err(
-                Refusal::new(Reason::ShuttingDown, "this gateway is shutting down").retry_after(Duration::from_secs(2))
-            );
+            return Err(Refusal::shutting_down());
         }
         let limits = &exchange.snapshot.limits;
         let stream = prepared.request.is_stream();

@@ -5,21 +5,23 @@
 //! every other 4xx pass through as they are.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::response::Parts;
-use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
 use super::relay::Framing;
 use super::{Prepared, Services, outgoing};
 use crate::config::{Model, Target};
-use crate::llm::rewrite;
-use crate::upstream::{self, Answer, AttemptError};
+use crate::llm::{Rewritten, rewrite};
+use crate::upstream::{self, Answer, AttemptError, Limits};
 
 const MOST: u8 = 2;
+/// When to come back to an upstream that cannot be reached.
+const BACK_IN: Duration = Duration::from_secs(5);
 
 /// Why an attempt yielded nothing to pass on.
 struct Failure {
@@ -41,18 +43,18 @@ pub async fn until_head(
     let upstream = &prepared.upstream;
     let mut targets = upstream::in_turn(upstream);
     let Some(mut target) = targets.next() else {
-        return Err(Refusal::new(Reason::UpstreamUnavailable, "the upstream has no target"));
+        return Err(Refusal::new(Reason::UpstreamUnavailable, "the upstream has no target").retry_after(BACK_IN));
     };
     let mut model: &Arc<Model> = &prepared.choice.model;
-    let mut segments = prepared.segments.clone();
+    let mut rewritten: Option<Rewritten> = None;
     loop {
         let stream = prepared.request.is_stream();
-        let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments.clone());
+        let body = rewritten.as_ref().unwrap_or(&prepared.body);
+        exchange.answer.text_sent = body.len.saturating_sub(attachments(prepared));
+        let segments = body.segments.clone();
+        let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments);
         let failure = match one(services, exchange, prepared, target, &request, total_by).await {
-            Ok(found) => {
-                services.metrics.attempt(&upstream.name, "answered");
-                return Ok(found);
-            }
+            Ok(found) => return Ok(found), // counted when its end is known
             Err(failure) => failure,
         };
         services.metrics.attempt(&upstream.name, failure.outcome);
@@ -63,12 +65,17 @@ pub async fn until_head(
             target = other;
         } else if let Some(fallback) = prepared.choice.fallback.as_ref().filter(|other| !Arc::ptr_eq(other, model)) {
             model = fallback;
-            segments = rewrite(&prepared.request, &prepared.choice, model).segments;
+            rewritten = Some(rewrite(&prepared.request, &prepared.choice, model));
             exchange.answer.fallback_model = Some(Arc::clone(&model.alias));
         } else {
             return Err(failure.refusal);
         }
     }
+}
+
+/// Bytes of images, files and sounds, which pass as they came.
+fn attachments(prepared: &Prepared) -> usize {
+    prepared.request.body().len() - prepared.request.text_bytes()
 }
 
 async fn one(
@@ -80,16 +87,19 @@ async fn one(
     total_by: Instant,
 ) -> Result<(Answer, Framing), Failure> {
     let timeouts = prepared.timeouts;
-    let head_by = match prepared.request.is_stream() {
-        true => total_by.min(Instant::now() + timeouts.first_byte),
-        false => total_by,
+    let limits = Limits {
+        connect: timeouts.connect,
+        head: if prepared.request.is_stream() { timeouts.first_byte } else { timeouts.total },
+        total_by,
     };
     exchange.answer.attempts += 1;
-    let reached_before = exchange.answer.reached_upstream;
-    exchange.answer.reached_upstream = true; // until the contrary is known: a client may leave while we wait
-    let before = std::time::Instant::now();
-    let outcome = upstream::send(&services.dialer, target, request, timeouts.connect, head_by).await;
-    exchange.answer.upstream_wait += before.elapsed();
+    exchange.answer.waiting_since = Some(Instant::now());
+    // The client may leave at any moment of this: what is true of the request then is in the exchange, not here.
+    let standing = &mut exchange.answer.unanswered;
+    let outcome = upstream::send(&services.dialer, target, request, limits, standing).await;
+    exchange.answer.wait_is_over();
+    exchange.answer.reached_upstream |= exchange.answer.unanswered;
+    exchange.answer.unanswered &= matches!(outcome, Err(AttemptError::Silent));
     match outcome {
         Ok(answer) => {
             let framing = judge(&answer.head).inspect_err(|failure| {
@@ -101,9 +111,6 @@ async fn one(
         }
         Err(error) => {
             tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, %error, "an attempt failed");
-            if matches!(error, AttemptError::Connect(_) | AttemptError::ConnectTimeout(_)) {
-                exchange.answer.reached_upstream = reached_before;
-            }
             Err(Failure::from(error))
         }
     }
@@ -154,7 +161,7 @@ impl From<AttemptError> for Failure {
         match error {
             AttemptError::Connect(_) | AttemptError::ConnectTimeout(_) => Failure {
                 refusal: Refusal::new(Reason::UpstreamUnavailable, "the model's service cannot be reached")
-                    .retry_after(std::time::Duration::from_secs(5)),
+                    .retry_after(BACK_IN),
                 elsewhere: true,
                 outcome: "connect",
             },

@@ -1,7 +1,9 @@
-//! Reading a request's body whole: bounded in size, in memory over all requests, and in the time between its pieces.
+//! Reading a request's body whole: bounded in size, in memory over all requests, in the time between its pieces and in
+//! the time it may take in all.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pingora_core::protocols::http::ServerSession;
@@ -11,9 +13,15 @@ use tokio::time::timeout;
 use super::refuse::{Reason, Refusal};
 use crate::admission::{BodyMemory, Capacity};
 use crate::config::Limits;
+use crate::upstream::Alarm;
 
 /// Between two pieces of an upload. A client that sends nothing for this long has stalled.
 const PIECE_WITHIN: Duration = Duration::from_secs(30);
+/// The slowest upload that is waited for, in bytes a second. Below it a body of 10 MiB, a byte at a time, would hold its
+/// memory for a decade.
+const SLOWEST: u64 = 16 << 10;
+/// The most that is set aside for a body before it has arrived; beyond it room is made as it comes.
+const AHEAD: usize = 1 << 20;
 /// A refused body up to this size is read, so that the connection can serve the next request.
 const DRAINED: usize = 64 << 10;
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
@@ -30,25 +38,34 @@ pub struct Body {
 /// Reads the body, or says why not. Sends `100 Continue` only once it is wanted.
 pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits: &Limits) -> Result<Body, Refusal> {
     check_head(session, limits)?;
-    let announced = content_length(session).unwrap_or(0);
-    let mut room = capacity.reserve(announced, limits.body_memory)?;
+    // By what has arrived, not by what was announced: an announcement costs its sender nothing.
+    let mut room = capacity.reserve(0, limits.body_memory)?;
     if expects_continue(session) && session.write_continue_response().await.is_err() {
         return Err(Refusal::new(Reason::BodyTimeout, "the connection ended before the body"));
     }
-    let mut pieces = Pieces::default();
+    let announced = content_length(session).unwrap_or(0);
+    let (mut pieces, mut alarm, started) = (Pieces::default(), Alarm::default(), Instant::now());
+    let mut last = started;
     loop {
-        let piece = match timeout(PIECE_WITHIN, session.read_request_body()).await {
-            Ok(Ok(Some(piece))) => piece,
-            Ok(Ok(None)) => return Ok(Body { bytes: pieces.join(), room }),
-            Ok(Err(error)) => return Err(unreadable(error.etype())),
-            Err(_elapsed) => return Err(stalled()),
+        let due = (last + PIECE_WITHIN).min(expected_by(started, pieces.length));
+        let piece = match alarm.before(due, pin!(session.read_request_body())).await {
+            Some(Ok(Some(piece))) => piece,
+            Some(Ok(None)) => return Ok(Body { bytes: pieces.join(), room }),
+            Some(Err(error)) => return Err(unreadable(error.etype())),
+            None => return Err(stalled()),
         };
         if pieces.length + piece.len() > limits.body {
             return Err(too_large(limits.body));
         }
+        room.grow(piece.len(), limits.body_memory)?;
         pieces.push(piece, announced);
-        room.grow(pieces.length.saturating_sub(room.bytes()), limits.body_memory)?;
+        last = Instant::now();
     }
+}
+
+/// When the next piece of an upload must have come that has brought `arrived` bytes since `started`.
+fn expected_by(started: Instant, arrived: usize) -> Instant {
+    started + PIECE_WITHIN + Duration::from_secs(arrived as u64 / SLOWEST)
 }
 
 /// Reads what is left of a small body and throws it away. False where there is more, or where the client waits to be
@@ -94,7 +111,7 @@ impl Pieces {
             return;
         }
         if let Some(first) = self.first.take() {
-            self.joined.reserve(announced.max(self.length));
+            self.joined.reserve(announced.min(AHEAD).max(self.length));
             self.joined.extend_from_slice(&first);
         }
         self.joined.extend_from_slice(&piece);
@@ -140,7 +157,7 @@ fn too_large(limit: usize) -> Refusal {
 }
 
 fn stalled() -> Refusal {
-    Refusal::new(Reason::BodyTimeout, format!("no part of the body arrived within {} s", PIECE_WITHIN.as_secs()))
+    Refusal::new(Reason::BodyTimeout, "the body arrives too slowly, or not at all")
 }
 
 fn unreadable(cause: &ErrorType) -> Refusal {
@@ -166,6 +183,15 @@ mod tests {
         ] {
             assert_eq!(is_json(kind.as_bytes()), expected, "{kind}");
         }
+    }
+
+    #[test]
+    fn an_upload_that_only_drips_runs_out_of_time() {
+        let started = Instant::now();
+        let after = |seconds| started + Duration::from_secs(seconds);
+        assert_eq!(expected_by(started, 0), after(30));
+        assert_eq!(expected_by(started, 100), after(30), "a byte now and then earns nothing");
+        assert_eq!(expected_by(started, 10 << 20), after(30 + 640), "16 KiB a second is enough for the largest body");
     }
 
     #[test]

@@ -55,10 +55,16 @@ pub struct Observed {
     /// The model that answered, where it is not the stage's own.
     pub fallback_model: Option<Arc<str>>,
     pub attempts: u8,
-    /// Whether a request left for the upstream: only then is quota spent.
+    /// Whether a request reached the upstream: only then is quota spent.
     pub reached_upstream: bool,
-    /// Until the answer's head arrived.
+    /// A request lies with the upstream that it has not answered. Still true at the end, it was paid for in vain.
+    pub unanswered: bool,
+    /// Bytes of text in the body that was sent last, the stage's prompt included: what an estimate goes by.
+    pub text_sent: usize,
+    /// Until the answer's head arrived, all attempts together.
     pub upstream_wait: Duration,
+    /// When the wait began that has not ended.
+    pub waiting_since: Option<Instant>,
     /// Our own share of the time until the answer's head was ready to be sent.
     pub overhead: Option<Duration>,
     /// From the request's start to the first byte of the answer's body.
@@ -68,6 +74,8 @@ pub struct Observed {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub ending: Ending,
+    /// From the request's start to its answer's end, where that came before the accounting.
+    pub latency: Option<Duration>,
 }
 
 /// How an answer ended.
@@ -115,7 +123,27 @@ impl Exchange {
 
     /// Marks the moment the answer's head is ready: what was not the wait for the upstream until here was ours.
     pub fn head_is_ready(&mut self) -> Duration {
+        self.answer.wait_is_over();
         let overhead = self.started.elapsed().saturating_sub(self.answer.upstream_wait);
         *self.answer.overhead.get_or_insert(overhead)
+    }
+
+    /// Marks the end of the answer: what is still done for the connection is no part of the request.
+    pub fn answer_is_over(&mut self) {
+        self.answer.latency.get_or_insert(self.started.elapsed());
+    }
+
+    /// From the request's start to the end of its answer.
+    pub fn latency(&self) -> Duration {
+        self.answer.latency.unwrap_or_else(|| self.started.elapsed())
+    }
+}
+
+impl Observed {
+    /// Ends the wait for the upstream, however it ended: an attempt that was given up waited all the same.
+    pub fn wait_is_over(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.upstream_wait += since.elapsed();
+        }
     }
 }

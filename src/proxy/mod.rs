@@ -1,5 +1,5 @@
-//! The request's life, one file a step: `route`, `admit`, `relay` (with `attempts` and `outgoing`), `account`; and for
-//! everything that is not a model endpoint, `web`.
+//! The request's life, one file a step: `route`, `admit`, `relay` (with `attempts`, `outgoing`, `meter` and `patience`),
+//! `account` (with `outcome`); and for everything that is not a model endpoint, `web`.
 //!
 //! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
 //! Must not know: where anything is stored, the control API, the dashboard.
@@ -11,8 +11,11 @@ mod body;
 mod credential;
 mod downstream;
 mod exchange;
+mod meter;
+mod outcome;
 mod outgoing;
 mod own;
+mod patience;
 mod refuse;
 mod relay;
 mod route;
@@ -36,7 +39,7 @@ use crate::clock::Clock;
 use crate::config::{Snapshot, Timeouts, Upstream};
 use crate::entry::drain::{Drain, UnderWay};
 use crate::ledger::Ledger;
-use crate::llm::{Calibration, Choice, Endpoint, Request};
+use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{RequestId, UserId};
@@ -75,16 +78,15 @@ pub struct Welcomed {
     pub daily_requests: Option<u32>,
 }
 
-/// A model request whose body was read, understood and rewritten.
+/// A model request whose body was read, understood and rewritten. Large, and gone once an answer's head was accepted.
 pub struct Prepared {
     pub endpoint: Endpoint,
     pub upstream: Arc<Upstream>,
     pub timeouts: Timeouts,
     pub request: Request,
     pub choice: Choice,
-    pub segments: Vec<Bytes>,
-    /// We asked for usage and the client did not: it is taken out again.
-    pub strip_usage: bool,
+    /// As it goes to the choice's own model.
+    pub body: Rewritten,
     /// The body's share of the edge's memory.
     pub room: BodyMemory,
 }

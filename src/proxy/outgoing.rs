@@ -19,6 +19,17 @@ const PASSED: [HeaderName; 3] = [
     HeaderName::from_static("openai-beta"),
 ];
 
+/// Of a client's headers, the few that an attempt may need: taken before its session is lent to the relay.
+pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = HeaderMap::new(); // empty it allocates nothing, and most clients send none of them
+    for name in PASSED.iter().chain([&TRACEPARENT]) {
+        for value in headers.get_all(name) {
+            passed.append(name, value.clone());
+        }
+    }
+    passed
+}
+
 /// A fixed path with no query, JSON whatever the client called it, our own request id and credential.
 pub fn request(
     exchange: &Exchange,

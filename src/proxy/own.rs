@@ -20,7 +20,7 @@ use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
-use super::{Services, Welcomed, body, relay};
+use super::{Services, Welcomed, body, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
 use crate::entry::client_address::client_address;
@@ -32,6 +32,8 @@ const SESSION_ID_LENGTH: usize = 128;
 
 /// What a client has to read the last event of a stream, or to leave, before the stream is reset.
 const LAST_EVENT_WITHIN: Duration = Duration::from_millis(100);
+/// What closing a connection may take. With the last event it fits into what a stop leaves to requests that are cut.
+const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
@@ -92,13 +94,14 @@ async fn model(
     let prepared = known.prepare(services, exchange, endpoint, upstream, session).await?;
     let admitted = known.admit(services, exchange, &prepared).await?;
     let _ = exchange.admitted.set(admitted);
-    let from_client = session.req_header().headers.clone();
-    relay::run(services, exchange, &prepared, &from_client, &mut Client::new(session)).await
+    let from_client = outgoing::passed_on(&session.req_header().headers);
+    relay::run(services, exchange, prepared, &from_client, &mut Client::new(session)).await
 }
 
 /// What an ending means for the connection: one whose answer is not whole is cut, so that nobody takes it for whole.
 async fn finish(session: &mut ServerSession, exchange: &mut Exchange, ending: Ending) -> Result<bool> {
     exchange.answer.ending = ending;
+    exchange.answer_is_over();
     if matches!(ending, Ending::Whole | Ending::ErrorInside) {
         return Ok(true);
     }
@@ -106,7 +109,8 @@ async fn finish(session: &mut ServerSession, exchange: &mut Exchange, ending: En
         // A reset discards what is still queued on the stream: leave the connection a moment to write the last event.
         let _ = timeout(LAST_EVENT_WITHIN, session.read_body_or_idle(true)).await;
     }
-    session.shutdown().await;
+    // Closing flushes, and a client that does not read would hold that up for ever.
+    let _ = timeout(CLOSED_WITHIN, session.shutdown()).await;
     let mut error = Error::explain(ErrorType::ConnectionClosed, "the answer is not whole");
     error.esource = ErrorSource::Downstream; // pingora then writes nothing more to it
     Err(error)
@@ -224,6 +228,7 @@ pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusa
         session.set_keepalive(None);
     }
     let written = write(session, exchange, page.status, headers, page.body).await;
+    exchange.answer_is_over();
     if written.is_err() {
         exchange.answer.ending = Ending::Left;
     } else if unread {

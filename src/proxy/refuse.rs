@@ -129,6 +129,11 @@ impl Refusal {
         Self { reason, message: message.into(), param: None, retry_after: None, worth_retrying: true }
     }
 
+    /// The edge stops. Another takes its place in a moment.
+    pub fn shutting_down() -> Self {
+        Self::new(Reason::ShuttingDown, "this gateway is shutting down").retry_after(Duration::from_secs(2))
+    }
+
     pub fn at(mut self, param: impl Into<Cow<'static, str>>) -> Self {
         self.param = Some(param.into());
         self

@@ -4,26 +4,32 @@
 //! written to the client before the upstream's head, so an upstream error is a real status code. A stream that
 //! breaks says so in its own dialect and its connection is cut, never ended cleanly.
 
-use std::pin::Pin;
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::{Instant, Sleep};
+use pingora_timeout::fast_timeout::fast_timeout;
 
 use super::attempts;
 use super::downstream::Downstream;
 use super::exchange::{Ending, Exchange};
+use super::meter::{self, Meter};
+use super::patience::Patience;
 use super::refuse::{Reason, Refusal};
 use super::stamp::stamp;
 use super::{Prepared, Services};
-use crate::config::Timeouts;
-use crate::llm::{AnswerTap, Dialect, Tap};
-use crate::units::Usage;
-use crate::upstream::Answer;
+use crate::config::{Timeouts, Upstream};
+use crate::llm::Endpoint;
+use crate::upstream::{Answer, Broken};
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What a client has to take the event that says why its stream ends. On a stop all of this has to fit into half a
+/// second (`entry/signals.rs`), or the request would have no row.
+const TOLD_WITHIN: Duration = Duration::from_millis(200);
 
 /// How an answer is framed, told by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,116 +38,207 @@ pub enum Framing {
     EventStream,
 }
 
-/// Reads what passes, in the answer's own framing.
-enum Meter {
-    Stream(Box<Tap>),
-    Answer(Box<AnswerTap>),
+/// What of a request is still needed once a head was accepted. There is no second attempt any more, so the body and
+/// its share of the edge's memory go at that moment, not when the last of a thousand events has passed.
+pub struct Terms {
+    pub endpoint: Endpoint,
+    /// We asked for usage and the client did not: it is taken out again.
+    pub strip_usage: bool,
+    timeouts: Timeouts,
+    upstream: Arc<Upstream>,
+}
+
+/// How the passing on came to its end.
+enum Stop {
+    Whole,
+    Left,
+    /// What was passed on so far is whole pieces: the client can be told.
+    Broken(Reason),
+    /// A write was given up halfway: nothing may follow it.
+    Stuck(Reason),
+}
+
+/// What comes next of an answer.
+enum Next {
+    Chunk(Bytes),
+    End,
+    Broken(Broken),
+    Lost(Reason),
+    Gone,
 }
 
 /// Sends the request and passes the answer on. `Err` only while nothing has been sent to the client.
 pub async fn run(
     services: &Services,
     exchange: &mut Exchange,
-    prepared: &Prepared,
+    prepared: Box<Prepared>,
     from_client: &HeaderMap,
     downstream: &mut impl Downstream,
 ) -> Result<Ending, Refusal> {
-    let timeouts = prepared.timeouts;
-    let total_by = Instant::now() + timeouts.total;
-    let (answer, framing) = tokio::select! {
+    let total_by = Instant::now() + prepared.timeouts.total;
+    let mut cut = pin!(services.drain.is_cut());
+    let found = tokio::select! {
         biased;
-        outcome = attempts::until_head(services, exchange, prepared, from_client, total_by) => outcome?,
-        () = downstream.gone() => return Ok(Ending::Left),
-        () = services.drain.is_cut() => return Err(Refusal::new(Reason::ShuttingDown, "this gateway is shutting down")),
+        outcome = attempts::until_head(services, exchange, &prepared, from_client, total_by) => outcome.map(Some),
+        () = downstream.gone() => Ok(None),
+        () = &mut cut => Err(Refusal::shutting_down()),
     };
+    let terms = Terms::of(prepared);
+    exchange.answer.wait_is_over();
+    if exchange.answer.unanswered {
+        exchange.answer.reached_upstream = true;
+        meter::presume(services, exchange, terms.endpoint);
+    }
+    let Some((answer, framing)) = found? else { return Ok(Ending::Left) };
+    let between = (framing == Framing::EventStream).then_some(terms.timeouts.between_chunks);
+    let patience = Patience::new(between, total_by, &services.drain, cut);
+    Ok(answered(services, exchange, &terms, (answer, framing), downstream, patience).await)
+}
+
+/// From the answer's head to what is known at its end.
+async fn answered(
+    services: &Services,
+    exchange: &mut Exchange,
+    terms: &Terms,
+    (answer, framing): (Answer, Framing),
+    downstream: &mut impl Downstream,
+    mut patience: Patience<'_>,
+) -> Ending {
     let status = answer.head.status;
     exchange.answer.status = status.as_u16();
-    let mut meter = Meter::new(framing, prepared);
+    let mut meter = Meter::new(framing, terms);
     let headers = response_headers(exchange, &answer.head.headers, framing);
-    let ending = if downstream.head(status, headers).await.is_err() {
-        Ending::Left
-    } else {
-        let patience = Patience::new(framing, timeouts, total_by);
-        pass_on(services, exchange, answer, &mut meter, downstream, patience).await
+    let sent = patience.while_writing(pin!(downstream.head(status, headers))).await;
+    let stop = match sent {
+        Ok(Ok(())) => pass_on(exchange, answer, &mut meter, downstream, patience).await,
+        Ok(Err(_left)) => Stop::Left,
+        Err(reason) => Stop::Stuck(reason),
     };
-    if let Ending::Broken(reason) = ending {
-        tell(exchange, reason, &meter, prepared.endpoint.dialect(), downstream).await;
+    if let Stop::Broken(reason) = stop {
+        tell(exchange, reason, &meter, terms.endpoint, downstream).await;
     }
-    meter.read(services, exchange, prepared, ending);
-    Ok(meter.verdict(exchange.answer.status, ending))
+    let ending = stop.ending();
+    meter.read(services, exchange, terms, ending);
+    let ending = meter.verdict(exchange.answer.status, ending);
+    services.metrics.attempt(&terms.upstream.name, attempt_label(ending));
+    ending
 }
 
 /// Everything between the head and the end.
 async fn pass_on(
-    services: &Services,
     exchange: &mut Exchange,
     mut answer: Answer,
     meter: &mut Meter,
     downstream: &mut impl Downstream,
-    mut patience: Patience,
-) -> Ending {
+    mut patience: Patience<'_>,
+) -> Stop {
     let mut pieces = Vec::with_capacity(2);
     loop {
-        let chunk = tokio::select! {
-            biased;
-            chunk = answer.chunk() => chunk,
-            // Who hangs up behind the last word has had the whole answer.
-            () = downstream.gone() => return if meter.complete() { Ending::Whole } else { Ending::Left },
-            () = patience.lost() => return Ending::Broken(Reason::UpstreamTimeout),
-            () = services.drain.is_cut() => return Ending::Broken(Reason::ShuttingDown),
-        };
-        let ended = match chunk {
-            Ok(Some(chunk)) => {
-                meter.push(chunk, &mut pieces);
-                false
-            }
-            Ok(None) => {
+        let mut ended = false;
+        match next(&mut answer, downstream, &mut patience).await {
+            Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
+            Next::End => {
                 meter.finish(&mut pieces);
-                true
+                ended = true;
             }
-            Err(broken) => {
-                tracing::warn!(request = %exchange.id.0, error = %broken, "an upstream answer broke off");
-                return Ending::Broken(Reason::UpstreamError);
+            // Who hangs up behind the last word has had the whole answer.
+            Next::Gone if meter.complete() => return Stop::Whole,
+            Next::Gone => return Stop::Left,
+            // An upstream that fails behind its last word, or never closes, has harmed nobody.
+            Next::Broken(_) | Next::Lost(_) if meter.said_all() => return finish(downstream, &mut patience).await,
+            Next::Broken(error) => {
+                tracing::warn!(request = %exchange.id.0, %error, "an upstream answer broke off");
+                return Stop::Broken(Reason::UpstreamError);
             }
-        };
+            Next::Lost(reason) => return Stop::Broken(reason),
+        }
         for piece in pieces.drain(..) {
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
             exchange.answer.bytes_out += piece.len() as u64;
-            if downstream.chunk(piece).await.is_err() {
-                return Ending::Left;
+            match patience.while_writing(pin!(downstream.chunk(piece))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_left)) => return Stop::Left,
+                Err(reason) => return Stop::Stuck(reason),
             }
         }
         if ended {
-            return end(answer, meter, downstream).await;
+            return end(exchange, answer, meter, downstream, &mut patience).await;
         }
         patience.renew();
+        if meter.said_all() {
+            patience.settle();
+        }
     }
 }
 
-/// The upstream closed its body cleanly. Whether the answer is whole is for the dialect to say.
-async fn end(answer: Answer, meter: &Meter, downstream: &mut impl Downstream) -> Ending {
-    answer.recycle();
-    if !meter.complete() {
-        return Ending::Broken(Reason::UpstreamError);
+async fn next(answer: &mut Answer, downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Next {
+    if let Some(reason) = patience.over() {
+        return Next::Lost(reason);
     }
-    match downstream.finish().await {
-        Ok(()) => Ending::Whole,
-        Err(_left) => Ending::Left,
+    tokio::select! {
+        biased;
+        chunk = answer.chunk() => match chunk {
+            Ok(Some(chunk)) => Next::Chunk(chunk),
+            Ok(None) => Next::End,
+            Err(broken) => Next::Broken(broken),
+        },
+        () = downstream.gone() => Next::Gone,
+        reason = patience.lost() => Next::Lost(reason),
+    }
+}
+
+/// The upstream closed its body cleanly. Whether the answer is whole is for the dialect to say; a refusal needs no
+/// words.
+async fn end(
+    exchange: &Exchange,
+    answer: Answer,
+    meter: &Meter,
+    downstream: &mut impl Downstream,
+    patience: &mut Patience<'_>,
+) -> Stop {
+    answer.recycle();
+    let wordless = exchange.answer.status >= 400 && exchange.answer.bytes_out == 0;
+    if !meter.complete() && !wordless {
+        return Stop::Broken(Reason::UpstreamError);
+    }
+    finish(downstream, patience).await
+}
+
+async fn finish(downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Stop {
+    match patience.while_writing(pin!(downstream.finish())).await {
+        Ok(Ok(())) => Stop::Whole,
+        Ok(Err(_left)) => Stop::Left,
+        Err(reason) => Stop::Stuck(reason),
     }
 }
 
 /// Says in-band that the stream is not whole. A JSON answer cannot say it: its cut connection does.
-async fn tell(exchange: &Exchange, reason: Reason, meter: &Meter, dialect: Dialect, downstream: &mut impl Downstream) {
-    if let Meter::Stream(tap) = meter {
-        let message = match reason {
-            Reason::UpstreamTimeout => "the model's service stopped sending before its answer was complete",
-            Reason::ShuttingDown => "this gateway is shutting down; the answer is not complete",
-            _ => "the model's service broke off before its answer was complete",
-        };
-        let event = Refusal::new(reason, message).event(dialect, exchange.id);
-        // A blank line ends whatever event the upstream had begun.
-        let gap = if tap.report().at_boundary { "" } else { "\n\n" };
-        let _ = downstream.chunk(Bytes::from(format!("{gap}{event}"))).await;
+async fn tell(
+    exchange: &Exchange,
+    reason: Reason,
+    meter: &Meter,
+    endpoint: Endpoint,
+    downstream: &mut impl Downstream,
+) {
+    let Some(at_boundary) = meter.at_boundary() else { return };
+    let message = match reason {
+        Reason::UpstreamTimeout => "the model's service stopped sending before its answer was complete",
+        Reason::ShuttingDown => "this gateway is shutting down; the answer is not complete",
+        _ => "the model's service broke off before its answer was complete",
+    };
+    let event = Refusal::new(reason, message).event(endpoint.dialect(), exchange.id);
+    // A blank line ends whatever event the upstream had begun.
+    let gap = if at_boundary { "" } else { "\n\n" };
+    let _ = fast_timeout(TOLD_WITHIN, downstream.chunk(Bytes::from(format!("{gap}{event}")))).await;
+}
+
+/// The label of an attempt whose head was passed on: how the rest of it went.
+fn attempt_label(ending: Ending) -> &'static str {
+    match ending {
+        Ending::ErrorInside => "error_inside",
+        Ending::Broken(Reason::UpstreamError) => "broken",
+        Ending::Broken(Reason::UpstreamTimeout) => "timeout",
+        Ending::Whole | Ending::Left | Ending::Broken(_) => "answered",
     }
 }
 
@@ -171,118 +268,19 @@ fn response_headers(exchange: &mut Exchange, from_upstream: &HeaderMap, framing:
     headers
 }
 
-impl Meter {
-    fn new(framing: Framing, prepared: &Prepared) -> Self {
-        let dialect = prepared.endpoint.dialect();
-        match framing {
-            Framing::EventStream => Meter::Stream(Box::new(Tap::new(dialect, prepared.strip_usage))),
-            Framing::Json => Meter::Answer(Box::new(AnswerTap::new(dialect))),
-        }
+impl Terms {
+    fn of(prepared: Box<Prepared>) -> Self {
+        let Prepared { endpoint, timeouts, upstream, body, .. } = *prepared;
+        Self { endpoint, strip_usage: body.usage_injected, timeouts, upstream }
     }
+}
 
-    fn push(&mut self, chunk: Bytes, pieces: &mut Vec<Bytes>) {
+impl Stop {
+    fn ending(self) -> Ending {
         match self {
-            Meter::Stream(tap) => tap.push(chunk, pieces),
-            Meter::Answer(tap) => {
-                tap.push(&chunk);
-                pieces.push(chunk);
-            }
-        }
-    }
-
-    fn finish(&mut self, pieces: &mut Vec<Bytes>) {
-        if let Meter::Stream(tap) = self {
-            tap.finish(pieces);
-        }
-    }
-
-    /// A stream is whole when its dialect's last word has passed, or an error event in its place.
-    fn complete(&self) -> bool {
-        match self {
-            Meter::Stream(tap) => {
-                let report = tap.report();
-                report.saw_end || report.error
-            }
-            Meter::Answer(tap) => tap.report().complete,
-        }
-    }
-
-    /// An error object inside a 200 is not a success, even when it was passed on whole.
-    fn verdict(&self, status: u16, ending: Ending) -> Ending {
-        let error = match self {
-            Meter::Stream(tap) => tap.report().error,
-            Meter::Answer(tap) => status < 400 && tap.report().error,
-        };
-        if error && ending == Ending::Whole { Ending::ErrorInside } else { ending }
-    }
-
-    /// Tokens: as the upstream counted them, else estimated from what passed, and marked so.
-    fn read(&self, services: &Services, exchange: &mut Exchange, prepared: &Prepared, ending: Ending) {
-        let (usage, characters) = match self {
-            Meter::Stream(tap) => {
-                let report = tap.report();
-                (report.usage, report.delta_chars)
-            }
-            Meter::Answer(tap) => {
-                let report = tap.report();
-                (report.usage, report.answer_chars)
-            }
-        };
-        let model = exchange.model().cloned().unwrap_or_else(|| prepared.choice.model.alias.clone());
-        let asked = prepared.request.text_bytes();
-        match (usage, ending) {
-            (Some(usage), Ending::Whole) => {
-                services.calibration.learn(&model, asked, characters, &usage);
-                exchange.answer.usage = Some(usage);
-            }
-            (None, _) if exchange.answer.status >= 400 => {}
-            // What was counted before the end (Anthropic counts the prompt first) stands; the rest is estimated.
-            (counted, _) => {
-                let estimate = services.calibration.estimate(&model, asked, characters);
-                exchange.answer.usage = Some(completed(counted, estimate));
-                exchange.answer.estimated = true;
-            }
-        }
-    }
-}
-
-/// The counted part of an answer that has no last word, and an estimate of what may not have been counted.
-fn completed(counted: Option<Usage>, estimate: Usage) -> Usage {
-    match counted {
-        None => estimate,
-        Some(counted) => Usage { output: counted.output.max(estimate.output), ..counted },
-    }
-}
-
-/// The clock over a running answer: silence between chunks (of a stream) and the total.
-struct Patience {
-    between: Option<Duration>,
-    total_by: Instant,
-    last: Instant,
-    alarm: Pin<Box<Sleep>>,
-}
-
-impl Patience {
-    fn new(framing: Framing, timeouts: Timeouts, total_by: Instant) -> Self {
-        let between = (framing == Framing::EventStream).then_some(timeouts.between_chunks);
-        let last = Instant::now();
-        let first = between.map_or(total_by, |between| total_by.min(last + between));
-        Self { between, total_by, last, alarm: Box::pin(tokio::time::sleep_until(first)) }
-    }
-
-    fn renew(&mut self) {
-        self.last = Instant::now();
-    }
-
-    /// Resolves when either limit has passed. The alarm is moved only when it rings, not with every chunk.
-    async fn lost(&mut self) {
-        loop {
-            self.alarm.as_mut().await;
-            let due = self.between.map_or(self.total_by, |between| self.total_by.min(self.last + between));
-            if Instant::now() >= due {
-                return;
-            }
-            self.alarm.as_mut().reset(due);
+            Stop::Whole => Ending::Whole,
+            Stop::Left => Ending::Left,
+            Stop::Broken(reason) | Stop::Stuck(reason) => Ending::Broken(reason),
         }
     }
 }

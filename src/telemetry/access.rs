@@ -32,7 +32,7 @@ pub struct AccessLine<'a> {
     pub path: &'a str,
     pub status: u16,
     pub route: &'a str,
-    /// Why it was refused or how it failed: the error code the client saw.
+    /// Why it was refused or how it failed: the error code the client saw, or `cancelled` where it left.
     pub reason: Option<&'a str>,
     pub user: Option<UserId>,
     /// The id of the key's row, never the key.

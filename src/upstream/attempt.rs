@@ -6,17 +6,17 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{Counted, Dialer};
+use super::patience::Alarm;
 use super::pool::{self, Wire};
 use crate::config::Target;
 
@@ -39,7 +39,7 @@ pub enum AttemptError {
     ConnectTimeout(Duration),
     #[error("the connection broke within the answer's head: {0}")]
     Reset(hyper::Error),
-    #[error("the connection was closed before a byte of an answer")]
+    #[error("the connection was dead before a byte of an answer")]
     Dead,
     #[error("no answer in time")]
     Silent,
@@ -64,31 +64,53 @@ pub struct OutgoingBody {
     left: u64,
 }
 
-/// Sends `request` to `target` and waits for the answer's head until `head_by`.
+/// How long each part of an attempt may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until a fresh connection stands.
+    pub connect: Duration,
+    /// From then until the answer's head.
+    pub head: Duration,
+    /// Everything ends here.
+    pub total_by: Instant,
+}
+
+/// A connection that was closed while it lay idle says so as soon as it is used. One that lives on for longer has
+/// taken the request, and the model may be at work on it.
+const DEAD_WITHIN: Duration = Duration::from_secs(1);
+
+/// Sends `request` to `target` and waits for the answer's head.
 ///
-/// A kept connection that turns out to be dead, with not a byte of an answer, is replaced by a fresh one, once, and
-/// does not count as a failure.
+/// `standing` is true from the moment a connection stands, and so for as long as the upstream may have the request:
+/// also when this is dropped halfway. A kept connection that turns out to have been dead is replaced by a fresh one,
+/// once, and does not count as a failure.
 pub async fn send(
     dialer: &Dialer,
     target: &Target,
     request: &OutgoingRequest,
-    connect_within: Duration,
-    head_by: Instant,
+    limits: Limits,
+    standing: &mut bool,
 ) -> Result<Answer, AttemptError> {
     if let Some(wire) = pool::take(target) {
-        match head_of(wire, target, request, head_by).await {
-            Err(AttemptError::Dead) => {}
+        *standing = true;
+        match head_of(wire, target, request, limits).await {
+            Err(AttemptError::Dead) => *standing = false,
             outcome => return outcome,
         }
     }
-    let wire = open(dialer, target, connect_within).await?;
-    head_of(wire, target, request, head_by).await
+    // Rare, and with its TLS handshake large: no room is kept for it in every request.
+    let wire = Box::pin(open(dialer, target, limits)).await?;
+    *standing = true;
+    head_of(wire, target, request, limits).await
 }
 
-async fn open(dialer: &Dialer, target: &Target, within: Duration) -> Result<Wire, AttemptError> {
-    let stream = timeout(within, dialer.dial(target))
+async fn open(dialer: &Dialer, target: &Target, limits: Limits) -> Result<Wire, AttemptError> {
+    let now = Instant::now();
+    let by = limits.total_by.min(now + limits.connect);
+    let stream = Alarm::default()
+        .before(by, pin!(dialer.dial(target)))
         .await
-        .map_err(|_elapsed| AttemptError::ConnectTimeout(within))?
+        .ok_or_else(|| AttemptError::ConnectTimeout(by.saturating_duration_since(now)))?
         .map_err(AttemptError::Connect)?;
     let (stream, read) = Counted::new(stream);
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -102,18 +124,20 @@ async fn head_of(
     mut wire: Wire,
     target: &Target,
     request: &OutgoingRequest,
-    head_by: Instant,
+    limits: Limits,
 ) -> Result<Answer, AttemptError> {
     let read_before = wire.bytes_read();
+    let sent = Instant::now();
+    let head_by = limits.total_by.min(sent + limits.head);
     let mut response = Box::pin(wire.sender.send_request(request.to_http(target)));
     let arrival = poll_fn(|context| {
         wire.drive(context);
         response.as_mut().poll(context)
     });
-    let arrived = timeout_at(head_by, arrival).await.map_err(|_elapsed| AttemptError::Silent)?;
-    let response: Response<Incoming> = arrived.map_err(|error| match wire.bytes_read() == read_before {
-        true => AttemptError::Dead,
-        false => AttemptError::Reset(error),
+    let arrived = Alarm::default().before(head_by, pin!(arrival)).await.ok_or(AttemptError::Silent)?;
+    let response: Response<Incoming> = arrived.map_err(|error| {
+        let untouched = wire.bytes_read() == read_before;
+        if untouched && sent.elapsed() < DEAD_WITHIN { AttemptError::Dead } else { AttemptError::Reset(error) }
     })?;
     let (head, body) = response.into_parts();
     Ok(Answer { head, body, wire, target: target.clone() })

@@ -5,14 +5,16 @@
 
 mod attempt;
 mod connect;
+mod patience;
 mod pool;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Target, Upstream};
 
-pub use attempt::{Answer, AttemptError, Broken, OutgoingRequest, send};
+pub use attempt::{Answer, AttemptError, Broken, Limits, OutgoingRequest, send};
 pub use connect::Dialer;
+pub use patience::Alarm;
 
 /// The targets of an upstream, each once, beginning with the one whose turn it is.
 pub fn in_turn(upstream: &Upstream) -> impl Iterator<Item = &Target> {

@@ -49,6 +49,7 @@ fn leaving_before_the_first_byte_ends_it_too() {
         assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
         let row = edge.row();
         assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
+        assert!(row.flag("estimated") && row.number("input_tokens") > 0, "the prompt is paid for: {row:?}");
         edge.assert_healthy();
     }
 }

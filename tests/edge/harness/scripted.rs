@@ -280,7 +280,12 @@ impl Reply {
 
 impl Exchange {
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.socket.write_all(bytes);
+        let _ = self.try_send(bytes);
+    }
+
+    /// Fails once cfx has closed the connection.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(bytes)
     }
 
     pub fn json(&mut self, status: u16, body: &str) {

@@ -1,0 +1,127 @@
+//! What an answer used: read as it passes, as the upstream counted it, else estimated and marked so.
+
+use bytes::Bytes;
+
+use super::Services;
+use super::exchange::{Ending, Exchange};
+use super::relay::{Framing, Terms};
+use crate::llm::{AnswerTap, Dialect, Endpoint, Tap};
+use crate::units::Usage;
+
+/// Reads what passes, in the answer's own framing.
+pub enum Meter {
+    Stream(Box<Tap>),
+    Answer(Box<AnswerTap>),
+}
+
+/// A request that lies with the upstream and will get no answer: its prompt is paid for all the same.
+pub fn presume(services: &Services, exchange: &mut Exchange, endpoint: Endpoint) {
+    let Some(model) = exchange.model().filter(|_| endpoint.is_metered()) else { return };
+    exchange.answer.usage = Some(services.calibration.estimate(model, exchange.answer.text_sent, 0));
+    exchange.answer.estimated = true;
+}
+
+impl Meter {
+    pub fn new(framing: Framing, terms: &Terms) -> Self {
+        let dialect = terms.endpoint.dialect();
+        match framing {
+            Framing::EventStream => Meter::Stream(Box::new(Tap::new(dialect, terms.strip_usage))),
+            Framing::Json => Meter::Answer(Box::new(AnswerTap::new(dialect))),
+        }
+    }
+
+    /// Takes the next chunk, and appends to `pieces` what is to be passed on now.
+    pub fn push(&mut self, chunk: Bytes, pieces: &mut Vec<Bytes>) {
+        match self {
+            Meter::Stream(tap) => tap.push(chunk, pieces),
+            Meter::Answer(tap) => {
+                tap.push(&chunk);
+                pieces.push(chunk);
+            }
+        }
+    }
+
+    /// The upstream has ended: appends what was held.
+    pub fn finish(&mut self, pieces: &mut Vec<Bytes>) {
+        if let Meter::Stream(tap) = self {
+            tap.finish(pieces);
+        }
+    }
+
+    /// A stream is whole when its dialect's last word has passed, or an error event in its place.
+    pub fn complete(&self) -> bool {
+        match self {
+            Meter::Stream(tap) => {
+                let report = tap.report();
+                report.saw_end || report.error
+            }
+            Meter::Answer(tap) => tap.report().complete,
+        }
+    }
+
+    /// Nothing that the upstream may still do can matter to the client. A JSON document is framed by a length that the
+    /// client was promised, so there the upstream has to keep its word to the last byte.
+    pub fn said_all(&self) -> bool {
+        matches!(self, Meter::Stream(_)) && self.complete()
+    }
+
+    /// A stream that has passed, and ends where an event ends.
+    pub fn at_boundary(&self) -> Option<bool> {
+        match self {
+            Meter::Stream(tap) => Some(tap.report().at_boundary),
+            Meter::Answer(_) => None,
+        }
+    }
+
+    /// An error object inside a 200 is not a success, even when it was passed on whole.
+    pub fn verdict(&self, status: u16, ending: Ending) -> Ending {
+        let error = match self {
+            Meter::Stream(tap) => tap.report().error,
+            Meter::Answer(tap) => status < 400 && tap.report().error,
+        };
+        if error && ending == Ending::Whole { Ending::ErrorInside } else { ending }
+    }
+
+    /// Notes the tokens, and learns from them where the answer is whole. An endpoint that is free has none: what a
+    /// count of tokens answers with are not tokens used.
+    pub fn read(&self, services: &Services, exchange: &mut Exchange, terms: &Terms, ending: Ending) {
+        let Some(model) = exchange.model().filter(|_| terms.endpoint.is_metered()).cloned() else { return };
+        let (counted, characters) = self.counted();
+        let asked = exchange.answer.text_sent;
+        let estimate = || services.calibration.estimate(&model, asked, characters);
+        let (usage, estimated) = match counted {
+            None if exchange.answer.status >= 400 => return,
+            None => (estimate(), true),
+            Some(usage) if ending == Ending::Whole => {
+                services.calibration.learn(&model, asked, characters, &usage);
+                (usage, false)
+            }
+            // Anthropic counts the prompt first and the answer as it goes: what it said so far may not be all.
+            Some(usage) if self.counts_as_it_goes(terms) => {
+                (Usage { output: usage.output.max(estimate().output), ..usage }, true)
+            }
+            // All others count once, when all is said.
+            Some(usage) => (usage, false),
+        };
+        exchange.answer.usage = Some(usage);
+        exchange.answer.estimated = estimated;
+    }
+
+    fn counts_as_it_goes(&self, terms: &Terms) -> bool {
+        matches!(self, Meter::Stream(_)) && terms.endpoint.dialect() == Dialect::Messages
+    }
+
+    /// What the upstream said it was, and how many characters of an answer have passed.
+    fn counted(&self) -> (Option<Usage>, u64) {
+        match self {
+            Meter::Stream(tap) => {
+                let report = tap.report();
+                (report.usage, report.delta_chars)
+            }
+            Meter::Answer(tap) => {
+                let report = tap.report();
+                (report.usage, report.answer_chars)
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What became of a request is said the same everywhere, and what it used is counted once and never invented.
+
+use serde_json::json;
+
+use crate::harness::{CHAT, Harness, Reply, body_for, chat_body, gate, streaming, wire};
+
+#[test]
+fn a_broken_stream_looks_like_no_success_anywhere() {
+    let edge = Harness::start();
+    edge.upstream.then(Reply::cut_after(vec![wire::chat_event("m", json!({"content": "Half"}), None)]));
+    assert!(!edge.chat_stream().rest().1);
+    let line = edge.process.wait_for_line("\"reason\":\"upstream_error\"").expect("an access line");
+    assert!(line.contains("\"status\":200"), "as the client saw it: {line}");
+    let row = edge.row();
+    assert_eq!((row.number("http_status"), row.text("error_message")), (200, "upstream_error"));
+    assert_eq!(edge.metric("cfx_requests_total", &["code=\"502\""]), 1.0);
+    assert_eq!(edge.metric("cfx_requests_total", &["code=\"200\"", "route=\"/v1/\""]), 0.0);
+    assert_eq!(edge.metric("cfx_refusals_total", &["upstream_error"]), 1.0);
+    assert_eq!(edge.metric("cfx_upstream_attempts_total", &["outcome=\"broken\""]), 1.0);
+}
+
+#[test]
+fn an_error_inside_a_200_counts_as_a_failure_of_the_upstream() {
+    let edge = Harness::start();
+    let error = json!({"error": {"message": "fell over", "type": "server_error", "param": null, "code": "500"}});
+    edge.upstream.then(Reply::events(vec![format!("data: {error}"), wire::DONE.to_string()]));
+    edge.chat_stream().rest();
+    let line = edge.process.wait_for_line("\"reason\":\"upstream_error\"").expect("an access line");
+    assert!(line.contains("\"status\":200"), "{line}");
+    let row = edge.row();
+    assert_eq!((row.text("status"), row.text("error_message")), ("error", "upstream_error"));
+    assert_eq!(edge.metric("cfx_requests_total", &["code=\"502\""]), 1.0);
+    assert_eq!(edge.metric("cfx_upstream_attempts_total", &["outcome=\"error_inside\""]), 1.0);
+    assert_eq!(edge.metric("cfx_upstream_attempts_total", &["outcome=\"answered\""]), 0.0);
+}
+
+#[test]
+fn a_client_that_left_is_no_refusal() {
+    let edge = Harness::start();
+    edge.upstream.then(Reply::never());
+    let mut client = edge.client();
+    client.send(&edge.request(CHAT, &chat_body()).bytes());
+    edge.upstream.wait_for(1);
+    drop(client);
+    edge.process.wait_for_line("\"reason\":\"cancelled\"").expect("an access line");
+    assert_eq!(edge.metric("cfx_requests_total", &["code=\"499\""]), 1.0);
+    assert_eq!(edge.metric("cfx_refusals_total", &[]), 0.0);
+}
+
+#[test]
+fn a_prompt_that_got_no_answer_is_still_metered() {
+    for stream in [true, false] {
+        let timeouts = "connect: 2s, first_byte: 200ms, between_chunks: 20s, total: 400ms";
+        let edge = Harness::builder().timeouts(timeouts).start();
+        edge.upstream.then(Reply::never());
+        let body = if stream { streaming(chat_body()) } else { chat_body() };
+        assert_eq!(edge.post(CHAT, &body).status, 504);
+        let row = edge.row();
+        assert!(row.flag("estimated") && row.number("input_tokens") > 0 && row.nano_usd() > 0, "{row:?}");
+        assert_eq!(row.number("output_tokens"), 0);
+    }
+}
+
+#[test]
+fn counting_tokens_is_never_billed() {
+    let path = "/v1/messages/count_tokens";
+    let timeouts = "connect: 2s, first_byte: 20s, between_chunks: 20s, total: 400ms";
+    let edge = Harness::builder().timeouts(timeouts).start();
+    edge.upstream.then(Reply::usual()).then(Reply::never());
+    assert_eq!([edge.post(path, &body_for(path)).status, edge.post(path, &body_for(path)).status], [200, 504]);
+    for row in edge.rows(2) {
+        assert_eq!((row.nano_usd(), row.flag("estimated")), (0, false), "{row:?}");
+        assert_eq!(row.text("input_tokens"), "", "no tokens were used, whatever the answer counts: {row:?}");
+    }
+    assert_eq!(edge.metric("cfx_tokens_total", &[]), 0.0);
+}
+
+#[test]
+fn an_estimate_goes_by_the_text_that_was_sent() {
+    let prompt = "word ".repeat(2_000);
+    let plan = format!("  plan: {{ model: smart, system: \"{prompt}\" }}");
+    let edge = Harness::builder().models_line("plan:", &plan).start();
+    let image = format!("data:image/png;base64,{}", "A".repeat(100_000));
+    let content =
+        json!([{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": image}}]);
+    let body = json!({"model": "plan", "messages": [{"role": "user", "content": content}]});
+    edge.upstream.then(Reply::never());
+    let mut client = edge.client();
+    client.send(&edge.request(CHAT, &body).bytes());
+    edge.upstream.wait_for(1);
+    drop(client);
+    let input = edge.row().number("input_tokens");
+    assert!((2_500..3_000).contains(&input), "10,000 characters of the stage's prompt, none of the image: {input}");
+}
+
+#[test]
+fn a_usage_that_came_whole_is_exact_though_the_client_left() {
+    let edge = Harness::start();
+    let mut body = streaming(chat_body());
+    body["stream_options"] = json!({"include_usage": true});
+    let events = wire::chat_events("m", &wire::WORDS, true);
+    let (opener, closed) = gate();
+    edge.upstream.then(Reply::gated(events.clone(), closed));
+    opener.open();
+    let mut stream = edge.client().stream(&edge.request(CHAT, &body));
+    for _ in 2..events.len() {
+        opener.open();
+    }
+    while !stream.event().contains("\"usage\"") {}
+    stream.leave();
+    edge.upstream.closed(0);
+    let row = edge.row();
+    assert_eq!((row.text("status"), row.tokens(), row.flag("estimated")), ("cancelled", (21, 4, 25), false));
+}
+
+#[test]
+fn a_refusal_of_the_providers_without_words_is_whole() {
+    let edge = Harness::start();
+    let head = "HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n";
+    edge.upstream.then(Reply::raw(head));
+    let mut client = edge.client();
+    let answer = client.ask(&edge.request(CHAT, &chat_body()));
+    assert!(answer.status == 404 && answer.complete && answer.body.is_empty(), "{answer}");
+    assert_eq!(client.ask(&edge.request(CHAT, &chat_body())).status, 200, "on the same connection");
+    let row = edge.rows(2).remove(0);
+    assert_eq!((row.number("http_status"), row.text("error_message")), (404, "answered by the upstream"));
+}
