@@ -13,7 +13,12 @@ pub struct Drain {
     cut: AtomicBool,
     under_way: AtomicUsize,
     changed: Notify,
+    /// Where requests wait for the cut, spread over several lists: each request enters and leaves one, and threads
+    /// would otherwise queue for its lock.
+    cut_waiters: [Notify; LISTS],
 }
+
+const LISTS: usize = 16;
 
 /// One request under way. Dropping it is its end.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ impl Drain {
     /// Ends what is still under way.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
-        self.changed.notify_waiters();
+        self.cut_waiters.iter().for_each(Notify::notify_waiters);
     }
 
     /// Whether what is still under way must end.
@@ -43,8 +48,9 @@ impl Drain {
 
     /// Resolves when this request must end. Safe to drop and call again.
     pub async fn is_cut(&self) {
+        let waiters = &self.cut_waiters[list_of_this_thread()];
         loop {
-            let changed = self.changed.notified();
+            let changed = waiters.notified();
             if self.was_cut() {
                 return;
             }
@@ -67,6 +73,15 @@ impl Drain {
             changed.await;
         }
     }
+}
+
+/// Threads take the lists in turn.
+fn list_of_this_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static LIST: usize = NEXT.fetch_add(1, Ordering::Relaxed) % LISTS;
+    }
+    LIST.with(|list| *list)
 }
 
 impl Drop for UnderWay {

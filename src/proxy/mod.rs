@@ -122,16 +122,17 @@ impl Context {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Context;
+    /// Boxed: pingora moves it several times on its way.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
+    fn new_ctx(&self) -> Box<Context> {
         let now = self.services.clock.now();
         let snapshot = self.services.snapshot.load_full();
         let exchange = Exchange::open(RequestId::new(now), now, snapshot);
-        Context { exchange, web: None, asked: None, _under_way: self.services.drain.track() }
+        Box::new(Context { exchange, web: None, asked: None, _under_way: self.services.drain.track() })
     }
 
-    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         if session.get_keepalive() == Some(0) {
             session.set_keepalive(Some(KEEP_ALIVE_SECONDS)); // pingora's "for ever"; its "off" stays off
         }
@@ -139,7 +140,7 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
         match route::find(session, &context.exchange) {
             Ok(Destination::Web { upstream }) => {
                 context.web = Some(upstream);
@@ -150,7 +151,7 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
         context.asked.get_or_insert_with(Instant::now);
         context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
         match &context.web {
@@ -163,7 +164,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         web::dress_request(session, request, &context.exchange)
     }
@@ -173,7 +174,7 @@ impl ProxyHttp for Proxy {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
-        _context: &mut Context,
+        _context: &mut Box<Context>,
     ) -> Result<()> {
         web::drop_empty_piece(body);
         Ok(())
@@ -183,22 +184,22 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         response: &mut ResponseHeader,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         context.note_wait();
         web::dress_response(response, &mut context.exchange)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         context.note_wait();
         own::answer_failure(session, &mut context.exchange, error).await
     }
 
-    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _context: &Box<Context>, _error: &Error) -> bool {
         true // every request has its own log line, with its reason
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Box<Context>) {
         own::account(&self.services, session, &mut context.exchange);
     }
 }

@@ -26,7 +26,8 @@ impl Store {
 
     /// The ledger, oldest first.
     pub fn rows(&self) -> Vec<Row> {
-        let mut query = self.0.prepare("select * from request_logs order by created_at, request_id").expect("request_logs");
+        let mut query =
+            self.0.prepare("select * from request_logs order by created_at, request_id").expect("request_logs");
         let names: Vec<String> = query.column_names().map(ToString::to_string).collect();
         let read = |row: &rusqlite::Row<'_>| {
             let cell = |(at, name): (usize, &String)| Ok((name.clone(), row.get::<_, Value>(at)?));
