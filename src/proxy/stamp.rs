@@ -71,10 +71,13 @@ fn put_text(put: &mut impl FnMut(HeaderName, HeaderValue), name: HeaderName, tex
 
 /// `cfx;dur=0.123, upstream;dur=45.678`, in milliseconds (W3C Server Timing).
 fn server_timing(overhead: Duration, wait: Duration) -> String {
-    let mut text = String::with_capacity(40);
-    let _ = write!(text, "cfx;dur={:.3}", overhead.as_secs_f64() * 1e3);
+    let mut text = String::with_capacity(48);
+    let mut entry = |name: &str, span: Duration| {
+        let _ = write!(text, "{name};dur={}.{:03}", span.as_millis(), span.subsec_micros() % 1_000);
+    };
+    entry("cfx", overhead);
     if !wait.is_zero() {
-        let _ = write!(text, ", upstream;dur={:.3}", wait.as_secs_f64() * 1e3);
+        entry(", upstream", wait);
     }
     text
 }

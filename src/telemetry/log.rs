@@ -4,7 +4,7 @@
 //! whatever `CFX_LOG` says, and start at warn.
 
 use tracing::{Level, Subscriber};
-use tracing_subscriber::filter::{FilterExt, ParseError, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -47,9 +47,11 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    // The hint lets the other filter's own maximum count: without one, every debug record of a library is looked at.
     let capped = filter_fn(|event| {
         *event.level() <= Level::INFO || !CAPPED.iter().any(|beginning| event.target().starts_with(beginning))
-    });
+    })
+    .with_max_level_hint(LevelFilter::TRACE);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Json => lines.event_format(JsonLines).boxed(),
