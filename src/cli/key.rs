@@ -60,7 +60,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "EMAIL")]
     pub user: Email,
     /// A name to know it by
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = label)]
     pub label: String,
     /// How long it is valid: 90d, 12h, 30m; without this, until it is revoked
     #[arg(long, value_name = "TIME", value_parser = life)]
@@ -242,6 +242,14 @@ fn mint() -> Result<RawKey, Failure> {
 fn after(now: Timestamp, life: Duration) -> Result<Timestamp, Failure> {
     let micros = i64::try_from(life.as_micros()).ok().and_then(|micros| now.0.checked_add(micros));
     micros.map(Timestamp).ok_or_else(|| Failure::Usage("--expires lies beyond the end of time".to_owned()))
+}
+
+/// A label is printed in lists: no line ends, no terminal sequences.
+fn label(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("a label is one line of text without control characters".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// `90d`, `12h`, `30m`, `10s`: a whole number above zero and its unit.

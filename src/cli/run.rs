@@ -23,5 +23,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     })?;
     let database = data.database()?;
     serve::make_data(&data.data)?;
-    serve::serve(snapshot, database, pepper, None, Box::new(|| tracing::info!("cfx is ready")))
+    let listening: Vec<String> =
+        snapshot.edge.entrypoints.iter().map(|entrypoint| entrypoint.address.to_string()).collect();
+    let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
+    let store = database.display().to_string();
+    let ready = move || tracing::info!(listening, admin, store, "cfx is ready");
+    serve::serve(snapshot, database, pepper, None, Box::new(ready))
 }

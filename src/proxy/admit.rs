@@ -101,14 +101,7 @@ impl Authenticated {
     }
 
     fn choose(&self, exchange: &Exchange, request: &Request, session: &ServerSession) -> Result<Choice, Refusal> {
-        let named = match session.get_header(stamp::CFX_STAGE) {
-            None => None,
-            Some(value) => Some(
-                value
-                    .to_str()
-                    .map_err(|_not_text| Refusal::new(Reason::InvalidStage, "X-CFX-Stage is not plain text"))?,
-            ),
-        };
+        let named = stage_header(&session.req_header().headers)?;
         let scope = KeyScope { stages: self.principal.stages.as_deref(), models: self.principal.models.as_deref() };
         let choice = llm::choose(&exchange.snapshot.models, request, named, scope)?;
         let _ = exchange.staged.set(Staged {
@@ -178,6 +171,18 @@ impl Authenticated {
             body_bytes: exchange.answer.bytes_in,
         }
     }
+}
+
+/// The stage that the head names, if it names one; two that differ name none.
+fn stage_header(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut named = headers.get_all(stamp::CFX_STAGE).iter();
+    let Some(first) = named.next() else { return Ok(None) };
+    if named.any(|other| other != first) {
+        return Err(Refusal::new(Reason::InvalidStage, "X-CFX-Stage is given twice with different values"));
+    }
+    let text =
+        first.to_str().map_err(|_not_text| Refusal::new(Reason::InvalidStage, "X-CFX-Stage is not plain text"))?;
+    Ok(Some(text))
 }
 
 fn quota_refusal(exchange: &Exchange, refusal: QuotaRefusal) -> Refusal {

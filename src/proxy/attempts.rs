@@ -131,16 +131,19 @@ fn judge(head: &Parts) -> Result<Framing, Failure> {
             elsewhere: matches!(status, 502..=504),
             outcome: "server_error",
         }),
+        // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6): no answer of a model.
+        (204 | 205, _) => Err(not_an_answer()),
         (200..=299, Some(framing)) => Ok(framing),
         (400..=499, Some(Framing::Json)) => Ok(Framing::Json),
-        _ => Err(Failure {
-            refusal: Refusal::new(
-                Reason::UpstreamError,
-                "the model's service answered with something that is not JSON",
-            ),
-            elsewhere: false,
-            outcome: "not_json",
-        }),
+        _ => Err(not_an_answer()),
+    }
+}
+
+fn not_an_answer() -> Failure {
+    Failure {
+        refusal: Refusal::new(Reason::UpstreamError, "the model's service answered with something that is not JSON"),
+        elsewhere: false,
+        outcome: "not_json",
     }
 }
 

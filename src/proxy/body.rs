@@ -48,10 +48,15 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
     let mut last = started;
     loop {
         let due = (last + PIECE_WITHIN).min(expected_by(started, pieces.length));
-        let piece = match alarm.before(due, pin!(session.read_request_body())).await {
+        let read = alarm.before(due, pin!(session.read_request_body())).await;
+        let piece = match read {
             Some(Ok(Some(piece))) => piece,
             Some(Ok(None)) => return Ok(Body { bytes: pieces.join(), room }),
-            Some(Err(error)) => return Err(unreadable(error.etype())),
+            Some(Err(error)) => {
+                // What follows on this connection could be the rest of the body or another request: nobody can tell.
+                session.set_keepalive(None);
+                return Err(unreadable(error.etype()));
+            }
             None => return Err(stalled()),
         };
         if pieces.length + piece.len() > limits.body {
@@ -163,7 +168,7 @@ fn stalled() -> Refusal {
 fn unreadable(cause: &ErrorType) -> Refusal {
     match cause {
         ErrorType::ReadTimedout => stalled(),
-        _ => Refusal::new(Reason::InvalidJson, "the request body ended before its announced length"),
+        _ => Refusal::new(Reason::InvalidJson, "the request body ended early, or its framing is broken"),
     }
 }
 

@@ -307,6 +307,30 @@ fn a_body_that_ends_early_counts_for_nothing() {
 }
 
 #[test]
+fn two_stages_that_differ_name_none() {
+    let edge = Harness::start();
+    let request = edge.request(CHAT, &chat_body()).header("X-CFX-Stage", "plan").header("X-CFX-Stage", "code");
+    let answer = edge.client().ask(&request);
+    assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_stage"), "{answer}");
+}
+
+#[test]
+fn a_body_whose_framing_is_broken_ends_its_connection() {
+    let edge = Harness::start();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: cfx.test\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        edge.key
+    );
+    for size in ["ZZ", "-1", "FFFFFFFFFFFFFFFFF"] {
+        let mut client = edge.client();
+        client.send(format!("{head}{size}\r\n{{}}\r\n").as_bytes());
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{size}: {answer}");
+    }
+    assert_eq!(edge.upstream.count(), 0);
+}
+
+#[test]
 fn eleven_megabytes_in_chunks_are_stopped_at_the_limit() {
     let edge = Harness::start();
     let head = format!(
