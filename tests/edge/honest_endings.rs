@@ -13,10 +13,10 @@ fn a_broken_stream_looks_like_no_success_anywhere() {
     assert!(line.contains("\"status\":200"), "as the client saw it: {line}");
     let row = edge.row();
     assert_eq!((row.number("http_status"), row.text("error_message")), (200, "upstream_error"));
-    assert_eq!(edge.metric("cfx_requests_total", &["code=\"502\""]), 1.0);
-    assert_eq!(edge.metric("cfx_requests_total", &["code=\"200\"", "route=\"/v1/\""]), 0.0);
-    assert_eq!(edge.metric("cfx_refusals_total", &["upstream_error"]), 1.0);
-    assert_eq!(edge.metric("cfx_upstream_attempts_total", &["outcome=\"broken\""]), 1.0);
+    edge.assert_metric("cfx_requests_total", &["code=\"502\""], 1.0);
+    edge.assert_metric("cfx_requests_total", &["code=\"200\"", "route=\"/v1/\""], 0.0);
+    edge.assert_metric("cfx_refusals_total", &["upstream_error"], 1.0);
+    edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"broken\""], 1.0);
 }
 
 #[test]
@@ -29,9 +29,9 @@ fn an_error_inside_a_200_counts_as_a_failure_of_the_upstream() {
     assert!(line.contains("\"status\":200"), "{line}");
     let row = edge.row();
     assert_eq!((row.text("status"), row.text("error_message")), ("error", "upstream_error"));
-    assert_eq!(edge.metric("cfx_requests_total", &["code=\"502\""]), 1.0);
-    assert_eq!(edge.metric("cfx_upstream_attempts_total", &["outcome=\"error_inside\""]), 1.0);
-    assert_eq!(edge.metric("cfx_upstream_attempts_total", &["outcome=\"answered\""]), 0.0);
+    edge.assert_metric("cfx_requests_total", &["code=\"502\""], 1.0);
+    edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"error_inside\""], 1.0);
+    edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"answered\""], 0.0);
 }
 
 #[test]
@@ -43,8 +43,8 @@ fn a_client_that_left_is_no_refusal() {
     edge.upstream.wait_for(1);
     drop(client);
     edge.process.wait_for_line("\"reason\":\"cancelled\"").expect("an access line");
-    assert_eq!(edge.metric("cfx_requests_total", &["code=\"499\""]), 1.0);
-    assert_eq!(edge.metric("cfx_refusals_total", &[]), 0.0);
+    edge.assert_metric("cfx_requests_total", &["code=\"499\""], 1.0);
+    edge.assert_metric("cfx_refusals_total", &[], 0.0);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn counting_tokens_is_never_billed() {
         assert_eq!((row.nano_usd(), row.flag("estimated")), (0, false), "{row:?}");
         assert_eq!(row.text("input_tokens"), "", "no tokens were used, whatever the answer counts: {row:?}");
     }
-    assert_eq!(edge.metric("cfx_tokens_total", &[]), 0.0);
+    edge.assert_metric("cfx_tokens_total", &[], 0.0);
 }
 
 #[test]

@@ -126,8 +126,8 @@ fn requests_without_a_valid_key_leave_no_row() {
         edge.ask(&Request::post(CHAT, "{}").key("cfx_live_nonsense"));
         edge.ask(&Request::post(CHAT, "{}"));
     }
-    assert_eq!(edge.metric("cfx_refusals_total", &["invalid_api_key"]), 5.0);
-    assert_eq!(edge.metric("cfx_refusals_total", &["missing_api_key"]), 5.0);
+    edge.assert_metric("cfx_refusals_total", &["invalid_api_key"], 5.0);
+    edge.assert_metric("cfx_refusals_total", &["missing_api_key"], 5.0);
     assert!(edge.stop_and_read().rows().is_empty());
 }
 

@@ -14,6 +14,7 @@ pub mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -154,6 +155,19 @@ impl Harness {
                 && labels.iter().all(|label| line.contains(label))
         });
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Holds that a metric comes to `wanted`: a request is counted a moment after its client has the answer.
+    pub fn assert_metric(&self, name: &str, labels: &[&str], wanted: f64) {
+        let deadline = Instant::now() + client::PATIENCE;
+        loop {
+            let value = self.metric(name, labels);
+            if value == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name}{labels:?} is {value}, not {wanted}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Nothing of the last request is left: a plain request still gets its answer.
