@@ -14,9 +14,13 @@ pub struct UserId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub Uuid);
 
-/// One running edge. A restart is a new edge.
+/// One edge: what counts and writes from one data folder. A restart on the same folder is the same edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EdgeId(pub Uuid);
+
+/// Requests set aside for one edge. Chosen by the edge, so that it can ask again after a lost answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId(pub Uuid);
 
 /// A UTC calendar day, counted from 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

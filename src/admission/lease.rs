@@ -17,9 +17,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
-use crate::admission::quota_store::{Ask, Grant, LeaseId, Posting, PostingId, Settlement, Subject};
-use crate::units::{Day, EdgeId, Timestamp};
+use crate::admission::quota_store::{Ask, Grant, Posting, PostingId, Settlement, Subject};
+use crate::units::{Day, EdgeId, LeaseId, Timestamp};
 
 /// Turns without a request after which everything goes back to the store: at four turns a second, one second.
 const IDLE: u32 = 4;
@@ -176,7 +177,7 @@ impl State {
             heard: false,
             granted: 0,
             exhausted: None,
-            next: LeaseId::fresh(),
+            next: fresh_lease(),
             in_doubt: false,
             busy: false,
             touched: true,
@@ -274,10 +275,10 @@ impl State {
         }
     }
 
-    pub(super) fn ask(&mut self, edge: EdgeId, limit: u32) -> Ask {
+    pub(super) fn ask(&mut self, edge: EdgeId, limit: u32, most: u32) -> Ask {
         self.in_doubt = true;
         let settled = self.settlements();
-        Ask { edge, lease: self.next, subject: self.subject, day: self.day, limit, settled }
+        Ask { edge, lease: self.next, subject: self.subject, day: self.day, limit, most, settled }
     }
 
     pub(super) fn granted(&mut self, ask: &Ask, grant: Grant) {
@@ -291,7 +292,7 @@ impl State {
         }
         self.exhausted = None;
         self.granted = grant.granted;
-        let id = std::mem::replace(&mut self.next, LeaseId::fresh());
+        let id = std::mem::replace(&mut self.next, fresh_lease());
         self.leases.push_back(Lease { id, granted: grant.granted, available: grant.granted, reported: 0 });
     }
 
@@ -357,7 +358,7 @@ impl State {
     /// Ends the lease whose grant was not answered: it may stand in the store.
     fn abandon_lost(&mut self) {
         if std::mem::take(&mut self.in_doubt) {
-            let lost = std::mem::replace(&mut self.next, LeaseId::fresh());
+            let lost = std::mem::replace(&mut self.next, fresh_lease());
             self.ended.push(self.settlement(lost, 0, true));
         }
     }
@@ -373,6 +374,10 @@ impl State {
     fn posting_of(&self, count: u32) -> Posting {
         Posting { id: PostingId::fresh(), subject: self.subject, day: self.day, count }
     }
+}
+
+fn fresh_lease() -> LeaseId {
+    LeaseId(Uuid::new_v4())
 }
 
 impl Lease {

@@ -24,5 +24,7 @@ pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
 pub use lease::Hold;
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
-pub use quota_store::{Ask, Grant, LeaseId, Posting, PostingId, QuotaStore, Settlement, Subject, lease_size};
+pub use quota_store::{
+    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Settlement, Subject, Word, lease_size,
+};
 pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey};

@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admission::lease::{Hold, Slot, Taken, Then, Turn};
 use crate::admission::outage::Outage;
-use crate::admission::quota_store::{QuotaStore, Settlement, Subject};
+use crate::admission::quota_store::{LARGEST_LEASE, QuotaStore, Settlement, Subject};
 use crate::clock::Clock;
 use crate::units::{Day, EdgeId, StoreError, Timestamp};
 
@@ -282,7 +282,7 @@ impl Shared {
             slot.lock().released();
         }
         let Some(limit) = ask else { return Ok(()) };
-        let ask = slot.lock().ask(self.edge, limit);
+        let ask = slot.lock().ask(self.edge, limit, if self.store.hears() { LARGEST_LEASE } else { 1 });
         let grant = self.store.grant(ask.clone()).await?;
         self.live_edges.store(grant.live_edges.max(1), Ordering::Relaxed);
         self.leases.fetch_add(u64::from(grant.granted > 0), Ordering::Relaxed);

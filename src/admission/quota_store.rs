@@ -7,10 +7,10 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::units::{Day, EdgeId, KeyId, StoreError, UserId};
+use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, UserId};
 
-/// The most one lease sets aside.
-const LARGEST: u32 = 32;
+/// The most one lease ever sets aside.
+pub const LARGEST_LEASE: u32 = 32;
 
 /// Counters of requests per UTC day.
 #[async_trait]
@@ -30,6 +30,47 @@ pub trait QuotaStore: Send + Sync {
 
     /// The day's `request_count`, without what is only leased.
     async fn used(&self, subject: Subject, day: Day) -> Result<u32, StoreError>;
+
+    /// Says that `edge` lives; to be said again every few seconds. Gives how many edges live, this one included.
+    async fn beat(&self, edge: EdgeId) -> Result<u32, StoreError>;
+
+    /// Says that `edge` ends, so that leases grow again without waiting for its heartbeat to run out.
+    async fn depart(&self, edge: EdgeId) -> Result<(), StoreError>;
+
+    /// The leases granted to `edge` and not closed: what a restarted edge must account for.
+    async fn open_leases(&self, edge: EdgeId) -> Result<Vec<OpenLease>, StoreError>;
+
+    /// Asks every other edge for what it holds unused of `subject`'s day. Answered, if at all, by [`Word::Freed`].
+    async fn recall(&self, edge: EdgeId, subject: Subject, day: Day) -> Result<(), StoreError>;
+
+    /// The next word from another edge that concerns `edge`. Pends where none can come. Whoever listens must call
+    /// again at once; what is said in between is kept, or else a [`Word::Missed`] follows.
+    async fn hear(&self, edge: EdgeId) -> Word;
+
+    /// Whether [`hear`](Self::hear) hears at this moment. An edge that does not must hold no more than it needs now.
+    fn hears(&self) -> bool;
+}
+
+/// What edges say to each other by way of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Another edge has run dry: close this subject's leases that have something left.
+    Recall { subject: Subject, day: Day },
+    /// Something was freed of a day that was reached: an exhaustion remembered is no longer true.
+    Freed { subject: Subject, day: Day },
+    /// Words may have been lost: no exhaustion remembered is to be trusted.
+    Missed,
+}
+
+/// A lease as the store has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenLease {
+    pub lease: LeaseId,
+    pub subject: Subject,
+    pub day: Day,
+    pub granted: u32,
+    /// As last reported.
+    pub used: u32,
 }
 
 /// Whose requests are counted.
@@ -39,10 +80,6 @@ pub enum Subject {
     /// A key with a quota of its own, beside its user's.
     Key(KeyId),
 }
-
-/// One lease. Chosen by the edge, so that it can ask again after a lost answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LeaseId(pub Uuid);
 
 /// One release or post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +93,8 @@ pub struct Ask {
     pub day: Day,
     /// Requests per day for this subject, as the edge's configuration has it now.
     pub limit: u32,
+    /// The most to set aside: 1 for an edge that could not hear a recall.
+    pub most: u32,
     /// What became of earlier leases of the same subject.
     pub settled: Vec<Settlement>,
 }
@@ -69,6 +108,8 @@ pub struct Grant {
     pub counted: u32,
     /// Edges that share the count, this one included; at least 1.
     pub live_edges: u32,
+    /// What other edges hold of this day and have not reported as used: worth a recall when nothing was granted.
+    pub elsewhere: u32,
 }
 
 /// How much of a lease was used so far.
@@ -93,15 +134,10 @@ pub struct Posting {
 }
 
 /// How many requests a lease sets aside when `remaining` are free: large while there is plenty, one as the limit
-/// nears, so that little lies unused on one edge while another runs dry.
-pub fn lease_size(remaining: u32, live_edges: u32) -> u32 {
-    (remaining / live_edges.max(1).saturating_mul(4)).clamp(1, LARGEST).min(remaining)
-}
-
-impl LeaseId {
-    pub(super) fn fresh() -> Self {
-        Self(Uuid::new_v4())
-    }
+/// nears, so that little lies unused on one edge while another runs dry. Never more than `most`.
+pub fn lease_size(remaining: u32, live_edges: u32, most: u32) -> u32 {
+    let most = most.clamp(1, LARGEST_LEASE);
+    (remaining / live_edges.max(1).saturating_mul(4)).clamp(1, most).min(remaining)
 }
 
 impl PostingId {
@@ -116,9 +152,10 @@ mod tests {
 
     #[test]
     fn leases_shrink_to_one_as_the_limit_nears() {
-        let sizes = [1_000, 100, 20, 4, 1, 0].map(|remaining| lease_size(remaining, 1));
+        let sizes = [1_000, 100, 20, 4, 1, 0].map(|remaining| lease_size(remaining, 1, LARGEST_LEASE));
         assert_eq!(sizes, [32, 25, 5, 1, 1, 0]);
-        assert_eq!(lease_size(1_000, 16), 15);
-        assert_eq!(lease_size(3, 0), 1);
+        assert_eq!(lease_size(1_000, 16, LARGEST_LEASE), 15);
+        assert_eq!(lease_size(3, 0, LARGEST_LEASE), 1);
+        assert_eq!(lease_size(1_000, 1, 1), 1, "an edge that cannot hear a recall holds one at a time");
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::admission::{
-    Ask, Grant, KeyStore, LeaseId, Posting, PostingId, QuotaStore, Settlement, StoredKey, Subject, lease_size,
+    Ask, Grant, KeyStore, OpenLease, Posting, PostingId, QuotaStore, Settlement, StoredKey, Subject, Word, lease_size,
 };
-use crate::units::{Day, KeyId, StoreError, Timestamp};
+use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, Timestamp};
 
 /// Faults that a double has now.
 #[derive(Debug, Default)]
@@ -68,6 +68,9 @@ struct Count {
 
 #[derive(Debug)]
 struct Lease {
+    edge: EdgeId,
+    subject: Subject,
+    day: Day,
     granted: u32,
     used: u32,
 }
@@ -112,15 +115,19 @@ impl QuotaStore for MemoryQuota {
         let earlier = counts.leases.get(&ask.lease).map(|lease| lease.granted);
         let count = counts.days.entry((ask.subject, ask.day)).or_default();
         let granted = earlier.unwrap_or_else(|| {
-            let granted = lease_size(ask.limit.saturating_sub(count.used + count.leased), live_edges);
+            let granted = lease_size(ask.limit.saturating_sub(count.used + count.leased), live_edges, ask.most);
             count.leased += granted;
             granted
         });
         let counted = count.used + count.leased;
         if granted > 0 && earlier.is_none() {
-            counts.leases.insert(ask.lease, Lease { granted, used: 0 });
+            let Ask { edge, subject, day, .. } = ask;
+            counts.leases.insert(ask.lease, Lease { edge, subject, day, granted, used: 0 });
         }
-        self.faults.answer(Grant { granted, counted, live_edges })
+        let others = counts.leases.values().filter(|lease| lease.edge != ask.edge);
+        let others = others.filter(|lease| (lease.subject, lease.day) == (ask.subject, ask.day));
+        let elsewhere = others.map(|lease| lease.granted - lease.used).sum();
+        self.faults.answer(Grant { granted, counted, live_edges, elsewhere })
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
@@ -153,6 +160,37 @@ impl QuotaStore for MemoryQuota {
     async fn used(&self, subject: Subject, day: Day) -> Result<u32, StoreError> {
         self.faults.before().await?;
         self.faults.answer(self.count(subject, day).0)
+    }
+
+    async fn beat(&self, _edge: EdgeId) -> Result<u32, StoreError> {
+        self.faults.answer(self.live_edges.max(1))
+    }
+
+    async fn depart(&self, _edge: EdgeId) -> Result<(), StoreError> {
+        self.faults.answer(())
+    }
+
+    async fn open_leases(&self, edge: EdgeId) -> Result<Vec<OpenLease>, StoreError> {
+        self.faults.before().await?;
+        let counts = self.lock();
+        let own = counts.leases.iter().filter(|(_, lease)| lease.edge == edge);
+        let open = own.map(|(id, lease)| {
+            let Lease { subject, day, granted, used, .. } = *lease;
+            OpenLease { lease: *id, subject, day, granted, used }
+        });
+        self.faults.answer(open.collect())
+    }
+
+    async fn recall(&self, _edge: EdgeId, _subject: Subject, _day: Day) -> Result<(), StoreError> {
+        self.faults.answer(())
+    }
+
+    async fn hear(&self, _edge: EdgeId) -> Word {
+        std::future::pending().await
+    }
+
+    fn hears(&self) -> bool {
+        true
     }
 }
 

@@ -8,17 +8,18 @@ use uuid::Uuid;
 
 use crate::admission::testing::MemoryQuota;
 use crate::admission::{
-    Ask, Grant, KeyRegistry, KeyStatus, KeyStore, LeaseId, NewKey, Pepper, Posting, PostingId, QuotaStore, RawKey,
-    Settlement, Subject,
+    Ask, Grant, KeyRegistry, KeyStatus, KeyStore, LARGEST_LEASE, NewKey, OpenLease, Pepper, Posting, PostingId,
+    QuotaStore, RawKey, Settlement, Subject,
 };
 use crate::identity::{Account, AccountStore, Email};
-use crate::units::{Day, EdgeId, KeyId, Stage, Timestamp, UserId};
+use crate::units::{Day, EdgeId, KeyId, LeaseId, Stage, Timestamp, UserId};
 
 pub(super) const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
 const TODAY: Day = Day(20_484);
+const EDGE: EdgeId = EdgeId(Uuid::from_u128(9));
 
 fn ask(subject: Subject, lease: LeaseId, limit: u32, settled: Vec<Settlement>) -> Ask {
-    Ask { edge: EdgeId(Uuid::from_u128(9)), lease, subject, day: TODAY, limit, settled }
+    Ask { edge: EDGE, lease, subject, day: TODAY, limit, most: LARGEST_LEASE, settled }
 }
 
 fn lease() -> LeaseId {
@@ -47,15 +48,18 @@ async fn leases_are_granted_settled_and_closed(store: &dyn QuotaStore, subject: 
     assert_eq!(store.used(subject, TODAY).await.unwrap(), 0);
     let first = lease();
     let grant = store.grant(ask(subject, first, 100, vec![])).await.unwrap();
-    assert_eq!(grant, Grant { granted: 25, counted: 25, live_edges: 1 });
+    assert_eq!(grant, Grant { granted: 25, counted: 25, live_edges: 1, elsewhere: 0 });
     assert_eq!(store.used(subject, TODAY).await.unwrap(), 0, "what is leased is not used");
     store.settle(vec![settlement(subject, first, 10, false)]).await.unwrap();
     assert_eq!(store.used(subject, TODAY).await.unwrap(), 10);
+    let open = OpenLease { lease: first, subject, day: TODAY, granted: 25, used: 10 };
+    assert!(store.open_leases(EDGE).await.unwrap().contains(&open));
     let second = lease();
     let closing = vec![settlement(subject, first, 12, true)];
     let grant = store.grant(ask(subject, second, 100, closing)).await.unwrap();
     assert_eq!((grant.granted, grant.counted), (22, 34), "12 used, 88 free, a quarter of them leased");
     store.settle(vec![settlement(subject, second, 22, true)]).await.unwrap();
+    assert!(store.open_leases(EDGE).await.unwrap().iter().all(|open| open.subject != subject));
     assert_eq!(store.used(subject, TODAY).await.unwrap(), 34);
     assert_eq!(store.grant(ask(subject, lease(), 34, vec![])).await.unwrap().granted, 0);
     assert_eq!(store.used(subject, Day(TODAY.0 + 1)).await.unwrap(), 0, "another day is another count");

@@ -4,11 +4,11 @@
 //! `request_count + leased ≤ limit` is judged and acted on as one, whatever other process has the file open.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::admission::{Ask, Grant, Posting, QuotaStore, Settlement, Subject, lease_size};
-use crate::storage::sqlite::Sqlite;
-use crate::units::{Day, StoreError};
+use crate::admission::{Ask, Grant, OpenLease, Posting, QuotaStore, Settlement, Subject, Word, lease_size};
+use crate::storage::sqlite::{Sqlite, text};
+use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, UserId};
 
 /// The file serves one edge.
 const LIVE_EDGES: u32 = 1;
@@ -35,6 +35,52 @@ impl QuotaStore for Sqlite {
         let counter = Counter::of(subject, day);
         self.reader.run(move |connection| Ok(counter.read(connection)?.0)).await
     }
+
+    async fn beat(&self, _edge: EdgeId) -> Result<u32, StoreError> {
+        Ok(LIVE_EDGES)
+    }
+
+    async fn depart(&self, _edge: EdgeId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn open_leases(&self, edge: EdgeId) -> Result<Vec<OpenLease>, StoreError> {
+        let select = move |connection: &mut Connection| {
+            connection
+                .prepare_cached("select * from quota_leases where edge = ?1 order by id")?
+                .query_map([edge.0.to_string()], open_lease)?
+                .collect()
+        };
+        self.reader.run(select).await
+    }
+
+    async fn recall(&self, _edge: EdgeId, _subject: Subject, _day: Day) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn hear(&self, _edge: EdgeId) -> Word {
+        std::future::pending().await
+    }
+
+    /// There is nobody to hear.
+    fn hears(&self) -> bool {
+        true
+    }
+}
+
+fn open_lease(row: &Row<'_>) -> rusqlite::Result<OpenLease> {
+    let user: Option<String> = row.get("user_id")?;
+    let subject = match user {
+        Some(_) => Subject::User(UserId(text::uuid(row, "user_id")?)),
+        None => Subject::Key(KeyId(text::uuid(row, "key_id")?)),
+    };
+    Ok(OpenLease {
+        lease: LeaseId(text::uuid(row, "id")?),
+        subject,
+        day: text::day(row, "day")?,
+        granted: row.get("granted")?,
+        used: row.get("used")?,
+    })
 }
 
 /// Counts every lease in full and forgets it: the edges that held them are gone.
@@ -56,9 +102,9 @@ fn grant(connection: &Connection, ask: &Ask) -> rusqlite::Result<Grant> {
     let (used, leased) = counter.read(connection)?;
     let counted = used.saturating_add(leased);
     if let Some(granted) = earlier {
-        return Ok(Grant { granted, counted, live_edges: LIVE_EDGES });
+        return Ok(Grant { granted, counted, live_edges: LIVE_EDGES, elsewhere: 0 });
     }
-    let granted = lease_size(ask.limit.saturating_sub(counted), LIVE_EDGES);
+    let granted = lease_size(ask.limit.saturating_sub(counted), LIVE_EDGES, ask.most);
     if granted > 0 {
         counter.change(connection, 0, i64::from(granted))?;
         let (user, key) = match ask.subject {
@@ -71,7 +117,7 @@ fn grant(connection: &Connection, ask: &Ask) -> rusqlite::Result<Grant> {
             )?
             .execute((ask.lease.0.to_string(), ask.edge.0.to_string(), user, key, ask.day.iso(), granted))?;
     }
-    Ok(Grant { granted, counted: counted + granted, live_edges: LIVE_EDGES })
+    Ok(Grant { granted, counted: counted + granted, live_edges: LIVE_EDGES, elsewhere: 0 })
 }
 
 fn settle(connection: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {

@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 use uuid::Uuid;
 
-use crate::units::{Stage, Timestamp};
+use crate::units::{Day, Stage, Timestamp};
 
 /// A column that does not hold what we write there.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,11 @@ pub(super) fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
 pub(super) fn optional_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| read(text, "a time", Timestamp::parse)).transpose()
+}
+
+pub(super) fn day(row: &Row<'_>, column: &str) -> rusqlite::Result<Day> {
+    let text: String = row.get(column)?;
+    read(text, "a day", |text| Timestamp::parse(&format!("{text}T00:00:00Z")).map(Timestamp::day))
 }
 
 pub(super) fn stages(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Vec<Stage>>> {
