@@ -64,12 +64,25 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with whole seconds, `2026-01-31T00:00:00Z`: the form of `X-RateLimit-Reset`.
     pub fn rfc3339(self) -> String {
-        with_second(self, |text| format!("{text}Z"))
+        with_second(self, |text| [text, "Z"].concat())
     }
 
     /// RFC 3339 in UTC with microseconds: the form of log lines and stored rows.
     pub fn rfc3339_micros(self) -> String {
-        with_second(self, |text| format!("{text}.{:06}Z", self.0.rem_euclid(1_000_000)))
+        let mut text = String::with_capacity("2026-01-31T00:00:00.000000Z".len());
+        self.write_micros(&mut text);
+        text
+    }
+
+    /// Appends what [`rfc3339_micros`](Self::rfc3339_micros) gives.
+    pub fn write_micros(self, out: &mut String) {
+        with_second(self, |text| out.push_str(text));
+        let mut digits = itoa::Buffer::new();
+        // The leading 1 keeps the fraction's zeros.
+        let fraction = digits.format(1_000_000 + self.0.rem_euclid(1_000_000)).get(1..).unwrap_or_default();
+        out.push('.');
+        out.push_str(fraction);
+        out.push('Z');
     }
 }
 

@@ -153,7 +153,7 @@ server: { threads: "${THREADS}" }
     let upstream = &snapshot.edge.upstreams["litellm"];
     assert!(upstream.targets[0].tls);
     assert_eq!(upstream.targets[0].port, 443);
-    assert_eq!(upstream.api_key.as_ref().map(|key| key.expose()), Some("12345"));
+    assert_eq!(upstream.authorization.as_ref().map(|value| value.as_bytes()), Some(&b"Bearer 12345"[..]));
     assert_eq!(upstream.timeouts.total, Duration::from_secs(300));
     assert_eq!(snapshot.edge.server.threads, 3);
 

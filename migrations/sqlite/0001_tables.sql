@@ -103,4 +103,5 @@ create table request_logs (
     error_message       text,
     created_at          text not null
 ) without rowid;
-create index request_logs_user on request_logs (user_id, created_at);
+-- The key of the table stands at the end of every index entry: a user's rows lie in the order of their time.
+create index request_logs_user on request_logs (user_id);

@@ -3,8 +3,9 @@
 //! The cap holds on this edge alone. Failure stance: purely local, nothing to fail.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
 
 use crate::config::ResolvedLimits;
 use crate::units::UserId;
@@ -12,10 +13,12 @@ use crate::units::UserId;
 /// Enough that two cores seldom meet at one lock.
 const SHARDS: usize = 16;
 
+type Users = HashMap<UserId, Open, RandomState>;
+
 /// The open requests of every user on this edge. A user with none takes no room.
 #[derive(Debug, Default)]
 pub struct Concurrency {
-    shards: [Mutex<HashMap<UserId, Open>>; SHARDS],
+    shards: [Mutex<Users>; SHARDS],
     hasher: RandomState,
 }
 
@@ -69,7 +72,7 @@ impl Concurrency {
         Ok(Permit { table: Arc::clone(self), user, stream })
     }
 
-    fn shard(&self, user: UserId) -> MutexGuard<'_, HashMap<UserId, Open>> {
+    fn shard(&self, user: UserId) -> MutexGuard<'_, Users> {
         let place = usize::try_from(self.hasher.hash_one(user)).unwrap_or_default() % SHARDS;
         self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,9 +102,8 @@ mod tests {
     }
 
     fn open_streams(table: &Concurrency) -> u32 {
-        let streams_of = |shard: &Mutex<HashMap<UserId, Open>>| -> u32 {
-            shard.lock().unwrap().values().map(|open| open.streams).sum()
-        };
+        let streams_of =
+            |shard: &Mutex<Users>| -> u32 { shard.lock().unwrap().values().map(|open| open.streams).sum() };
         table.shards.iter().map(streams_of).sum()
     }
 

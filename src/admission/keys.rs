@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ahash::RandomState;
 use async_trait::async_trait;
 use moka::sync::Cache;
 use tokio::time::MissedTickBehavior;
@@ -91,8 +92,8 @@ pub(super) struct Shared {
     pepper: Pepper,
     clock: Arc<dyn Clock>,
     settings: KeySettings,
-    known: Cache<PublicId, Arc<Known>>,
-    unknown: Cache<KeyHash, Seen>,
+    known: Cache<PublicId, Arc<Known>, RandomState>,
+    unknown: Cache<KeyHash, Seen, RandomState>,
     lookups: Lookups,
     /// Counts flushes. What was learnt under an earlier epoch must be asked again, but may still be served stale.
     epoch: AtomicU64,
@@ -139,11 +140,14 @@ impl Keys {
             pepper: Pepper::new(pepper),
             clock,
             // moka's own lives only bound memory: what may be served is decided by our clock.
-            known: Cache::builder().max_capacity(settings.known_capacity).time_to_live(settings.stale).build(),
+            known: Cache::builder()
+                .max_capacity(settings.known_capacity)
+                .time_to_live(settings.stale)
+                .build_with_hasher(RandomState::new()),
             unknown: Cache::builder()
                 .max_capacity(settings.unknown_capacity)
                 .time_to_live(settings.unknown_for)
-                .build(),
+                .build_with_hasher(RandomState::new()),
             lookups: Lookups::new(settings.lookups),
             settings,
             epoch: AtomicU64::new(0),

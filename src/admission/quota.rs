@@ -8,16 +8,16 @@
 //! used in full when the next one starts, which never over-admits.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ahash::RandomState;
 use tokio::time::MissedTickBehavior;
 
 use crate::admission::lease::{Hold, Slot, Taken, Then, Turn};
 use crate::admission::outage::Outage;
-use crate::admission::quota_store::{LARGEST_LEASE, QuotaStore, Settlement, Subject};
+use crate::admission::quota_store::{QuotaStore, Settlement, Subject, largest_lease};
 use crate::clock::Clock;
 use crate::units::{Day, EdgeId, StoreError, Timestamp};
 
@@ -56,7 +56,7 @@ pub enum QuotaRefusal {
 /// Counts requests against daily limits. One for the process, shared.
 pub struct RateLimiter(Arc<Shared>);
 
-type Slots = HashMap<(Subject, Day), Arc<Slot>>;
+type Slots = HashMap<(Subject, Day), Arc<Slot>, RandomState>;
 
 struct Shared {
     store: Arc<dyn QuotaStore>,
@@ -282,7 +282,8 @@ impl Shared {
             slot.lock().released();
         }
         let Some(limit) = ask else { return Ok(()) };
-        let ask = slot.lock().ask(self.edge, limit, if self.store.hears() { LARGEST_LEASE } else { 1 });
+        let most = if self.store.hears() { largest_lease(self.live_edges.load(Ordering::Relaxed)) } else { 1 };
+        let ask = slot.lock().ask(self.edge, limit, most);
         let grant = self.store.grant(ask.clone()).await?;
         self.live_edges.store(grant.live_edges.max(1), Ordering::Relaxed);
         self.leases.fetch_add(u64::from(grant.granted > 0), Ordering::Relaxed);

@@ -9,8 +9,11 @@ use uuid::Uuid;
 
 use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, UserId};
 
-/// The most one lease ever sets aside.
+/// The most one lease sets aside where edges share a day.
 pub const LARGEST_LEASE: u32 = 32;
+/// The same for an edge that is alone: nobody waits for what lies unused, and a quarter of the grants is a quarter of
+/// the transactions.
+const LARGEST_ALONE: u32 = 128;
 
 /// Counters of requests per UTC day.
 #[async_trait]
@@ -133,10 +136,15 @@ pub struct Posting {
     pub count: u32,
 }
 
+/// What an edge may ask for at most, by how many edges it knows of.
+pub(super) fn largest_lease(live_edges: u32) -> u32 {
+    if live_edges > 1 { LARGEST_LEASE } else { LARGEST_ALONE }
+}
+
 /// How many requests a lease sets aside when `remaining` are free: large while there is plenty, one as the limit
 /// nears, so that little lies unused on one edge while another runs dry. Never more than `most`.
 pub fn lease_size(remaining: u32, live_edges: u32, most: u32) -> u32 {
-    let most = most.clamp(1, LARGEST_LEASE);
+    let most = most.clamp(1, LARGEST_ALONE);
     (remaining / live_edges.max(1).saturating_mul(4)).clamp(1, most).min(remaining)
 }
 

@@ -127,7 +127,7 @@ async fn a_limit_raised_by_configuration_ends_the_exhaustion_and_a_lowered_one_b
 async fn an_idle_lease_goes_back_and_a_busy_one_is_reported() {
     let edge = Edge::new();
     edge.spend(3, 1_000).await;
-    assert_eq!(edge.stored(), (0, 32));
+    assert_eq!(edge.stored(), (0, 128));
     edge.idle().await;
     assert_eq!(edge.stored(), (3, 0));
     for _ in 0..8 {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -60,9 +61,10 @@ pub struct CertificateFiles {
 pub struct Upstream {
     pub name: String,
     /// At least one.
-    pub targets: Vec<Target>,
-    /// Sent as `Authorization: Bearer` to this upstream by LLM routes. None: no credential is sent.
-    pub api_key: Option<Secret>,
+    pub targets: Vec<Arc<Target>>,
+    /// `Bearer` and the API key, sent to this upstream by LLM routes. Marked as sensitive, so that it prints as that
+    /// word alone. None: no credential is sent.
+    pub authorization: Option<HeaderValue>,
     pub timeouts: Timeouts,
 }
 
@@ -73,6 +75,8 @@ pub struct Target {
     /// A name or an IP literal, without brackets.
     pub host: String,
     pub port: u16,
+    /// `host:port` as the `Host` header has it: the port left out where it is the scheme's own.
+    pub authority: HeaderValue,
 }
 
 /// How long each part of an exchange with an upstream may take.
@@ -144,8 +148,8 @@ pub struct Models {
 #[derive(Debug, Clone)]
 pub struct StagePolicy {
     pub model: Arc<Model>,
-    /// The system prompt, already read from its file. None: the request's own stands alone.
-    pub system: Option<Arc<str>>,
+    /// None: the request's own system prompt stands alone.
+    pub system: Option<Prompt>,
     pub placement: Placement,
     pub max_tokens: Option<u64>,
     /// Bounds that a given `temperature` is clamped to; an absent one stays absent.
@@ -155,6 +159,10 @@ pub struct StagePolicy {
     pub fallback: Option<Arc<Model>>,
     pub timeouts: TimeoutOverrides,
 }
+
+/// A stage's system prompt, read from its file and escaped once, so that no request does it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt(Arc<str>);
 
 /// Where a stage's prompt goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -277,13 +285,26 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Target {
-    /// `host:port`, the port left out where it is the scheme's own: the form of a `Host` header.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match (self.tls, self.port) {
-            (false, 80) | (true, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
+    /// None where `host` cannot stand in a header.
+    pub fn new(tls: bool, host: String, port: u16) -> Option<Self> {
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let authority = match (tls, port) {
+            (false, 80) | (true, 443) => bracketed,
+            (_, port) => format!("{bracketed}:{port}"),
+        };
+        Some(Self { tls, host, port, authority: authority.try_into().ok()? })
+    }
+}
+
+impl Prompt {
+    pub fn new(text: &str) -> Self {
+        let quoted = serde_json::Value::from(text).to_string();
+        Self(quoted.get(1..quoted.len() - 1).unwrap_or_default().into())
+    }
+
+    /// The inside of a JSON string.
+    pub fn escaped(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 

@@ -45,8 +45,18 @@ pub(super) struct Finder {
     escape: Escape,
     /// Inside `response` or `message` at the top.
     wrapped: bool,
-    /// A usage object that has begun: its bytes, and the depth it stands at.
-    capture: Option<(usize, Vec<u8>)>,
+    capture: Option<Capture>,
+}
+
+/// A usage object that has begun.
+#[derive(Debug)]
+struct Capture {
+    /// Of its members' object.
+    depth: usize,
+    /// What of it came in earlier chunks.
+    held: Vec<u8>,
+    /// Where it begins, or goes on, in the chunk at hand.
+    from: usize,
 }
 
 /// What the string under the cursor is.
@@ -106,23 +116,28 @@ impl Finder {
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() && !self.complete {
-            let from = at;
             at = if self.string.is_some() { self.in_string(bytes, at) } else { self.structure(bytes, at) };
-            if let Some((_, held)) = &mut self.capture {
-                held.extend_from_slice(bytes.get(from..at).unwrap_or_default());
-                if held.len() > LONGEST_USAGE {
-                    self.capture = None;
-                }
+        }
+        if let Some(Capture { held, from, .. }) = &mut self.capture {
+            held.extend_from_slice(bytes.get(*from..).unwrap_or_default());
+            *from = 0;
+            if held.len() > LONGEST_USAGE {
+                self.capture = None;
             }
-            self.end_capture();
         }
     }
 
-    fn end_capture(&mut self) {
-        if self.capture.as_ref().is_some_and(|(depth, held)| *depth == self.depth && held.len() > 1)
-            && let Some((_, held)) = self.capture.take()
-            && let Ok(Some(reported)) = Reported::read(&mut Scanner::new(&held))
-        {
+    /// Reads the usage object that ends at `at`. One that lies whole in this chunk, as nearly all do, is not copied.
+    fn end_capture(&mut self, bytes: &[u8], at: usize) {
+        let Some(Capture { mut held, from, .. }) = self.capture.take() else { return };
+        let rest = bytes.get(from..=at).unwrap_or_default();
+        let whole = if held.is_empty() {
+            rest
+        } else {
+            held.extend_from_slice(rest);
+            &held
+        };
+        if let Ok(Some(reported)) = Reported::read(&mut Scanner::new(whole)) {
             self.reported = Some(reported);
         }
     }
@@ -160,37 +175,63 @@ impl Finder {
         }
     }
 
-    /// Goes on outside of strings, one byte.
-    fn structure(&mut self, bytes: &[u8], at: usize) -> usize {
-        match bytes.get(at) {
-            Some(open @ (b'{' | b'[')) => self.descend(*open),
-            Some(b'}' | b']') => {
-                self.depth = self.depth.saturating_sub(1);
-                self.expect_key = false;
-                self.wrapped &= self.depth > 1;
-                self.complete = self.depth == 0;
+    /// Goes on outside of strings, up to the next one's first byte; the offset behind what was read.
+    fn structure(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        while let Some(byte) = bytes.get(at) {
+            match byte {
+                b'"' => {
+                    self.string = Some(if self.expect_key {
+                        self.key.length = 0;
+                        Role::Key
+                    } else {
+                        self.role_of_value()
+                    });
+                    return at + 1;
+                }
+                b',' => self.expect_key = self.in_object(),
+                b':' => self.expect_key = false,
+                b'{' | b'[' => self.descend(*byte == b'{', at),
+                b'}' | b']' => {
+                    self.ascend(bytes, at);
+                    if self.complete {
+                        return at + 1;
+                    }
+                }
+                _ => {}
             }
-            Some(b',') => self.expect_key = self.in_object(),
-            Some(b':') => self.expect_key = false,
-            Some(b'"') if self.expect_key => {
-                self.key.length = 0;
-                self.string = Some(Role::Key);
-            }
-            Some(b'"') => self.string = Some(self.role_of_value()),
-            _ => {}
+            at += 1;
         }
-        at + 1
+        at
     }
 
-    fn descend(&mut self, open: u8) {
-        let key = if self.in_object() { self.key.get() } else { b"" };
-        let object = open == b'{';
-        match (self.depth, key) {
-            (1, b"usage") if object => self.capture = Some((1, Vec::new())),
-            (2, b"usage") if object && self.wrapped => self.capture = Some((2, Vec::new())),
-            (1, b"response" | b"message") if object => self.wrapped = true,
-            (1, b"error") if object => self.error = true,
-            _ => {}
+    fn ascend(&mut self, bytes: &[u8], at: usize) {
+        self.depth = self.depth.saturating_sub(1);
+        self.expect_key = false;
+        self.wrapped &= self.depth > 1;
+        self.complete = self.depth == 0;
+        if self.capture.as_ref().is_some_and(|capture| capture.depth > self.depth) {
+            self.end_capture(bytes, at);
+        }
+    }
+
+    fn descend(&mut self, object: bool, at: usize) {
+        if object && self.depth <= 2 && self.in_object() {
+            let usage = match (self.depth, self.key.get()) {
+                (1, b"usage") => true,
+                (2, b"usage") => self.wrapped,
+                (1, b"response" | b"message") => {
+                    self.wrapped = true;
+                    false
+                }
+                (1, b"error") => {
+                    self.error = true;
+                    false
+                }
+                _ => false,
+            };
+            if usage {
+                self.capture = Some(Capture { depth: self.depth + 1, held: Vec::new(), from: at });
+            }
         }
         self.depth += 1;
         if let Some(word) = self.objects.get_mut((self.depth - 1) / 64) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use regex::Regex;
 
 use super::{Choice, Endpoint, KeyScope, Request, StageProblem, choose};
-use crate::config::{Direct, InferRule, Model, Models, Placement, Price, StagePolicy, TimeoutOverrides};
+use crate::config::{Direct, InferRule, Model, Models, Placement, Price, Prompt, StagePolicy, TimeoutOverrides};
 use crate::units::Stage;
 
 pub(super) const PROMPT: &str = "You \"plan\".\nNo code.";
@@ -30,7 +30,7 @@ pub(super) fn models() -> Models {
     };
     let policy = |model: &Arc<Model>| StagePolicy {
         model: model.clone(),
-        system: Some(PROMPT.into()),
+        system: Some(Prompt::new(PROMPT)),
         placement: Placement::Prepend,
         max_tokens: None,
         temperature: None,

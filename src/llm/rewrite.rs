@@ -11,7 +11,7 @@ use super::endpoint::{Dialect, Endpoint};
 use super::json::write_escaped;
 use super::request::{Asked, Fields, Limit, Number, Request, StreamOptions, System};
 use super::stage::Choice;
-use crate::config::{Model, Placement};
+use crate::config::{Model, Placement, Prompt};
 use crate::units::Stage;
 use splice::Splices;
 
@@ -33,7 +33,8 @@ pub struct Rewritten {
 /// The body for `model`, which is the choice's model or its fallback.
 pub fn rewrite(request: &Request, choice: &Choice, model: &Model) -> Rewritten {
     let fields = request.fields();
-    let mut splices = Splices::default();
+    let prompt_length = choice.system.as_ref().map_or(0, |prompt| prompt.escaped().len());
+    let mut splices = Splices::with_room(prompt_length);
     match fields.model {
         Some(span) => splices.replace(span, |out| quoted(out, &model.upstream_model)),
         None => splices.member("model", |out| quoted(out, &model.upstream_model)),
@@ -65,21 +66,21 @@ pub fn rewrite(request: &Request, choice: &Choice, model: &Model) -> Rewritten {
 }
 
 /// A system message before all others, or more text for the first one there is.
-fn chat_prompt(splices: &mut Splices, fields: &Fields, placement: Placement, prompt: &str) {
+fn chat_prompt(splices: &mut Splices, fields: &Fields, placement: Placement, prompt: &Prompt) {
     match (placement, fields.system) {
         (Placement::Append, System::Text(span)) => splices.insert(span.end - 1, |out| {
             separate(out, span.len() > 2);
-            write_escaped(out, prompt);
+            out.extend_from_slice(prompt.escaped());
         }),
         (Placement::Append, System::Parts { span, empty }) => splices.insert(span.end - 1, |out| {
             comma(out, !empty);
             text_block(out, prompt);
         }),
-        (Placement::Append, System::Null(span)) => splices.replace(span, |out| quoted(out, prompt)),
+        (Placement::Append, System::Null(span)) => splices.replace(span, |out| quoted_prompt(out, prompt)),
         (Placement::Prepend, _) | (Placement::Append, System::Absent) => {
             splices.insert(fields.messages_inside, |out| {
                 out.extend_from_slice(br#"{"role":"system","content":"#);
-                quoted(out, prompt);
+                quoted_prompt(out, prompt);
                 out.extend_from_slice(b"},");
             });
         }
@@ -87,17 +88,17 @@ fn chat_prompt(splices: &mut Splices, fields: &Fields, placement: Placement, pro
 }
 
 /// `instructions` and `system` are one field each: the prompt goes before or behind what is there.
-fn field_prompt(splices: &mut Splices, fields: &Fields, placement: Placement, name: &str, prompt: &str) {
+fn field_prompt(splices: &mut Splices, fields: &Fields, placement: Placement, name: &str, prompt: &Prompt) {
     match (fields.system, placement) {
-        (System::Absent, _) => splices.member(name, |out| quoted(out, prompt)),
-        (System::Null(span), _) => splices.replace(span, |out| quoted(out, prompt)),
+        (System::Absent, _) => splices.member(name, |out| quoted_prompt(out, prompt)),
+        (System::Null(span), _) => splices.replace(span, |out| quoted_prompt(out, prompt)),
         (System::Text(span), Placement::Prepend) => splices.insert(span.start + 1, |out| {
-            write_escaped(out, prompt);
+            out.extend_from_slice(prompt.escaped());
             separate(out, span.len() > 2);
         }),
         (System::Text(span), Placement::Append) => splices.insert(span.end - 1, |out| {
             separate(out, span.len() > 2);
-            write_escaped(out, prompt);
+            out.extend_from_slice(prompt.escaped());
         }),
         (System::Parts { span, empty }, Placement::Prepend) => splices.insert(span.start + 1, |out| {
             text_block(out, prompt);
@@ -186,9 +187,15 @@ fn quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-fn text_block(out: &mut Vec<u8>, text: &str) {
+fn quoted_prompt(out: &mut Vec<u8>, prompt: &Prompt) {
+    out.push(b'"');
+    out.extend_from_slice(prompt.escaped());
+    out.push(b'"');
+}
+
+fn text_block(out: &mut Vec<u8>, prompt: &Prompt) {
     out.extend_from_slice(br#"{"type":"text","text":"#);
-    quoted(out, text);
+    quoted_prompt(out, prompt);
     out.push(b'}');
 }
 

@@ -14,7 +14,7 @@ pub use problem::StageProblem;
 
 use super::endpoint::{Dialect, Endpoint};
 use super::request::Request;
-use crate::config::{Model, Models, Placement, TimeoutOverrides};
+use crate::config::{Model, Models, Placement, Prompt, TimeoutOverrides};
 use crate::units::{Stage, StageSource};
 
 /// What a key may use; None is everything.
@@ -34,7 +34,8 @@ pub struct Choice {
     /// Asked once where `model` cannot be reached, is cut off before its answer's head, or answers 502, 503 or 504.
     /// None too where this key may not use it.
     pub fallback: Option<Arc<Model>>,
-    pub system: Option<Arc<str>>,
+    /// Of the stage. None: the request's own stands alone.
+    pub system: Option<Prompt>,
     pub placement: Placement,
     /// The most output tokens of one answer.
     pub max_tokens: Option<u64>,

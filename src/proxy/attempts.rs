@@ -82,7 +82,7 @@ async fn one(
     services: &Services,
     exchange: &mut Exchange,
     prepared: &Prepared,
-    target: &Target,
+    target: &Arc<Target>,
     request: &upstream::OutgoingRequest,
     total_by: Instant,
 ) -> Result<(Answer, Framing), Failure> {

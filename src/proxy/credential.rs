@@ -1,5 +1,6 @@
 //! The API key in a request's head: any of three headers, in one agreement.
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 
 use super::refuse::{Reason, Refusal};
@@ -12,10 +13,13 @@ const API_KEY: HeaderName = HeaderName::from_static("api-key");
 /// we chose could be the wrong one.
 pub fn presented(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut found: Option<&[u8]> = None;
-    let bearers = headers.get_all(http::header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
-    let plain = [X_API_KEY, API_KEY];
-    let plain = plain.iter().flat_map(|name| headers.get_all(name)).map(|value| value.as_bytes().trim_ascii());
-    for key in bearers.chain(plain).filter(|key| !key.is_empty()) {
+    // One pass: three look-ups by name cost more than comparing the few names there are.
+    let keys = headers.iter().filter_map(|(name, value)| match name {
+        name if *name == AUTHORIZATION => bearer(value.as_bytes()),
+        name if *name == X_API_KEY || *name == API_KEY => Some(value.as_bytes().trim_ascii()),
+        _ => None,
+    });
+    for key in keys.filter(|key| !key.is_empty()) {
         if found.is_some_and(|other| other != key) {
             return Err(Refusal::new(
                 Reason::ConflictingKeys,

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+
 use super::admit::Admitted;
 use super::refuse::Reason;
 use crate::admission::Principal;
@@ -14,6 +16,8 @@ use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
 /// pingora's per-request context. Opened before any check, closed in `logging` whatever became of the request.
 pub struct Exchange {
     pub id: RequestId,
+    /// The id as it stands in headers, to the client and to the upstream.
+    pub id_text: HeaderValue,
     pub at: Timestamp,
     pub started: Instant,
     /// The configuration this request began with and ends with.
@@ -94,8 +98,11 @@ pub enum Ending {
 
 impl Exchange {
     pub fn open(id: RequestId, at: Timestamp, snapshot: Arc<Snapshot>) -> Self {
+        let mut text = uuid::Uuid::encode_buffer();
+        let text = id.0.as_hyphenated().encode_lower(&mut text);
         Self {
             id,
+            id_text: HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("")),
             at,
             started: Instant::now(),
             snapshot,

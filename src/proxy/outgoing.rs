@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::exchange::Exchange;
 use super::stamp::REQUEST_ID;
-use crate::config::{Secret, Upstream};
+use crate::config::Upstream;
 use crate::llm::Endpoint;
 use crate::upstream::OutgoingRequest;
 
@@ -22,8 +22,8 @@ const PASSED: [HeaderName; 3] = [
 /// Of a client's headers, the few that an attempt may need: taken before its session is lent to the relay.
 pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let mut passed = HeaderMap::new(); // empty it allocates nothing, and most clients send none of them
-    for name in PASSED.iter().chain([&TRACEPARENT]) {
-        for value in headers.get_all(name) {
+    for (name, value) in headers {
+        if PASSED.contains(name) || *name == TRACEPARENT {
             passed.append(name, value.clone());
         }
     }
@@ -39,42 +39,35 @@ pub fn request(
     stream: bool,
     segments: Vec<Bytes>,
 ) -> OutgoingRequest {
-    let mut headers = HeaderMap::with_capacity(10);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static(if stream { "text/event-stream" } else { "application/json" }));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")); // the tap reads what passes
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("cfx/", env!("CARGO_PKG_VERSION"))));
-    if let Some(credential) = upstream.api_key.as_ref().and_then(bearer) {
-        headers.insert(AUTHORIZATION, credential);
+    let mut headers = Vec::with_capacity(8);
+    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    headers.push((ACCEPT, HeaderValue::from_static(if stream { "text/event-stream" } else { "application/json" })));
+    headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity"))); // the tap reads what passes
+    headers.push((USER_AGENT, HeaderValue::from_static(concat!("cfx/", env!("CARGO_PKG_VERSION")))));
+    if let Some(credential) = &upstream.authorization {
+        headers.push((AUTHORIZATION, credential.clone()));
     }
-    if let Ok(id) = HeaderValue::try_from(exchange.id.0.to_string()) {
-        headers.insert(REQUEST_ID, id);
+    headers.push((REQUEST_ID, exchange.id_text.clone()));
+    if let Ok(trace) = HeaderValue::from_bytes(&traceparent(exchange, from_client)) {
+        headers.push((TRACEPARENT, trace));
     }
-    if let Ok(trace) = HeaderValue::try_from(traceparent(exchange, from_client)) {
-        headers.insert(TRACEPARENT, trace);
-    }
-    for name in &PASSED {
-        for value in from_client.get_all(name) {
-            headers.append(name, value.clone()); // a list may be spread over several lines (RFC 9110, 5.3)
-        }
-    }
+    // A list may be spread over several lines (RFC 9110, 5.3).
+    let passed = from_client.iter().filter(|(name, _)| **name != TRACEPARENT);
+    headers.extend(passed.map(|(name, value)| (name.clone(), value.clone())));
     OutgoingRequest { path: Uri::from_static(endpoint.path()), headers, segments }
 }
 
-fn bearer(key: &Secret) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
 /// W3C Trace Context: the client's trace goes on with a span of ours; without one it begins here, named by the request.
-fn traceparent(exchange: &Exchange, from_client: &HeaderMap) -> String {
-    let span = &exchange.id.0.simple().to_string()[16..];
+fn traceparent(exchange: &Exchange, from_client: &HeaderMap) -> [u8; 55] {
+    let mut id = [0; 32];
+    exchange.id.0.simple().encode_lower(&mut id);
     let inherited = from_client.get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(trace_of);
-    match inherited {
-        Some((trace, flags)) => format!("00-{trace}-{span}-{flags}"),
-        None => format!("00-{}-{span}-01", exchange.id.0.simple()),
-    }
+    let (trace, flags) = inherited.map_or((&id[..], &b"01"[..]), |(trace, flags)| (trace.as_bytes(), flags.as_bytes()));
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    text[3..35].copy_from_slice(trace);
+    text[36..52].copy_from_slice(&id[16..]);
+    text[53..].copy_from_slice(flags);
+    text
 }
 
 /// The trace id and flags of a well-formed version-00 header.

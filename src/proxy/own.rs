@@ -38,10 +38,16 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
     if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
-        let lines = session.req_header().headers.get_all(X_FORWARDED_FOR).iter();
-        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
         let trusted = &exchange.snapshot.edge.trusted_proxies;
-        let _ = exchange.client.set(client_address(peer.ip(), trusted, lines.into_iter()));
+        let address = match trusted.is_empty() {
+            true => peer.ip(),
+            false => {
+                let lines = session.req_header().headers.get_all(X_FORWARDED_FOR).iter();
+                let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+                client_address(peer.ip(), trusted, lines.into_iter())
+            }
+        };
+        let _ = exchange.client.set(address);
     }
     let named = session.get_header(CFX_SESSION_ID).and_then(|value| value.to_str().ok());
     if let Some(id) = named.filter(|id| !id.is_empty() && id.len() <= SESSION_ID_LENGTH) {

@@ -208,7 +208,7 @@ mod tests {
         let upstream = Arc::new(Upstream {
             name: "litellm".into(),
             targets: Vec::new(),
-            api_key: None,
+            authorization: None,
             timeouts: crate::config::Timeouts {
                 connect: std::time::Duration::ZERO,
                 first_byte: std::time::Duration::ZERO,

@@ -1,13 +1,15 @@
 //! The headers every answer of cfx carries, as far as they are known when it is sent. One function, called by the
 //! relay, by refusals and by `response_filter`. `docs/headers.md` is the table of what stands where.
 
-use std::fmt::Write;
+use std::cell::RefCell;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
 use super::refuse::Refusal;
+use crate::units::Timestamp;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const CFX_REQUEST_ID: HeaderName = HeaderName::from_static("x-cfx-request-id");
@@ -27,11 +29,8 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Puts what is known of `exchange` into a response, by way of `put`.
 pub fn stamp(exchange: &mut Exchange, put: &mut impl FnMut(HeaderName, HeaderValue)) {
-    let mut buffer = uuid::Uuid::encode_buffer();
-    if let Ok(id) = HeaderValue::from_str(exchange.id.0.as_hyphenated().encode_lower(&mut buffer)) {
-        put(CFX_REQUEST_ID, id.clone());
-        put(REQUEST_ID, id);
-    }
+    put(CFX_REQUEST_ID, exchange.id_text.clone());
+    put(REQUEST_ID, exchange.id_text.clone());
     if let Some(staged) = exchange.staged.get() {
         put(CFX_STAGE, HeaderValue::from_static(staged.stage.as_str()));
         put(CFX_STAGE_SOURCE, HeaderValue::from_static(staged.source.as_str()));
@@ -45,11 +44,12 @@ pub fn stamp(exchange: &mut Exchange, put: &mut impl FnMut(HeaderName, HeaderVal
         put(REMAINING, remaining.clone());
         put(LIMIT_REQUESTS, limit);
         put(REMAINING_REQUESTS, remaining);
-        put_text(put, RESET, &quota.reset.rfc3339());
-        put_text(put, RESET_REQUESTS, &openai_duration(exchange.at.until(quota.reset)));
+        let (at, left) = reset(exchange.at, quota.reset);
+        put(RESET, at);
+        put(RESET_REQUESTS, left);
     }
     let overhead = exchange.head_is_ready();
-    put_text(put, SERVER_TIMING, &server_timing(overhead, exchange.answer.upstream_wait));
+    put(SERVER_TIMING, server_timing(overhead, exchange.answer.upstream_wait));
 }
 
 /// The further headers of a refusal.
@@ -63,23 +63,45 @@ pub fn stamp_refusal(refusal: &Refusal, put: &mut impl FnMut(HeaderName, HeaderV
     }
 }
 
-fn put_text(put: &mut impl FnMut(HeaderName, HeaderValue), name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        put(name, value);
+/// When the quota starts anew, as an instant and as a span. Both stay as they are for a second, which on a busy edge
+/// is thousands of answers: each thread keeps its last ones.
+fn reset(now: Timestamp, reset: Timestamp) -> (HeaderValue, HeaderValue) {
+    thread_local! {
+        static LAST: RefCell<Option<(Timestamp, u64, HeaderValue, HeaderValue)>> = const { RefCell::new(None) };
     }
+    let left = now.until(reset);
+    let second = left.as_secs();
+    LAST.with_borrow_mut(|last| match last {
+        Some((of, at, instant, span)) if (*of, *at) == (reset, second) && second > 0 => (instant.clone(), span.clone()),
+        _ => {
+            let (instant, span) = (text(&reset.rfc3339()), text(&openai_duration(left)));
+            *last = Some((reset, second, instant.clone(), span.clone()));
+            (instant, span)
+        }
+    })
+}
+
+/// Of text that is all digits and letters of ours.
+fn text(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// `cfx;dur=0.123, upstream;dur=45.678`, in milliseconds (W3C Server Timing).
-fn server_timing(overhead: Duration, wait: Duration) -> String {
-    let mut text = String::with_capacity(48);
-    let mut entry = |name: &str, span: Duration| {
-        let _ = write!(text, "{name};dur={}.{:03}", span.as_millis(), span.subsec_micros() % 1_000);
+fn server_timing(overhead: Duration, wait: Duration) -> HeaderValue {
+    let mut value = BytesMut::with_capacity(64);
+    let mut entry = |name: &[u8], span: Duration| {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        value.extend_from_slice(name);
+        value.extend_from_slice(itoa::Buffer::new().format(micros / 1_000).as_bytes());
+        // A leading 1 keeps the zeros of the fraction; it is cut off again.
+        value.extend_from_slice(b".");
+        value.extend_from_slice(&itoa::Buffer::new().format(1_000 + micros % 1_000).as_bytes()[1..]);
     };
-    entry("cfx", overhead);
+    entry(b"cfx;dur=", overhead);
     if !wait.is_zero() {
-        entry(", upstream", wait);
+        entry(b", upstream;dur=", wait);
     }
-    text
+    HeaderValue::from_maybe_shared(value.freeze()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// OpenAI's form of a reset: `12ms`, `1s`, `6m0s`, `5h30m0s`.

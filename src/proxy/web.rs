@@ -54,7 +54,7 @@ pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, excha
     if let Some(host) = host {
         request.insert_header("x-forwarded-host", host)?;
     }
-    request.insert_header(REQUEST_ID, exchange.id.0.to_string())
+    request.insert_header(REQUEST_ID, exchange.id_text.clone())
 }
 
 /// An empty piece would be written as the chunk that ends a body, and once more at its end.

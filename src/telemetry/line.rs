@@ -2,191 +2,174 @@
 
 use std::cell::RefCell;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::escape;
-use crate::units::{NanoUsd, Stage, StageSource, Timestamp, Usage};
+use crate::units::{NanoUsd, Stage, StageSource, Usage};
 
 /// Calls `take` with the line as text, its newline included. The buffer is the thread's own and is used again.
 pub(super) fn formatted<T>(line: &AccessLine<'_>, format: Format, take: impl FnOnce(&str) -> T) -> T {
     thread_local! {
-        static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { text: String::new(), second: (i64::MIN, String::new()) }) };
+        static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
     }
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.text.clear();
+    SCRATCH.with_borrow_mut(|text| {
+        text.clear();
         match format {
-            Format::Json => scratch.json(line),
-            Format::Human { colour } => scratch.human(line, colour),
+            Format::Json => json(text, line),
+            Format::Human { colour } => human(text, line, colour),
         }
-        scratch.text.push('\n');
-        take(&scratch.text)
+        text.push('\n');
+        take(text)
     })
 }
 
-struct Scratch {
-    text: String,
-    /// The last second written and its text: calendars cost more than the rest of the line.
-    second: (i64, String),
+fn json(text: &mut String, line: &AccessLine<'_>) {
+    text.push_str("{\"at\":\"");
+    line.at.write_micros(text);
+    text.push('"');
+    let mut object = Object(text);
+    object.uuid(member!("request_id"), line.request.0);
+    if let Some(client) = line.client {
+        object.address(member!("client"), client);
+    }
+    object.text(member!("method"), line.method);
+    object.text(member!("host"), line.host);
+    object.text(member!("path"), line.path);
+    object.number(member!("status"), line.status.into());
+    object.text(member!("route"), line.route);
+    object.optional(member!("reason"), line.reason);
+    if let Some(user) = line.user {
+        object.uuid(member!("user"), user.0);
+    }
+    if let Some(key) = line.key {
+        object.uuid(member!("key"), key.0);
+    }
+    object.optional(member!("stage"), line.stage.map(Stage::as_str));
+    object.optional(member!("stage_source"), line.stage_source.map(StageSource::as_str));
+    object.optional(member!("model"), line.model);
+    object.boolean(member!("stream"), line.stream);
+    object.number(member!("bytes_in"), line.bytes_in);
+    object.number(member!("bytes_out"), line.bytes_out);
+    if let Some(usage) = line.usage {
+        object.usage(usage, line.estimated);
+        object.decimal(member!("cost_usd"), u64::try_from(line.cost.0).unwrap_or(0), 9);
+    }
+    object.milliseconds(member!("duration_ms"), line.duration);
+    if let Some(first_token) = line.first_token {
+        object.milliseconds(member!("first_token_ms"), first_token);
+    }
+    if let Some(overhead) = line.overhead {
+        object.milliseconds(member!("overhead_ms"), overhead);
+    }
+    object.number(member!("attempts"), line.attempts.into());
+    text.push('}');
 }
 
-impl Scratch {
-    fn json(&mut self, line: &AccessLine<'_>) {
-        self.text.push_str("{\"at\":\"");
-        self.instant(line.at);
-        self.text.push('"');
-        let mut object = Object(&mut self.text);
-        object.uuid("request_id", line.request.0);
-        if let Some(client) = line.client {
-            object.shown("client", client);
-        }
-        object.text("method", line.method);
-        object.text("host", line.host);
-        object.text("path", line.path);
-        object.number("status", line.status.into());
-        object.text("route", line.route);
-        object.optional("reason", line.reason);
-        if let Some(user) = line.user {
-            object.uuid("user", user.0);
-        }
-        if let Some(key) = line.key {
-            object.uuid("key", key.0);
-        }
-        object.optional("stage", line.stage.map(Stage::as_str));
-        object.optional("stage_source", line.stage_source.map(StageSource::as_str));
-        object.optional("model", line.model);
-        object.boolean("stream", line.stream);
-        object.number("bytes_in", line.bytes_in);
-        object.number("bytes_out", line.bytes_out);
-        if let Some(usage) = line.usage {
-            object.usage(usage, line.estimated);
-            object.decimal("cost_usd", u64::try_from(line.cost.0).unwrap_or(0), 9);
-        }
-        object.milliseconds("duration_ms", line.duration);
-        if let Some(first_token) = line.first_token {
-            object.milliseconds("first_token_ms", first_token);
-        }
-        if let Some(overhead) = line.overhead {
-            object.milliseconds("overhead_ms", overhead);
-        }
-        object.number("attempts", line.attempts.into());
-        self.text.push('}');
+/// `12:30:05  200    1.52s  POST    /v1/chat/completions      code    deepseek       1204→512 tok  $0.003120`, and
+/// what else there is to know at its end.
+fn human(text: &mut String, line: &AccessLine<'_>, colour: bool) {
+    // Hours, minutes and seconds, UTC.
+    text.push_str(line.at.rfc3339().get(11..19).unwrap_or_default());
+    let (paint, reset) = if colour { (colour_of(line.status), "\x1b[0m") } else { ("", "") };
+    let _ = write!(text, "  {paint}{}{reset}  {:>7}  ", line.status, Human(line.duration).to_string());
+    column(text, line.method, 6);
+    column(text, line.path, 26);
+    column(text, line.stage.map_or("", Stage::as_str), 6);
+    column(text, line.model.unwrap_or_default(), 16);
+    if let Some(usage) = line.usage {
+        let about = if line.estimated { "~" } else { "" };
+        let _ = write!(text, "{}→{about}{} tok  ${}", usage.input, usage.output, Dollars(line.cost));
     }
-
-    /// `12:30:05  200    1.52s  POST    /v1/chat/completions      code    deepseek       1204→512 tok  $0.003120`, and
-    /// what else there is to know at its end.
-    fn human(&mut self, line: &AccessLine<'_>, colour: bool) {
-        self.clock(line.at);
-        let (paint, reset) = if colour { (colour_of(line.status), "\x1b[0m") } else { ("", "") };
-        let text = &mut self.text;
-        let _ = write!(text, "  {paint}{}{reset}  {:>7}  ", line.status, Human(line.duration).to_string());
-        column(text, line.method, 6);
-        column(text, line.path, 26);
-        column(text, line.stage.map_or("", Stage::as_str), 6);
-        column(text, line.model.unwrap_or_default(), 16);
-        if let Some(usage) = line.usage {
-            let about = if line.estimated { "~" } else { "" };
-            let _ = write!(text, "{}→{about}{} tok  ${}", usage.input, usage.output, Dollars(line.cost));
-        }
-        if let Some(first_token) = line.first_token {
-            let _ = write!(text, "  first {}", Human(first_token));
-        }
-        if line.attempts > 1 {
-            let _ = write!(text, "  {} attempts", line.attempts);
-        }
-        if let Some(reason) = line.reason {
-            let _ = write!(text, "  {paint}{reason}{reset}");
-        }
-        let kept = text.trim_end().len();
-        text.truncate(kept);
+    if let Some(first_token) = line.first_token {
+        let _ = write!(text, "  first {}", Human(first_token));
     }
-
-    /// RFC 3339 with microseconds.
-    fn instant(&mut self, at: Timestamp) {
-        self.remember_second(at);
-        let Self { text, second } = self;
-        let micros = at.0.rem_euclid(1_000_000);
-        let _ = write!(text, "{}.{micros:06}Z", second.1);
+    if line.attempts > 1 {
+        let _ = write!(text, "  {} attempts", line.attempts);
     }
-
-    /// Hours, minutes and seconds, UTC.
-    fn clock(&mut self, at: Timestamp) {
-        self.remember_second(at);
-        let Self { text, second } = self;
-        text.push_str(second.1.get(11..).unwrap_or_default());
+    if let Some(reason) = line.reason {
+        let _ = write!(text, "  {paint}{reason}{reset}");
     }
-
-    fn remember_second(&mut self, at: Timestamp) {
-        let second = at.0.div_euclid(1_000_000);
-        if self.second.0 != second {
-            let mut text = at.rfc3339();
-            text.truncate("2026-01-31T00:00:00".len());
-            self.second = (second, text);
-        }
-    }
+    let kept = text.trim_end().len();
+    text.truncate(kept);
 }
 
-/// Members of a JSON object that has one already.
+/// The name of a further member, with its comma, quotes and colon: one piece to copy.
+macro_rules! member {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+use member;
+
+/// Members of a JSON object that has one already, each behind a [`member!`].
 struct Object<'a>(&'a mut String);
 
 impl Object<'_> {
-    fn member(&mut self, name: &'static str) {
-        self.0.push_str(",\"");
-        self.0.push_str(name);
-        self.0.push_str("\":");
-    }
-
-    fn text(&mut self, name: &'static str, value: &str) {
-        self.member(name);
+    fn text(&mut self, member: &'static str, value: &str) {
+        self.0.push_str(member);
         escape::json_string(self.0, value);
     }
 
-    fn optional(&mut self, name: &'static str, value: Option<&str>) {
+    fn optional(&mut self, member: &'static str, value: Option<&str>) {
         if let Some(value) = value {
-            self.text(name, value);
+            self.text(member, value);
         }
     }
 
-    fn uuid(&mut self, name: &'static str, value: uuid::Uuid) {
-        self.member(name);
+    fn uuid(&mut self, member: &'static str, value: uuid::Uuid) {
+        self.0.push_str(member);
         self.0.push('"');
         self.0.push_str(value.hyphenated().encode_lower(&mut [0; 36]));
         self.0.push('"');
     }
 
-    /// A value whose text form needs no escape.
-    fn shown(&mut self, name: &'static str, value: impl std::fmt::Display) {
-        self.member(name);
-        let _ = write!(self.0, "\"{value}\"");
+    fn address(&mut self, member: &'static str, value: IpAddr) {
+        self.0.push_str(member);
+        self.0.push('"');
+        match value {
+            // In nearly every line, and several times as dear by way of its Display.
+            IpAddr::V4(address) => {
+                for (place, octet) in address.octets().into_iter().enumerate() {
+                    self.0.push_str(if place == 0 { "" } else { "." });
+                    self.0.push_str(itoa::Buffer::new().format(octet));
+                }
+            }
+            IpAddr::V6(address) => {
+                let _ = write!(self.0, "{address}");
+            }
+        }
+        self.0.push('"');
     }
 
-    fn number(&mut self, name: &'static str, value: u64) {
-        self.member(name);
+    fn number(&mut self, member: &'static str, value: u64) {
+        self.0.push_str(member);
         self.0.push_str(itoa::Buffer::new().format(value));
     }
 
-    fn boolean(&mut self, name: &'static str, value: bool) {
-        self.member(name);
+    fn boolean(&mut self, member: &'static str, value: bool) {
+        self.0.push_str(member);
         self.0.push_str(if value { "true" } else { "false" });
     }
 
     fn usage(&mut self, usage: &Usage, estimated: bool) {
-        self.number("input_tokens", usage.input);
-        self.number("cached_input_tokens", usage.cached_input);
-        self.number("cache_write_tokens", usage.cache_write);
-        self.number("output_tokens", usage.output);
-        self.number("reasoning_tokens", usage.reasoning);
-        self.boolean("estimated", estimated);
+        self.number(member!("input_tokens"), usage.input);
+        self.number(member!("cached_input_tokens"), usage.cached_input);
+        self.number(member!("cache_write_tokens"), usage.cache_write);
+        self.number(member!("output_tokens"), usage.output);
+        self.number(member!("reasoning_tokens"), usage.reasoning);
+        self.boolean(member!("estimated"), estimated);
     }
 
-    fn milliseconds(&mut self, name: &'static str, value: Duration) {
-        self.decimal(name, u64::try_from(value.as_micros()).unwrap_or(u64::MAX), 3);
+    fn milliseconds(&mut self, member: &'static str, value: Duration) {
+        self.decimal(member, u64::try_from(value.as_micros()).unwrap_or(u64::MAX), 3);
     }
 
     /// `value` / 10^`places`, exactly.
-    fn decimal(&mut self, name: &'static str, value: u64, places: u8) {
-        self.member(name);
+    fn decimal(&mut self, member: &'static str, value: u64, places: u8) {
+        self.0.push_str(member);
         push_decimal(self.0, value, places);
     }
 }

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::units::{KeyId, RequestId, UserId};
+use crate::units::{KeyId, RequestId, Timestamp, UserId};
 
 const AT: Timestamp = Timestamp(1_769_903_999_000_042); // 2026-01-31T23:59:59.000042Z
 const USAGE: Usage = Usage { input: 1_204, cached_input: 1_000, cache_write: 0, output: 512, reasoning: 12 };

@@ -5,10 +5,10 @@
 //! additions to one cache line of its own thread.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ahash::RandomState;
 use arc_swap::ArcSwap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
@@ -27,8 +27,10 @@ struct Inner {
     descs: [Desc; 3],
     hasher: RandomState,
     /// By the hash of the labels, or the next free number after it. Replaced whole when a combination is new.
-    known: ArcSwap<HashMap<u64, Arc<Series>>>,
+    known: ArcSwap<Known>,
 }
+
+type Known = HashMap<u64, Arc<Series>, RandomState>;
 
 /// One combination of labels and its numbers.
 struct Series {
@@ -89,7 +91,7 @@ impl RequestSeries {
                 Arc::clone(known)
             }
             Err(free) => {
-                let mut known = HashMap::clone(known);
+                let mut known = Known::clone(known);
                 known.insert(free, Arc::clone(&series));
                 Arc::new(known)
             }
@@ -100,11 +102,7 @@ impl RequestSeries {
 
 /// The series of these labels, or the number under which it can be put: two combinations may share a hash, and must
 /// not share a counter.
-fn find<'a>(
-    known: &'a HashMap<u64, Arc<Series>>,
-    hash: u64,
-    seen: &RequestObservation<'_>,
-) -> Result<&'a Arc<Series>, u64> {
+fn find<'a>(known: &'a Known, hash: u64, seen: &RequestObservation<'_>) -> Result<&'a Arc<Series>, u64> {
     let mut place = hash;
     while let Some(series) = known.get(&place) {
         if series.is_of(seen) {

@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri};
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 
@@ -24,8 +26,8 @@ use crate::config::Target;
 #[derive(Clone)]
 pub struct OutgoingRequest {
     pub path: Uri,
-    /// Without `host`, which is the target's.
-    pub headers: HeaderMap,
+    /// In order, without `host`, which is the target's. A list: a map would be built, copied and thrown away.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body in order; sent as it stands, never joined.
     pub segments: Vec<Bytes>,
 }
@@ -55,7 +57,7 @@ pub struct Answer {
     pub head: http::response::Parts,
     body: Incoming,
     wire: Wire,
-    target: Target,
+    target: Arc<Target>,
 }
 
 /// The segments of a request body as hyper wants them.
@@ -86,7 +88,7 @@ const DEAD_WITHIN: Duration = Duration::from_secs(1);
 /// once, and does not count as a failure.
 pub async fn send(
     dialer: &Dialer,
-    target: &Target,
+    target: &Arc<Target>,
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
@@ -122,7 +124,7 @@ async fn open(dialer: &Dialer, target: &Target, limits: Limits) -> Result<Wire, 
 
 async fn head_of(
     mut wire: Wire,
-    target: &Target,
+    target: &Arc<Target>,
     request: &OutgoingRequest,
     limits: Limits,
 ) -> Result<Answer, AttemptError> {
@@ -140,7 +142,7 @@ async fn head_of(
         if untouched && sent.elapsed() < DEAD_WITHIN { AttemptError::Dead } else { AttemptError::Reset(error) }
     })?;
     let (head, body) = response.into_parts();
-    Ok(Answer { head, body, wire, target: target.clone() })
+    Ok(Answer { head, body, wire, target: Arc::clone(target) })
 }
 
 impl OutgoingRequest {
@@ -150,10 +152,12 @@ impl OutgoingRequest {
         let mut request = Request::new(OutgoingBody { segments, left });
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.path.clone();
-        *request.headers_mut() = self.headers.clone();
-        if let Ok(host) = http::HeaderValue::try_from(target.authority()) {
-            request.headers_mut().insert(http::header::HOST, host);
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2); // `host`, and the length that hyper adds
+        headers.insert(HOST, target.authority.clone());
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
         }
+        *request.headers_mut() = headers;
         request
     }
 }

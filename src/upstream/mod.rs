@@ -8,6 +8,7 @@ mod connect;
 mod patience;
 mod pool;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Target, Upstream};
@@ -17,7 +18,7 @@ pub use connect::Dialer;
 pub use patience::Alarm;
 
 /// The targets of an upstream, each once, beginning with the one whose turn it is.
-pub fn in_turn(upstream: &Upstream) -> impl Iterator<Item = &Target> {
+pub fn in_turn(upstream: &Upstream) -> impl Iterator<Item = &Arc<Target>> {
     static TURN: AtomicUsize = AtomicUsize::new(0);
     let count = upstream.targets.len();
     let first = if count > 1 { TURN.fetch_add(1, Ordering::Relaxed) % count } else { 0 };

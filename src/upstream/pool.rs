@@ -43,7 +43,7 @@ struct Idle {
 }
 
 thread_local! {
-    static IDLE: RefCell<HashMap<Target, Vec<Idle>>> = RefCell::new(HashMap::new());
+    static IDLE: RefCell<HashMap<Arc<Target>, Vec<Idle>, ahash::RandomState>> = RefCell::default();
 }
 
 impl Wire {
@@ -90,14 +90,14 @@ pub(super) fn take(target: &Target) -> Option<Wire> {
 /// Keeps a connection whose answer was read to its clean end.
 ///
 /// Steady load takes from the top only, so what lies below would never be looked at: it is cleared out from here.
-pub(super) fn keep(target: &Target, mut wire: Wire) {
+pub(super) fn keep(target: &Arc<Target>, mut wire: Wire) {
     if !wire.usable() {
         return;
     }
     IDLE.with_borrow_mut(|idle| {
         let kept = match idle.get_mut(target) {
             Some(kept) => kept,
-            None => idle.entry(target.clone()).or_default(),
+            None => idle.entry(Arc::clone(target)).or_default(),
         };
         let now = Instant::now();
         kept.drain(..outdated(kept.iter().map(|idle| idle.since), now));

@@ -106,8 +106,8 @@ fn point_llm_routes(edge: &mut Edge, url: &str, report: &Report) -> Checked<()> 
 fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
     Upstream {
         name: upstream.name.clone(),
-        targets: vec![target.clone()],
-        api_key: upstream.api_key.clone(),
+        targets: vec![Arc::new(target.clone())],
+        authorization: upstream.authorization.clone(),
         timeouts: upstream.timeouts,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::super::problem::Checked;
 use super::super::snapshot::{Action, Route, Target, Upstream};
@@ -140,7 +141,7 @@ fn refuse_shared_names(routes: &[&Placed]) -> Checked<()> {
 
 /// What an llm route guards must not be reachable by another route without a key.
 fn refuse_ways_around(routes: &[&Placed]) -> Checked<()> {
-    let guarded: HashMap<&Target, &str> = routes
+    let guarded: HashMap<&Arc<Target>, &str> = routes
         .iter()
         .filter_map(|placed| match &placed.action {
             Ok(Action::Llm(upstream)) => Some(upstream),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::super::problem::{Checked, Reported};
-use super::super::snapshot::{InferRule, Model, Placement, StagePolicy, TimeoutOverrides};
+use super::super::snapshot::{InferRule, Model, Placement, Prompt, StagePolicy, TimeoutOverrides};
 use super::super::source::Source;
 use super::models::Aliases;
 use super::quantity::MOST_TOKENS;
@@ -52,7 +52,7 @@ fn policy(at: &At, aliases: &Aliases, source: &Source) -> Checked<StagePolicy> {
 }
 
 /// The prompt, from the one key of the two that is there.
-fn system(fields: &Fields, source: &Source) -> Checked<Option<Arc<str>>> {
+fn system(fields: &Fields, source: &Source) -> Checked<Option<Prompt>> {
     match (fields.get("system"), fields.get("system_file")) {
         (Some(_), Some(at)) => Err(at.problem_with("beside system", "keep one of the two")),
         (Some(at), None) => prompt(at.text()?, || at.problem("is empty")).map(Some),
@@ -65,9 +65,9 @@ fn system(fields: &Fields, source: &Source) -> Checked<Option<Arc<str>>> {
 }
 
 /// Without the line end that every editor leaves.
-fn prompt(text: &str, empty: impl FnOnce() -> Reported) -> Checked<Arc<str>> {
+fn prompt(text: &str, empty: impl FnOnce() -> Reported) -> Checked<Prompt> {
     let text = text.trim();
-    if text.is_empty() { Err(empty()) } else { Ok(text.into()) }
+    if text.is_empty() { Err(empty()) } else { Ok(Prompt::new(text)) }
 }
 
 /// A cap that the model refuses would fail every request of the stage.

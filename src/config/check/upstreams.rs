@@ -1,9 +1,12 @@
 //! Where requests go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::super::problem::Checked;
-use super::super::snapshot::{Secret, Target, TimeoutOverrides, Timeouts, Upstream};
+use super::super::snapshot::{Target, TimeoutOverrides, Timeouts, Upstream};
 use super::names::Names;
 use super::quantity;
 use super::read::{At, Named, all};
@@ -23,13 +26,20 @@ fn upstream(named: &Named) -> Checked<Upstream> {
     let fields = named.value.fields(&["targets", "api_key", "timeouts"])?;
     let targets = fields.required("targets", "write for example targets: [\"http://litellm:4000\"]");
     let targets = targets.and_then(|at| targets_of(&at));
-    let api_key = fields.optional("api_key", |at| at.text().map(|key| Secret::new(key.to_owned())));
+    let authorization = fields.optional("api_key", |at| bearer(&at));
     let timeouts = fields.optional("timeouts", |at| timeouts(&at));
     let timeouts = timeouts?.unwrap_or_default().over(TIMEOUTS);
-    Ok(Upstream { name: named.name.to_owned(), targets: targets?, api_key: api_key?, timeouts })
+    Ok(Upstream { name: named.name.to_owned(), targets: targets?, authorization: authorization?, timeouts })
 }
 
-fn targets_of(at: &At) -> Checked<Vec<Target>> {
+fn bearer(at: &At) -> Checked<HeaderValue> {
+    let value = HeaderValue::try_from(format!("Bearer {}", at.text()?));
+    let mut value = value.map_err(|_not_text| at.problem("has a character that no header can carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn targets_of(at: &At) -> Checked<Vec<Arc<Target>>> {
     let places: Vec<At> = at.items()?.collect();
     if places.is_empty() {
         return Err(at.problem_with("no target", "write for example [\"http://litellm:4000\"]"));
@@ -39,7 +49,7 @@ fn targets_of(at: &At) -> Checked<Vec<Target>> {
         Ok(_) if read[..index].contains(target) => {
             Err(places[index].problem_with("the same target twice", "leave one out"))
         }
-        _ => target.clone(),
+        _ => target.clone().map(Arc::new),
     }))
 }
 
@@ -67,7 +77,7 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
         None => None,
     };
     match port {
-        Some(port) if !host.is_empty() => Ok(Target { tls, host, port }),
+        Some(port) if !host.is_empty() => Target::new(tls, host, port).ok_or_else(wanted),
         _ => Err(wanted()),
     }
 }
@@ -92,7 +102,7 @@ mod tests {
             ("http://[::1]:8080", false, "::1", 8080),
             ("http://127.0.0.1:1", false, "127.0.0.1", 1),
         ] {
-            assert_eq!(target(text), Ok(Target { tls, host: host.to_owned(), port }), "{text}");
+            assert_eq!(target(text), Ok(Target::new(tls, host.to_owned(), port).unwrap()), "{text}");
         }
     }
 

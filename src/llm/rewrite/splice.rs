@@ -9,8 +9,10 @@ use crate::llm::json::Span;
 /// Below this a body is copied into one piece: one write is cheaper than a handful of slices.
 const ONE_PIECE: usize = 16 * 1024;
 
+/// Room for the names, numbers and brackets of all changes to an ordinary request.
+const BESIDE_PROMPT: usize = 160;
+
 /// Changes to one body, in any order; no two may overlap.
-#[derive(Default)]
 pub(super) struct Splices {
     /// The new text of all changes, end to end, so that they cost one allocation.
     text: Vec<u8>,
@@ -25,6 +27,12 @@ struct Change {
 }
 
 impl Splices {
+    /// `prompt`: the bytes of the longest text that will go in. What goes in beside it is a few short members.
+    pub(super) fn with_room(prompt: usize) -> Self {
+        let text = Vec::with_capacity(prompt + BESIDE_PROMPT);
+        Self { text, changes: Vec::with_capacity(8), members: Vec::with_capacity(BESIDE_PROMPT) }
+    }
+
     pub(super) fn replace(&mut self, old: Span, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.text.len();
         write(&mut self.text);
