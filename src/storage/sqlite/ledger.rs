@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, ErrorCode, Statement, TransactionBehavior, params};
 
-use crate::ledger::{LedgerStore, Row};
+use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::storage::sqlite::Sqlite;
 use crate::units::StoreError;
 
@@ -21,13 +21,31 @@ const INSERT: &str = "insert into request_logs (
 
 #[async_trait]
 impl LedgerStore for Sqlite {
-    async fn append(&self, rows: Arc<[Row]>) -> Result<(), StoreError> {
-        let insert_all = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(INSERT)?;
-            rows.iter().try_for_each(|row| insert(&mut statement, row))
+    async fn append(&self, rows: Arc<[Row]>) -> Result<(), AppendError> {
+        let insert_all = move |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let inserted = {
+                let mut statement = transaction.prepare_cached(INSERT)?;
+                rows.iter().try_for_each(|row| insert(&mut statement, row))
+            };
+            match inserted {
+                Ok(()) => transaction.commit().map(|()| None),
+                Err(error) if is_final(&error) => Ok(Some(StoreError(error.to_string()))),
+                Err(error) => Err(error),
+            }
         };
-        self.in_transaction(insert_all).await
+        match self.writer.run(insert_all).await {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) => Err(AppendError::Refused(refusal)),
+            Err(error) => Err(AppendError::Unavailable(error)),
+        }
     }
+}
+
+/// Whether the file would say no to the same row every time.
+fn is_final(error: &rusqlite::Error) -> bool {
+    let no = [ErrorCode::ConstraintViolation, ErrorCode::TypeMismatch, ErrorCode::TooBig];
+    error.sqlite_error_code().is_some_and(|code| no.contains(&code))
 }
 
 /// Values by position, in the order of the columns above: by name each of them costs a search per row.
