@@ -21,6 +21,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 use super::connect::{CONNECT_LIMIT, Target};
+use super::told;
 use crate::units::StoreError;
 
 /// Calls are short and few: leases are taken ahead and rows written in batches.
@@ -90,8 +91,13 @@ impl Pool {
         call.await.unwrap_or_else(|_| Err(Fault::unanswered("the store is closed".to_owned())))
     }
 
+    /// A session for work that is more than one statement. It must not be dropped in the midst of one.
+    pub(super) async fn session(&self) -> Result<Object, Fault> {
+        self.pool.get().await.map_err(|error| self.no_session(error))
+    }
+
     async fn run(&self, statement: &Statement, values: &[Value]) -> Result<Vec<Row>, Fault> {
-        let session = self.pool.get().await.map_err(|error| self.no_session(error))?;
+        let session = self.session().await?;
         let ours = self.ours.load(Ordering::Relaxed);
         match tokio::time::timeout(CALL_LIMIT, ask(&session, statement, values, ours)).await {
             Ok(Ok(rows)) => Ok(rows),
@@ -139,17 +145,7 @@ fn leads_nowhere(error: &Error) -> bool {
 
 impl Fault {
     fn of(error: &Error) -> Self {
-        match error.as_db_error() {
-            Some(answer) => {
-                let detail = answer.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-                let text = format!("{}{detail} ({})", answer.message(), answer.code().code());
-                Self { code: Some(answer.code().clone()), text }
-            }
-            None => {
-                let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                Self::unanswered(format!("{error}{cause}"))
-            }
-        }
+        Self { code: error.code().cloned(), text: told(error) }
     }
 
     fn unanswered(text: String) -> Self {
