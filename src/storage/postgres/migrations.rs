@@ -11,8 +11,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
-use crate::storage::{Migration, Newer, Standing};
 use crate::storage::postgres::told;
+use crate::storage::{Migration, Newer, Standing};
 
 /// The first version whose views can be read with the reader's rights, and which the tests run on.
 const OLDEST_SERVER: i32 = 150_000;
@@ -21,8 +21,8 @@ const OLDEST_SERVER: i32 = 150_000;
 const LOCK: i64 = 0x6366_7800_0001;
 
 /// A file, and a condition that holds once it was applied, by which a database that only half remembers is found out.
-struct Known {
-    migration: Migration,
+pub(super) struct Known {
+    pub(super) migration: Migration,
     trace: &'static str,
 }
 
@@ -40,7 +40,7 @@ macro_rules! known {
 }
 
 /// In order.
-const ALL: &[Known] = &[
+pub(super) const ALL: &[Known] = &[
     // Roles belong to the server: that they are there says nothing about this database.
     known!(1, "0001_roles", "null::boolean"),
     known!(2, "0002_tables", "to_regclass('public.request_logs') is not null"),
@@ -80,7 +80,9 @@ pub enum MigrationError {
          at the primary"
     )]
     ReadOnly { said: String },
-    #[error("another session holds what the migration needs for more than a minute ({said}): see pg_locks, then try again")]
+    #[error(
+        "another session holds what the migration needs for more than a minute ({said}): see pg_locks, then try again"
+    )]
     Locked { said: String },
     #[error("migration {name}: {said}")]
     Failed { name: &'static str, said: String },
@@ -167,8 +169,7 @@ async fn records(client: &(impl GenericClient + Sync)) -> Result<Vec<Record>, to
 
 /// One row a migration, in order: its trace.
 fn traces_query() -> String {
-    let traces: Vec<_> =
-        ALL.iter().map(|known| format!("({}, {})", known.migration.version, known.trace)).collect();
+    let traces: Vec<_> = ALL.iter().map(|known| format!("({}, {})", known.migration.version, known.trace)).collect();
     format!("select there from (values {}) as trace (version, there) order by version", traces.join(", "))
 }
 
@@ -189,14 +190,18 @@ fn judge(records: &[Record], traces: &[Option<bool>]) -> Result<Vec<Standing>, M
         let record = records.iter().find(|record| is_of(record, migration));
         match record {
             Some(_) if *trace == Some(false) => {
-                return half(format!("cfx.schema_migrations says that {name} was applied, but what it makes is not there"));
+                return half(format!(
+                    "cfx.schema_migrations says that {name} was applied, but what it makes is not there"
+                ));
             }
             Some(record) if record.checksum != checksum(migration) => {
                 let (applied, here) = (record.checksum.clone(), checksum(migration));
                 return Err(MigrationError::Changed { name, applied, here });
             }
             None if *trace == Some(true) => {
-                return half(format!("what {name} makes is there, but cfx.schema_migrations does not say that it was applied"));
+                return half(format!(
+                    "what {name} makes is there, but cfx.schema_migrations does not say that it was applied"
+                ));
             }
             None if found > migration.version => {
                 return half(format!("cfx.schema_migrations goes up to version {found}, and {name} is not in it"));
@@ -264,11 +269,8 @@ $$";
 
 /// An error of one file; those that are not the file's fault stay what they are, for [`explain`].
 fn in_migration(name: &'static str, error: tokio_postgres::Error) -> MigrationError {
-    let not_its_fault = [
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-        SqlState::LOCK_NOT_AVAILABLE,
-    ];
+    let not_its_fault =
+        [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::LOCK_NOT_AVAILABLE];
     match error.code() {
         Some(code) if !not_its_fault.contains(code) => MigrationError::Failed { name, said: told(&error) },
         _ => MigrationError::Database(error),

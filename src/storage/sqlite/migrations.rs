@@ -71,9 +71,7 @@ pub(super) fn status(connection: &Connection) -> Result<Vec<Standing>, Migration
     if found > known {
         return Err(Newer { found, known }.into());
     }
-    let standing = |migration: &Migration| Standing {
-        migration: *migration,
-        applied_at: applied.remove(&migration.version),
-    };
+    let standing =
+        |migration: &Migration| Standing { migration: *migration, applied_at: applied.remove(&migration.version) };
     Ok(ALL.iter().map(standing).collect())
 }
