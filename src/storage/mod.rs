@@ -8,3 +8,6 @@ pub use migration::{Migration, Newer, Standing};
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;

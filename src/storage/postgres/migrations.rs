@@ -21,8 +21,8 @@ const OLDEST_SERVER: i32 = 150_000;
 const LOCK: i64 = 0x6366_7800_0001;
 
 /// A file, and a condition that holds once it was applied, by which a database that only half remembers is found out.
-struct Known {
-    migration: Migration,
+pub(super) struct Known {
+    pub(super) migration: Migration,
     trace: &'static str,
 }
 
@@ -40,7 +40,7 @@ macro_rules! known {
 }
 
 /// In order.
-const ALL: &[Known] = &[
+pub(super) const ALL: &[Known] = &[
     // Roles belong to the server: that they are there says nothing about this database.
     known!(1, "0001_roles", "null::boolean"),
     known!(2, "0002_tables", "to_regclass('public.request_logs') is not null"),

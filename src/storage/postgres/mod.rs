@@ -152,3 +152,6 @@ fn told(error: &tokio_postgres::Error) -> String {
     let more = [said.detail(), said.hint()].into_iter().flatten().map(|text| format!(" ({text})"));
     format!("{}{} [{}]", said.message(), more.collect::<String>(), said.code().code())
 }
+
+#[cfg(test)]
+mod tests;
