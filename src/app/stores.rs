@@ -30,7 +30,7 @@ const UPKEEP: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::f
 pub enum StoreChoice {
     /// A file, in a folder that is there.
     Embedded(PathBuf),
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 /// An open store, by port.

@@ -92,7 +92,7 @@ fn chosen(url: Option<String>, direct_url: Option<String>, data: &Path) -> Resul
         };
     };
     let address = Address::parse(&url, direct_url.as_deref()).map_err(StoreProblem::from)?;
-    Ok(StoreChoice::Postgres(address))
+    Ok(StoreChoice::Postgres(Box::new(address)))
 }
 
 /// None where the variable is not set, or empty, as a line left blank in a file of settings makes it.
