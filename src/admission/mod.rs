@@ -3,8 +3,8 @@
 //! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`] and [`QuotaStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
-mod capacity;
 mod calls;
+mod capacity;
 mod concurrency;
 mod denial;
 mod edges;
@@ -23,9 +23,9 @@ pub(crate) mod testing;
 
 pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
+pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
-pub use hold::Hold;
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{

@@ -22,6 +22,8 @@ mod ledger_rows;
 mod limits_hold;
 mod nothing_crosses;
 mod nothing_leaks;
+mod on_postgres;
+mod on_postgres_badly;
 mod protocols;
 mod quota_is_exact;
 mod relay;
