@@ -3,8 +3,12 @@
 //! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`] and [`QuotaStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
+mod calls;
 mod capacity;
 mod concurrency;
+mod denial;
+mod edges;
+mod hold;
 mod key;
 mod keys;
 mod lease;
@@ -19,9 +23,9 @@ pub(crate) mod testing;
 
 pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
+pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
-pub use lease::Hold;
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{

@@ -3,31 +3,54 @@
 
 use clap::Args;
 
+use crate::app::stores::StoreChoice;
 use crate::cli::Failure;
-use crate::cli::store::DataArgs;
-use crate::storage::sqlite::Sqlite;
+use crate::cli::store::{DataArgs, make_folder, wait};
+use crate::storage::Standing;
 
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Only say what would be applied
-    #[arg(long)]
+    #[arg(long, conflicts_with = "status")]
     pub dry_run: bool,
+    /// List every migration and when it was applied
+    #[arg(long)]
+    pub status: bool,
 }
 
 pub fn run(args: MigrateArgs) -> Result<(), Failure> {
-    let path = args.data.database()?;
-    let pending = Sqlite::pending(&path)?;
-    if !args.dry_run {
-        args.data.open()?;
+    wait(migrate(args))
+}
+
+async fn migrate(args: MigrateArgs) -> Result<(), Failure> {
+    let store = args.data.store()?;
+    if args.status {
+        show(&store.status().await?);
+        return Ok(());
     }
-    let done = if args.dry_run { "would apply" } else { "applied" };
-    for migration in &pending {
-        println!("{done} {}", migration.name);
+    let (done, names): (_, Vec<_>) = if args.dry_run {
+        let missing = store.status().await?.into_iter().filter(|one| one.applied_at.is_none());
+        ("would apply", missing.map(|one| one.migration.name).collect())
+    } else {
+        if let StoreChoice::Embedded(_) = &store {
+            make_folder(&args.data.data)?;
+        }
+        ("applied", store.migrate().await?.into_iter().map(|migration| migration.name).collect())
+    };
+    for name in &names {
+        println!("{done} {name}");
     }
-    if pending.is_empty() {
-        println!("{} is up to date", path.display());
+    if names.is_empty() {
+        println!("{} is up to date", store.place());
     }
     Ok(())
+}
+
+/// One line a migration, in order.
+fn show(standing: &[Standing]) {
+    for one in standing {
+        println!("{:<24} {}", one.migration.name, one.applied_at.as_deref().unwrap_or("not applied"));
+    }
 }

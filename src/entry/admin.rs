@@ -13,7 +13,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::drain::Drain;
-use super::readiness::Readiness;
+use super::readiness::{Readiness, Stand};
 use crate::telemetry::metrics;
 
 /// What the pages show.
@@ -45,10 +45,11 @@ async fn rendered(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     if admin.drain.has_begun() {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    } else if admin.readiness.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
+    match admin.readiness.stand() {
+        Stand::Ready => (StatusCode::OK, "ready\n"),
+        Stand::WaitingForStore => (StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for the store\n"),
+        Stand::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
     }
 }

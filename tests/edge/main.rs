@@ -4,6 +4,8 @@
 #![cfg(test)]
 
 mod harness;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod bad_input;
 mod bad_upstreams;
@@ -20,6 +22,8 @@ mod ledger_rows;
 mod limits_hold;
 mod nothing_crosses;
 mod nothing_leaks;
+mod on_postgres;
+mod on_postgres_badly;
 mod protocols;
 mod quota_is_exact;
 mod relay;

@@ -11,19 +11,19 @@ use crate::admission::{
 };
 use crate::clock::SystemClock;
 use crate::identity::AccountStore;
-use crate::ledger::{LedgerStore, Row, Status};
-use crate::storage::conformance::{self, NOON};
-use crate::units::{Day, EdgeId, KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
+use crate::ledger::{LedgerStore, Row};
+use crate::storage::conformance::{self, NOON, row};
+use crate::units::{Day, EdgeId, KeyId, Timestamp, UserId};
 
 const TODAY: Day = Day(20_484);
 /// Set in the process that a test starts in order to kill it.
 const VICTIM: &str = "CFX_TEST_VICTIM";
 
 /// A folder of its own for one database.
-struct Disk(TempDir);
+pub(super) struct Disk(TempDir);
 
 impl Disk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
@@ -31,37 +31,13 @@ impl Disk {
         self.0.path().join("cfx.db")
     }
 
-    fn open(&self) -> Arc<Sqlite> {
+    pub(super) fn open(&self) -> Arc<Sqlite> {
         Sqlite::open(&self.path()).unwrap()
     }
 
     /// A connection of somebody else's, as `sqlite3` on the command line would have.
-    fn sql(&self) -> Connection {
+    pub(super) fn sql(&self) -> Connection {
         connect(&self.path()).unwrap()
-    }
-}
-
-fn row(number: u128) -> Row {
-    Row {
-        request: RequestId(Uuid::from_u128(number)),
-        created_at: Timestamp(NOON.0 + 1),
-        user: UserId(Uuid::from_u128(1)),
-        key: KeyId(Uuid::from_u128(2)),
-        session_id: Some("session".to_owned()),
-        stage: Some(Stage::Review),
-        source: Some(StageSource::Inferred),
-        model: Some(Arc::from("gpt-mini")),
-        stream: true,
-        body_bytes: 2048,
-        status: Status::Success,
-        http_status: 200,
-        usage: Some(Usage { input: 100, cached_input: 60, cache_write: 10, output: 20, reasoning: 5 }),
-        estimated: false,
-        cost: NanoUsd(1),
-        latency: Duration::from_micros(1_234_567),
-        first_token: Some(Duration::from_millis(321)),
-        attempts: 2,
-        error: None,
     }
 }
 
@@ -76,6 +52,9 @@ async fn it_does_what_every_store_must() {
     let store = disk.open();
     conformance::quota_store(&*store).await;
     conformance::account_store(&*store).await;
+    conformance::ledger_store(&*store).await;
+    let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
+    assert_eq!(rows, 2_000);
     conformance::keys(store).await;
 }
 
@@ -127,6 +106,11 @@ async fn rows_are_written_once_and_their_sums_are_exact() {
     let sums: (u32, i64, i64) =
         disk.sql().query_row(sums, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
     assert_eq!(sums, (1_000, 1_000, 120_000));
+    let day = "select day, request_count, answered, input_tokens, output_tokens, cost_nano_usd from usage_counters";
+    let day = disk.sql().query_row(day, (), |row| {
+        Ok((row.get::<_, String>(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]))
+    });
+    assert_eq!(day.unwrap(), ("2026-01-31".to_owned(), [0, 1_000, 100_000, 20_000, 1_000_i64]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,7 +248,7 @@ fn a_database_newer_than_the_program_is_refused() {
     disk.sql().execute("insert into schema_migrations values (999, '0999_later', '')", ()).unwrap();
     let refusals = [Sqlite::open(&disk.path()).err(), Sqlite::pending(&disk.path()).err()];
     for refusal in refusals.into_iter().map(Option::unwrap) {
-        assert!(refusal.0.contains("schema version 999, this cfx knows versions up to 1"), "{refusal}");
+        assert!(refusal.0.contains("schema version 999, this cfx knows versions up to 2"), "{refusal}");
     }
 }
 
