@@ -33,7 +33,7 @@ e2e: ## the official SDKs through cfx and a real LiteLLM proxy
 	@scripts/e2e $(FILTER)
 
 bench: ## CPU per request beside a bare pingora proxy and nginx, in turns; wants a quiet machine and five minutes
-	@scripts/setup build bench
+	@scripts/setup build test bench
 	@scripts/bench
 
 soak: ## the long tests: 10,000 requests of every kind, then what they left behind

@@ -1,6 +1,7 @@
-"""cfx with everything on, beside a bare stock pingora proxy from the same build and nginx's proxy_pass.
+"""cfx with everything on, over SQLite and over Postgres, beside a bare stock pingora proxy from the same build and
+nginx's proxy_pass.
 
-All three stand in front of the same upstream and get the same requests, in turns of a few seconds: a shared machine
+All stand in front of the same upstream and get the same requests, in turns of a few seconds: a shared machine
 drifts between fast and slow spells, so each turn of cfx is held against its neighbours. The figure to trust is CPU time
 per request: user and system time of the process, from the operating system, over the requests served. Throughput and
 latency swing with the machine and stand beside it.
@@ -101,8 +102,8 @@ models:
 class Contender:
     """One proxy in front of one upstream."""
 
-    def __init__(self, name, process, plain, tls):
-        self.name, self.process, self.plain, self.tls = name, process, plain, tls
+    def __init__(self, name, process, plain, tls, key=None):
+        self.name, self.process, self.plain, self.tls, self.key = name, process, plain, tls, key
 
     def cpu(self):
         """User and system seconds of the process and its children so far."""
@@ -118,7 +119,8 @@ class Ground:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cfx-bench-"))
         self.processes = []
-        self.key = "none"
+        # Of a throw-away server, from scripts/servers. None: SQLite alone.
+        self.postgres = os.environ.get("CFX_TEST_POSTGRES")
 
     def close(self):
         for process in reversed(self.processes):
@@ -158,7 +160,7 @@ class Ground:
         return certificate, key
 
     def contenders(self, tag, upstream):
-        """The three of them in front of one upstream port."""
+        """All of them in front of one upstream port."""
         certificate, key = self.certificate()
         found = []
         plain, tls = free_port(), free_port()
@@ -168,29 +170,40 @@ class Ground:
         plain, tls = free_port(), free_port()
         server = PROXY.format(upstream=upstream, plain=plain, tls=tls, certificate=certificate, key=key)
         found.append(Contender("nginx", self.nginx(f"nginx-{tag}", THREADS, server, tls), plain, tls))
+        found.append(self.cfx(tag, upstream, certificate, key, "cfx", {}))
+        if self.postgres:
+            database = f"cfx_{tag}"
+            subprocess.run(["psql", "-q", "-X", self.postgres, "-c", f"create database {database}"], check=True)
+            url = self.postgres.rpartition("/")[0] + "/" + database
+            found.append(self.cfx(tag, upstream, certificate, key, "cfx + postgres", {"DATABASE_URL": url}))
+        for contender in found:
+            contender.key = contender.key or found[2].key
+        return found
+
+    def cfx(self, tag, upstream, certificate, key, name, store):
+        """cfx with everything on, over the store that the environment `store` names."""
         plain, tls, admin = free_port(), free_port(), free_port()
-        conf, data = self.folder / f"conf-{tag}", self.folder / f"data-{tag}"
-        conf.mkdir()
+        folder = self.folder / f"{name.replace(' ', '')}-{tag}"
+        conf, data = folder / "conf", folder / "data"
+        conf.mkdir(parents=True)
         data.mkdir()
         values = dict(plain=plain, tls=tls, admin=admin, upstream=upstream, certificate=certificate, key=key, threads=THREADS)
-        for name, text in CFX_CONF.items():
-            (conf / name).write_text(text.format(**values))
-        environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": "a pepper of at least thirty-two bytes, for bench"}
-        subprocess.run([RELEASE / "cfx", "migrate", "--data", data], env=environment, check=True, capture_output=True)
-        subprocess.run([RELEASE / "cfx", "user", "create", "bench@example.org", "--data", data], env=environment, check=True,
-                       capture_output=True)
-        made = subprocess.run([RELEASE / "cfx", "key", "create", "--user", "bench@example.org", "--label", "bench", "--json",
-                               "--data", data], env=environment, check=True, capture_output=True, text=True)
-        key_text = json.loads(made.stdout)["key"]
-        run = [RELEASE / "cfx", "run", "--conf", conf, "--data", data]
-        process = self.spawn(f"cfx-{tag}", run, admin, env=environment)
+        for file, text in CFX_CONF.items():
+            (conf / file).write_text(text.format(**values))
+        environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": "a pepper of at least thirty-two bytes, for bench", **store}
+
+        def command(*words):
+            done = subprocess.run([RELEASE / "cfx", *words, "--data", data], env=environment, capture_output=True, text=True)
+            if done.returncode != 0:
+                sys.exit(f"bench: cfx {' '.join(words[:2])} failed:\n{done.stderr}")
+            return done.stdout
+
+        command("migrate")
+        command("user", "create", "bench@example.org")
+        made = command("key", "create", "--user", "bench@example.org", "--label", "bench", "--json")
+        process = self.spawn(f"{folder.name}", [RELEASE / "cfx", "run", "--conf", conf, "--data", data], admin, env=environment)
         wait_for_port(tls)
-        cfx = Contender("cfx", process, plain, tls)
-        cfx.key = key_text
-        found.append(cfx)
-        for contender in found:
-            contender.key = key_text
-        return found
+        return Contender(name, process, plain, tls, json.loads(made)["key"])
 
 
 def free_port():
@@ -279,14 +292,14 @@ def scenario(title, contenders, tls, body, connections, arguments, per=1, unit="
             rounds[contender.name].append(window(contender, tls, body, connections, arguments.seconds))
     bare = rounds["bare pingora"]
     print(f"\n{title}")
-    print(f"  {'':14}{'CPU µs/' + unit:>16}{'× bare (range)':>24}{'answers/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'RSS MB':>9}")
+    print(f"  {'':16}{'CPU µs/' + unit:>16}{'× bare (range)':>24}{'answers/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'RSS MB':>9}")
     ratio = None
     for contender in contenders:
         turns = rounds[contender.name]
         ratios = sorted(turn["cpu"] / other["cpu"] for turn, other in zip(turns, bare))
         middle = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
-        print(f"  {contender.name:14}{middle['cpu'] / per:>16.2f}{spread:>24}{middle['rate']:>12.0f}"
+        print(f"  {contender.name:16}{middle['cpu'] / per:>16.2f}{spread:>24}{middle['rate']:>12.0f}"
               f"{middle['p50']:>9.2f}{middle['p99']:>9.2f}{contender.resident():>9.1f}", flush=True)
         if contender.name == "cfx":
             ratio = statistics.median(ratios)
@@ -338,7 +351,7 @@ def main():
             if "2 KB" in title:
                 worst = max(worst, ratio)
         print("\nCPU: user + system time of the process over answers (or events) served; × bare: median of the rounds, "
-              "each against\nthe bare proxy's turn of the same round. cfx: key, quota, ledger to SQLite, metrics, usage tap all on.")
+              "each against\nthe bare proxy's turn of the same round. cfx: key, quota, ledger, metrics, usage tap all on,\nits store SQLite where no other is named.")
         if arguments.most and worst > arguments.most:
             sys.exit(f"bench: cfx takes {worst:.2f} × bare pingora's CPU, over {arguments.most}")
     finally:
