@@ -1,12 +1,16 @@
 //! How a database comes to this program's form, whoever comes first and whatever is there already.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio_postgres::Client;
 
 use crate::storage::postgres::migrations::{ALL, MigrationError, apply, pending, status};
 use crate::storage::support::postgres::{Database, Server};
+
+/// For what is a matter of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One text a thing in a catalogue, to compare before with after.
 async fn texts(client: &Client, query: &str) -> BTreeSet<String> {
@@ -50,6 +54,27 @@ async fn eight_edges_that_start_at_once_apply_each_file_once() {
     }
 }
 
+/// To read a database's standing takes several statements, between which another edge may commit.
+#[test]
+fn who_looks_on_while_another_edge_migrates_sees_before_or_after_and_never_half() {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for _ in 0..10 {
+        let database = run().block_on(Database::fresh());
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    run().block_on(async {
+                        let client = database.connect().await;
+                        let seen = async { while !pending(&client).await.unwrap().is_empty() {} };
+                        tokio::time::timeout(PATIENCE, seen).await.expect("the other edge comes to an end");
+                    });
+                });
+            }
+            threads.spawn(|| run().block_on(async { apply(&mut database.connect().await).await.unwrap() }));
+        });
+    }
+}
+
 /// On a server that has seen nothing of ours: the roles are made here, by a role that is no superuser in one case.
 #[tokio::test]
 async fn roles_are_made_where_they_are_missing() {
@@ -71,6 +96,25 @@ async fn roles_are_made_where_they_are_missing() {
     assert_eq!(texts(&client, ours).await, made.map(str::to_owned).into());
     let supabase = server.supabase_shaped().await;
     apply(&mut supabase.connect().await).await.unwrap();
+}
+
+/// The roles are the only thing that more than the ownership of the database is needed for.
+#[tokio::test]
+async fn an_owner_who_may_make_no_roles_migrates_once_they_are_there() {
+    let server = Server::private();
+    let database = server.database().await;
+    let superuser = database.connect().await;
+    superuser.batch_execute("create role plain login").await.unwrap();
+    let owned = "do $$ begin execute format('alter database %I owner to plain', current_database()); end $$";
+    superuser.batch_execute(owned).await.unwrap();
+    let mut plain = database.connect_as("plain").await;
+    let error = apply(&mut plain).await.unwrap_err();
+    assert!(matches!(&error, MigrationError::NoRights { role, .. } if role == "plain"), "{error:?}");
+    assert!(error.to_string().contains("CREATEROLE"), "{error}");
+    for role in ["anon", "authenticated", "service_role", "cfx_dashboard"] {
+        superuser.batch_execute(&format!("create role {role}")).await.unwrap();
+    }
+    assert_eq!(apply(&mut plain).await.unwrap().len(), ALL.len());
 }
 
 /// Everything in a database that could be Supabase's: its schemas with what is in them, its roles, who is a member of
@@ -193,4 +237,30 @@ async fn a_server_that_takes_no_writes_is_named() {
     apply(&mut client).await.unwrap();
     client.batch_execute("set default_transaction_read_only = on").await.unwrap();
     assert_eq!(apply(&mut client).await.unwrap(), [], "with nothing to do, nothing is written");
+}
+
+/// Another session has the tables locked, or the server is stopped, while a migration waits.
+#[tokio::test]
+async fn what_may_pass_is_told_apart_from_what_needs_a_person() {
+    let database = Database::fresh().await;
+    let (mut client, superuser) = (database.connect().await, database.connect_as("postgres").await);
+    let own = client.query_one("select pg_backend_pid()", &[]).await.unwrap().get::<_, i32>(0);
+    // The schema made and not committed elsewhere: the migration waits for it.
+    superuser.batch_execute("begin; create schema auth").await.unwrap();
+    let (applied, ()) = futures_util::join!(apply(&mut client), async {
+        let waits = "select exists (select from pg_locks where pid = $1 and not granted)";
+        let watcher = database.connect().await;
+        let until_it_waits = async {
+            while !watcher.query_one(waits, &[&own]).await.unwrap().get::<_, bool>(0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, until_it_waits).await.expect("the migration waits");
+        watcher.query("select pg_terminate_backend($1)", &[&own]).await.unwrap();
+    });
+    let error = applied.unwrap_err();
+    assert!(error.is_passing(), "{error}");
+    superuser.batch_execute("rollback").await.unwrap();
+    let mut client = database.connect().await;
+    assert_eq!(apply(&mut client).await.unwrap().len(), ALL.len(), "it can be done again");
 }
