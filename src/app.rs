@@ -3,6 +3,7 @@
 //! Order at start: configuration is already checked; then store, certificates and the admin listener, so that what
 //! can fail fails before a public socket opens. Order at the end: public sockets, leases, ledger, access log.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, Shu
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, Concurrency, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, Concurrency, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -58,6 +59,8 @@ pub enum StartProblem {
     Runtime(std::io::Error),
     #[error("cannot open the store: {0}")]
     Store(String),
+    #[error("{0}")]
+    Pepper(String),
     #[error("cannot use a certificate: {0}")]
     Certificate(String),
     #[error("cannot listen on {address} ({what}): {error}")]
@@ -94,7 +97,7 @@ impl ShutdownSignalWatch for End {
         signals::stopped(&services.drain, services.snapshot.load().edge.server.grace).await;
         if !services.quota.shutdown(LAST_WORDS).await {
             tracing::error!(
-                "the quota's last counts did not reach the store; the next start counts their leases in full"
+                "the quota's last counts did not reach the store; the next start accounts for their leases"
             );
         }
         if let Err(unwritten) = services.ledger.shutdown(LAST_WORDS).await {
@@ -139,9 +142,10 @@ impl Edge {
     fn assemble(start: Start, runtime: &Runtime) -> Result<(Self, OnReady), StartProblem> {
         let Start { snapshot, database, pepper, welcomed, format, on_ready } = start;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = runtime
-            .block_on(Sqlite::open_for_edge(&database))
-            .map_err(|error| StartProblem::Store(error.to_string()))?;
+        let store = Sqlite::open(&database).map_err(|error| StartProblem::Store(error.to_string()))?;
+        runtime
+            .block_on(Pepper::new(pepper.expose().as_bytes()).check(&*store))
+            .map_err(|problem| StartProblem::Pepper(problem.to_string()))?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
         let certificates = certificates(&snapshot.edge, clock.now())?;
         let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
@@ -164,6 +168,9 @@ impl Edge {
             clock,
             welcomed,
         };
+        runtime
+            .block_on(services.quota.recover(&HashMap::new()))
+            .map_err(|error| StartProblem::Store(error.to_string()))?;
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());

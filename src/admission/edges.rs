@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// Another edge has run dry. One task at a time answers for a slot, however many ask.
-    fn on_recall(self: &Arc<Self>, subject: Subject, day: Day) {
+    pub(super) fn on_recall(self: &Arc<Self>, subject: Subject, day: Day) {
         let Some(slot) = self.known(subject, day) else { return };
         if std::mem::replace(&mut slot.lock().recalled, true) {
             return;

@@ -1,10 +1,12 @@
 //! Who may send a request now: API keys, the daily quota, concurrency, and the room left on this edge.
 //!
-//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`] and [`QuotaStore`].
+//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`], [`PepperStore`] and
+//! [`QuotaStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
-mod capacity;
+mod brake;
 mod calls;
+mod capacity;
 mod concurrency;
 mod denial;
 mod edges;
@@ -14,6 +16,7 @@ mod keys;
 mod lease;
 mod lookup;
 mod outage;
+mod pepper;
 mod principal;
 mod quota;
 mod quota_store;
@@ -23,9 +26,10 @@ pub(crate) mod testing;
 
 pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
+pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
-pub use hold::Hold;
+pub use pepper::{PepperProblem, PepperStore};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{

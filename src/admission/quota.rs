@@ -76,7 +76,9 @@ pub(super) struct Shared {
 enum Attempt {
     Done(Result<Hold, QuotaRefusal>),
     /// The store has been asked, or the other edges.
-    Wait { recalling: bool },
+    Wait {
+        recalling: bool,
+    },
 }
 
 impl Default for QuotaSettings {
@@ -281,6 +283,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+#[path = "edges_tests.rs"]
+mod edges_tests;
 #[cfg(test)]
 #[path = "quota_tests.rs"]
 mod tests;

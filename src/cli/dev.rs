@@ -46,6 +46,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let source = conf.map_or(Source::Embedded, Source::Directory);
     let snapshot = serve::load(&source, &overrides)?;
     let store = data.open()?;
+    wait(pepper::checked_against(&*store, &pepper))?;
     let dev_key = wait(dev_key::ensure_dev_key(&*store, pepper.expose().as_bytes(), &folder, &SystemClock))?;
     drop(store); // the edge opens its own
     let text = banner::banner(&Banner {

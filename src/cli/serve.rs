@@ -59,7 +59,9 @@ pub fn serve(
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
     app::run(Start { snapshot, database, pepper, format, welcomed, on_ready }).map_err(|problem| match problem {
-        StartProblem::Certificate(_) | StartProblem::Store(_) => Failure::Configuration(problem.to_string()),
+        StartProblem::Certificate(_) | StartProblem::Store(_) | StartProblem::Pepper(_) => {
+            Failure::Configuration(problem.to_string())
+        }
         other => Failure::Failed(other.to_string()),
     })
 }

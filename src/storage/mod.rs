@@ -4,3 +4,5 @@ pub mod sqlite;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod conformance_of_keys;

@@ -10,9 +10,15 @@ pub struct Migration {
     sql: &'static str,
 }
 
-/// In order; `version` is the place, counted from 1.
-pub(super) const ALL: &[Migration] =
-    &[Migration { version: 1, name: "0001_tables", sql: include_str!("../../../migrations/sqlite/0001_tables.sql") }];
+/// In order of their versions.
+pub(super) const ALL: &[Migration] = &[
+    Migration { version: 1, name: "0001_tables", sql: include_str!("../../../migrations/sqlite/0001_tables.sql") },
+    Migration {
+        version: 3,
+        name: "0003_edges_and_keys",
+        sql: include_str!("../../../migrations/sqlite/0003_edges_and_keys.sql"),
+    },
+];
 
 /// Why a database cannot be brought to this program's form.
 #[derive(Debug, thiserror::Error)]
