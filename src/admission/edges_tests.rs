@@ -123,6 +123,7 @@ async fn what_is_freed_while_a_denial_is_on_its_way_is_not_refused() {
     let unspent = one.take(2).await.unwrap();
     let day = one.clock.now().day();
     let slot = other.limiter.0.slot(ADA, day);
+    tokio::time::sleep(Duration::from_millis(5)).await;
     // The denial as it stands in the store, and the word that overtakes its answer.
     store.slow_answers.store(50, Ordering::SeqCst);
     let asking = tokio::spawn({
@@ -150,11 +151,11 @@ async fn an_edge_that_does_not_hear_holds_no_more_than_it_needs() {
     edge.spend(5, 1_000).await;
     assert_eq!(edge.unused(), 0, "one at a time, none ahead");
     let other = Edge::start(&store, 2).await;
-    let last = edge.take(6).await.unwrap();
-    assert!(other.take(6).await.is_err());
+    let last = edge.take(7).await.unwrap();
+    assert!(other.take(7).await.is_err());
     drop(last);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    other.spend(1, 6).await;
+    other.spend(1, 7).await;
 }
 
 #[tokio::test(start_paused = true)]
