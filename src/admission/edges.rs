@@ -48,7 +48,7 @@ impl Shared {
             if self.departing.load(Ordering::Acquire) {
                 return;
             }
-            if let Ok(Ok(live_edges)) = tokio::time::timeout(BEAT, self.store.beat(self.edge)).await {
+            if let Ok(Ok(live_edges)) = tokio::time::timeout(2 * BEAT, self.store.beat(self.edge)).await {
                 self.note_live_edges(live_edges);
             }
         }

@@ -227,9 +227,10 @@ async fn around_midnight_each_request_counts_on_the_day_it_has_where_it_arrived(
     assert_eq!((store.count(ADA, today), store.count(ADA, tomorrow)), ((20, 0), (20, 0)));
 }
 
-/// 64 clients hammer two edges, each request at one of them by chance.
-async fn hammer(limit: u32, choices: Vec<bool>) {
+/// 64 clients hammer two edges, each request at one of them by chance, over a store that takes `latency` ms.
+async fn hammer(limit: u32, latency: u64, choices: Vec<bool>) {
     let store = store();
+    store.slow_answers.store(latency, Ordering::SeqCst);
     let edges = [Edge::start(&store, 1).await, Edge::start(&store, 2).await];
     let (edges, choices) = (&edges, &choices);
     let client = |number: usize| async move {
@@ -253,9 +254,10 @@ proptest! {
 
     #[test]
     fn two_edges_hammered_at_random_admit_the_limit_and_ask_for_few(
+        latency in 0..6_u64,
         choices in proptest::collection::vec(any::<bool>(), 64 * 40),
     ) {
         let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        paused.unwrap().block_on(hammer(1_000, choices));
+        paused.unwrap().block_on(hammer(1_000, latency, choices));
     }
 }
