@@ -105,13 +105,10 @@ impl Shared {
         match errand {
             Errand::Settle => Ok(()),
             Errand::Ahead(limit) => self.ask(slot, limit).await.map(drop),
-            Errand::Need(limit) => {
-                let elsewhere = slot.lock().denial.is_elsewhere(limit);
-                if elsewhere || self.ask(slot, limit).await? == Asked::Elsewhere {
-                    return self.recall(slot, limit).await;
-                }
-                Ok(())
-            }
+            Errand::Need(limit) => match self.ask(slot, limit).await? {
+                Asked::Elsewhere => self.recall(slot, limit).await,
+                Asked::Granted | Asked::Exhausted | Asked::Outdated => Ok(()),
+            },
         }
     }
 

@@ -48,7 +48,7 @@ impl Shared {
             if self.departing.load(Ordering::Acquire) {
                 return;
             }
-            if let Ok(Ok(live_edges)) = tokio::time::timeout(BEAT, self.store.beat(self.edge)).await {
+            if let Ok(Ok(live_edges)) = tokio::time::timeout(2 * BEAT, self.store.beat(self.edge)).await {
                 self.note_live_edges(live_edges);
             }
         }
@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// Another edge has run dry. One task at a time answers for a slot, however many ask.
-    fn on_recall(self: &Arc<Self>, subject: Subject, day: Day) {
+    pub(super) fn on_recall(self: &Arc<Self>, subject: Subject, day: Day) {
         let Some(slot) = self.known(subject, day) else { return };
         if std::mem::replace(&mut slot.lock().recalled, true) {
             return;

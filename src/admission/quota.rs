@@ -284,5 +284,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[path = "edges_tests.rs"]
+mod edges_tests;
+#[cfg(test)]
 #[path = "quota_tests.rs"]
 mod tests;
