@@ -2,7 +2,8 @@
 //!
 //! Checksums are public, so anyone can mint well-formed keys, and each would cost the store a question. An address gets
 //! so many questions a minute that are answered "no such key"; then its unknown keys are refused unasked. Keys that are
-//! cached never come here, so whoever shares an address with an attacker goes on working.
+//! cached never come here, so whoever shares an address with an attacker goes on working. Behind a proxy that is not
+//! among `trusted_proxies` all clients share its address.
 //!
 //! Failure stance: open. An address that the bounded table has no room for is not braked; the cap on look-ups in flight
 //! still is above it.

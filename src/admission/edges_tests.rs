@@ -49,7 +49,7 @@ impl Edge {
     }
 
     fn live_edges(&self) -> u32 {
-        self.limiter.0.live_edges.load(Ordering::Relaxed)
+        self.limiter.0.live_edges()
     }
 }
 
@@ -189,6 +189,29 @@ async fn a_restarted_edge_accounts_for_what_it_left_open() {
     assert!(again.recover(&opens).await.unwrap() > 0);
     assert_eq!(store.count(ADA, day), (5, 0), "what was opened is counted, the rest is free again");
     assert_eq!(again.recover(&opens).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_accounts_for_another_that_will_not_be_back() {
+    let store = store();
+    let (dead, heir) = (Edge::start(&store, 1).await, Edge::start(&store, 2).await);
+    dead.spend(1, 40).await;
+    heir.spend(1, 40).await;
+    let (held, own) = (dead.unused(), heir.unused());
+    drop(dead);
+    heir.limiter.recover_of(EdgeId(Uuid::from_u128(1)), &HashMap::new()).await.unwrap();
+    assert!(held > 0);
+    assert_eq!(store.count(ADA, NOON.day()), (0, own + 1), "its own lease stays open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_hold_is_not_shown_as_used() {
+    let store = store();
+    let (one, other) = (Edge::start(&store, 1).await, Edge::start(&store, 2).await);
+    other.spend(1, 100).await;
+    one.spend(3, 100).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(one.limiter.used(ADA, NOON.day()).await.unwrap(), 4);
 }
 
 #[tokio::test(start_paused = true)]
