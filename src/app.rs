@@ -6,6 +6,7 @@
 
 pub mod stores;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, Shu
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, Concurrency, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, Concurrency, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -61,6 +62,8 @@ pub enum StartProblem {
     Runtime(std::io::Error),
     #[error("cannot open the store: {0}")]
     Store(#[from] StoreProblem),
+    #[error("{0}")]
+    Pepper(String),
     #[error("cannot use a certificate: {0}")]
     Certificate(String),
     #[error("cannot listen on {address} ({what}): {error}")]
@@ -99,7 +102,7 @@ impl ShutdownSignalWatch for End {
         signals::stopped(&services.drain, services.snapshot.load().edge.server.grace).await;
         if !services.quota.shutdown(LAST_WORDS).await {
             tracing::error!(
-                "the quota's last counts did not reach the store; the next start counts their leases in full"
+                "the quota's last counts did not reach the store; the next start accounts for their leases"
             );
         }
         if let Err(unwritten) = services.ledger.shutdown(LAST_WORDS).await {
@@ -200,6 +203,9 @@ impl Edge {
         let Start { snapshot, pepper, welcomed, format, on_ready, .. } = start;
         let Front { metrics, drain, readiness, certificates, running } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        runtime
+            .block_on(Pepper::new(pepper.expose().as_bytes()).check(&*stores.pepper))
+            .map_err(|problem| StartProblem::Pepper(problem.to_string()))?;
         let edge = EdgeId(uuid::Uuid::now_v7());
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let pepper = pepper.expose().as_bytes();
@@ -219,6 +225,7 @@ impl Edge {
             clock,
             welcomed,
         };
+        runtime.block_on(services.quota.recover(&HashMap::new())).map_err(|error| StoreProblem::Passing(error.0))?;
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());

@@ -1,8 +1,10 @@
 //! Who may send a request now: API keys, the daily quota, concurrency, and the room left on this edge.
 //!
-//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`] and [`QuotaStore`].
+//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`], [`PepperStore`] and
+//! [`QuotaStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
+mod brake;
 mod calls;
 mod capacity;
 mod concurrency;
@@ -14,6 +16,7 @@ mod keys;
 mod lease;
 mod lookup;
 mod outage;
+mod pepper;
 mod principal;
 mod quota;
 mod quota_store;
@@ -26,6 +29,7 @@ pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
+pub use pepper::{PepperProblem, PepperStore};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{

@@ -66,7 +66,7 @@ pub fn serve(
     let format = Format::of(&std::io::stdout());
     app::run(Start { snapshot, store, store_wait, pepper, format, welcomed, on_ready }).map_err(|problem| match problem
     {
-        StartProblem::Certificate(_) | StartProblem::Store(StoreProblem::Lasting(_)) => {
+        StartProblem::Certificate(_) | StartProblem::Store(StoreProblem::Lasting(_)) | StartProblem::Pepper(_) => {
             Failure::Configuration(problem.to_string())
         }
         other => Failure::Failed(other.to_string()),
