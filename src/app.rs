@@ -4,7 +4,7 @@
 //! can fail fails before a public socket opens. Order at the end: public sockets, leases, ledger, access log.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,18 +22,24 @@ use crate::entry::certificates::Certificates;
 use crate::entry::drain::Drain;
 use crate::entry::readiness::Readiness;
 use crate::entry::{listeners, signals};
-use crate::ledger::{Ledger, LedgerSettings};
+use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolProblem, SpoolSettings};
 use crate::llm::Calibration;
 use crate::proxy::{Proxy, Services, Welcomed};
 use crate::storage::sqlite::Sqlite;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::{EdgeId, Timestamp};
+use crate::units::Timestamp;
 use crate::upstream::Dialer;
 
 /// How long the store may take to hear the last of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Rows that wait for the store in memory, some 20 MB of them; all others wait on disk.
+const ROWS_IN_MEMORY: usize = 50_000;
+
+/// More threads than this share lanes of the spool: each sets a segment's room aside.
+const MOST_LANES: usize = 16;
 
 type OnReady = Box<dyn FnOnce() + Send>;
 
@@ -42,6 +48,8 @@ pub struct Start {
     pub snapshot: Snapshot,
     /// Where the embedded store lives.
     pub database: PathBuf,
+    /// The data folder, which must be there: it holds the ledger's spool.
+    pub data: PathBuf,
     pub pepper: Secret,
     /// Who is shown the built-in welcome page.
     pub welcomed: Option<Welcomed>,
@@ -58,6 +66,8 @@ pub enum StartProblem {
     Runtime(std::io::Error),
     #[error("cannot open the store: {0}")]
     Store(String),
+    #[error("{0}")]
+    Spool(#[from] SpoolProblem),
     #[error("cannot use a certificate: {0}")]
     Certificate(String),
     #[error("cannot listen on {address} ({what}): {error}")]
@@ -128,6 +138,15 @@ fn quota_settings(stance: config::OnStoreOutage) -> QuotaSettings {
     QuotaSettings { on_store_outage, ..QuotaSettings::default() }
 }
 
+/// The spool of the ledger, and with it the identity of this edge; what earlier processes left in it is told and goes
+/// to the store behind the first requests.
+fn spool(data: &Path, snapshot: &Snapshot, now: Timestamp) -> Result<(Spool, Vec<Recovered>), StartProblem> {
+    let config::Spool { size, fsync, on_full } = snapshot.edge.spool;
+    let lanes = snapshot.edge.server.threads.clamp(1, MOST_LANES);
+    let settings = SpoolSettings { size, fsync, on_full, lanes, capacity: ROWS_IN_MEMORY };
+    Ok(Spool::open(&data.join("spool"), settings, now)?)
+}
+
 struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
@@ -137,7 +156,7 @@ struct Edge {
 
 impl Edge {
     fn assemble(start: Start, runtime: &Runtime) -> Result<(Self, OnReady), StartProblem> {
-        let Start { snapshot, database, pepper, welcomed, format, on_ready } = start;
+        let Start { snapshot, database, data, pepper, welcomed, format, on_ready } = start;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = runtime
             .block_on(Sqlite::open_for_edge(&database))
@@ -146,7 +165,11 @@ impl Edge {
         let certificates = certificates(&snapshot.edge, clock.now())?;
         let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
         metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
-        let edge = EdgeId(uuid::Uuid::now_v7());
+        let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
+        let edge = spool.edge();
+        for left in &recovered {
+            tracing::debug!(edge = %left.edge.0, leases = left.leases.len(), "leases of an earlier process");
+        }
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let keys = Keys::new(store.clone(), pepper.expose().as_bytes(), Arc::clone(&clock), KeySettings::default());
         let services = Services {
@@ -155,7 +178,7 @@ impl Edge {
             quota: Arc::new(RateLimiter::new(store.clone(), edge, Arc::clone(&clock), quota)),
             concurrency: Concurrency::new(),
             capacity: Capacity::new(),
-            ledger: Ledger::new(store, Arc::clone(&clock), LedgerSettings::default()),
+            ledger: Ledger::new(spool, store, Arc::clone(&clock), LedgerSettings::default()),
             calibration: Calibration::default(),
             dialer: Dialer::new(),
             drain: Arc::new(Drain::default()),
@@ -207,7 +230,9 @@ impl Edge {
             readiness: Arc::clone(&self.readiness),
             metrics: Arc::new(move || {
                 let ledger = services.ledger.counts();
-                services.metrics.set_ledger(ledger.queued, ledger.dropped);
+                services.metrics.set_ledger(ledger.queued, ledger.dropped, ledger.quarantined);
+                services.metrics.set_spool(services.ledger.spool_bytes(), services.ledger.spool_cuts());
+                services.metrics.set_ledger_lag(services.ledger.lag());
                 services.metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
                 services.metrics.set_access_log_dropped(services.access.dropped());
                 services.metrics.render()

@@ -28,5 +28,5 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
     let store = database.display().to_string();
     let ready = move || tracing::info!(listening, admin, store, "cfx is ready");
-    serve::serve(snapshot, database, pepper, None, Box::new(ready))
+    serve::serve(snapshot, database, data.data, pepper, None, Box::new(ready))
 }

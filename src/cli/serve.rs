@@ -52,14 +52,17 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
 pub fn serve(
     snapshot: Snapshot,
     database: PathBuf,
+    data: PathBuf,
     pepper: Secret,
     welcomed: Option<Welcomed>,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
-    app::run(Start { snapshot, database, pepper, format, welcomed, on_ready }).map_err(|problem| match problem {
-        StartProblem::Certificate(_) | StartProblem::Store(_) => Failure::Configuration(problem.to_string()),
+    app::run(Start { snapshot, database, data, pepper, format, welcomed, on_ready }).map_err(|problem| match problem {
+        StartProblem::Certificate(_) | StartProblem::Store(_) | StartProblem::Spool(_) => {
+            Failure::Configuration(problem.to_string())
+        }
         other => Failure::Failed(other.to_string()),
     })
 }

@@ -18,7 +18,8 @@ use crate::admission::{
     ConcurrencyRefusal, Hold, InFlight, KeyRefusal, Overloaded, Permit, Principal, QuotaRefusal, Subject,
 };
 use crate::config::{ResolvedLimits, Upstream};
-use crate::ledger::{Entry, Opening};
+use crate::failpoint;
+use crate::ledger::{Entry, Opening, SpoolFull};
 use crate::llm::{self, BodyProblem, Choice, Endpoint, KeyScope, Request, StageProblem, rewrite};
 use crate::telemetry::metrics::StreamGauge;
 
@@ -131,8 +132,10 @@ impl Authenticated {
             true => self.take_quota(services, exchange).await?,
             false => Holds::default(),
         };
+        failpoint::reached(failpoint::AFTER_GRANT);
+        let entry = services.ledger.open(self.opening(exchange, prepared)).await?;
         Ok(Admitted {
-            entry: services.ledger.open(self.opening(exchange, prepared)),
+            entry,
             holds,
             _permit: permit,
             _in_flight: in_flight,
@@ -163,6 +166,8 @@ impl Authenticated {
             created_at: exchange.at,
             user: self.principal.user,
             key: self.principal.key,
+            lease: None,
+            key_lease: None,
             session_id: exchange.session_id.get().cloned(),
             stage: prepared.choice.stage,
             source: prepared.choice.source,
@@ -232,6 +237,12 @@ impl From<ConcurrencyRefusal> for Refusal {
 impl From<Overloaded> for Refusal {
     fn from(_: Overloaded) -> Self {
         Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(Duration::from_secs(1))
+    }
+}
+
+impl From<SpoolFull> for Refusal {
+    fn from(_: SpoolFull) -> Self {
+        store_unavailable("this gateway cannot write down requests at the moment")
     }
 }
 

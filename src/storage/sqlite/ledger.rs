@@ -1,14 +1,14 @@
 //! [`LedgerStore`] over the table `request_logs`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Statement, params};
 
-use crate::ledger::{LedgerStore, Row};
+use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::storage::sqlite::Sqlite;
-use crate::units::StoreError;
 
 const INSERT: &str = "insert into request_logs (
         user_id, api_key_id, request_id, session_id, stage, stage_source, model, stream, body_bytes, input_tokens,
@@ -21,13 +21,26 @@ const INSERT: &str = "insert into request_logs (
 
 #[async_trait]
 impl LedgerStore for Sqlite {
-    async fn append(&self, rows: Arc<[Row]>) -> Result<(), StoreError> {
+    async fn append(&self, rows: Arc<[Row]>) -> Result<(), AppendError> {
+        let refused = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&refused);
         let insert_all = move |connection: &Connection| {
             let mut statement = connection.prepare_cached(INSERT)?;
-            rows.iter().try_for_each(|row| insert(&mut statement, row))
+            let inserted = rows.iter().try_for_each(|row| insert(&mut statement, row));
+            inserted.inspect_err(|error| told.store(is_of_a_row(error), Ordering::Relaxed))
         };
-        self.in_transaction(insert_all).await
+        let appended = self.in_transaction(insert_all).await;
+        appended.map_err(|error| match refused.load(Ordering::Relaxed) {
+            true => AppendError::Refused(error),
+            false => AppendError::Unavailable(error),
+        })
     }
+}
+
+/// Whether a statement failed by what a row says: it would fail again. All else is the file's or the disk's.
+fn is_of_a_row(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    matches!(error.sqlite_error_code(), Some(ConstraintViolation | TooBig | TypeMismatch))
 }
 
 /// Values by position, in the order of the columns above: by name each of them costs a search per row.
