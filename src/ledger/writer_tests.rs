@@ -161,7 +161,7 @@ async fn rows_are_written_behind_the_request_within_the_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_batch_does_not_wait() {
-    let desk = Desk::with(LedgerSettings { batch: 50, interval: Duration::from_secs(60), ..LedgerSettings::default() });
+    let desk = Desk::with(LedgerSettings { batch: 50, interval: Duration::from_secs(60) });
     let writing = tokio::spawn(desk.ledger.clone().run());
     tokio::task::yield_now().await;
     desk.serve(120);

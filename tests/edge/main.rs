@@ -23,4 +23,5 @@ mod nothing_leaks;
 mod protocols;
 mod quota_is_exact;
 mod relay;
+mod spool;
 mod stages_upstream;

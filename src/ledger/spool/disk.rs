@@ -52,9 +52,11 @@ fn run(shared: &Shared, stop: &AtomicBool) {
     let mut last_sync = Instant::now();
     loop {
         let stopping = stop.load(Ordering::Acquire);
-        if shared.work.swap(false, Ordering::AcqRel) && !stopping && !shared.urgent.load(Ordering::Acquire) {
+        // `work` stays true through the pause: whoever has more of it then wakes nobody.
+        if shared.work.load(Ordering::Acquire) && !stopping && !shared.urgent.load(Ordering::Acquire) {
             std::thread::park_timeout(END_LAG);
         }
+        shared.work.store(false, Ordering::Release);
         let urgent = shared.urgent.swap(false, Ordering::AcqRel);
         shared.write_ends();
         shared.remove_doomed();

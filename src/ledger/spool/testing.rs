@@ -38,7 +38,7 @@ pub fn opening(n: u64) -> Opening {
 }
 
 pub fn lease(n: u64) -> LeaseId {
-    LeaseId(Uuid::from_u128(0x1ea5e_0000 + u128::from(n)))
+    LeaseId(Uuid::from_u128(0x0001_ea5e_0000 + u128::from(n)))
 }
 
 pub fn closing() -> Closing {
