@@ -56,7 +56,7 @@ fn run(shared: &Shared, stop: &AtomicBool) {
         if shared.work.load(Ordering::Acquire) && !stopping && !shared.urgent.load(Ordering::Acquire) {
             std::thread::park_timeout(END_LAG);
         }
-        shared.work.store(false, Ordering::Release);
+        shared.work.swap(false, Ordering::AcqRel);
         let urgent = shared.urgent.swap(false, Ordering::AcqRel);
         shared.write_ends();
         shared.remove_doomed();
