@@ -150,3 +150,18 @@ fn an_ordinary_stop_leaves_nothing_to_be_done() {
     assert_eq!(edges.len(), 1);
     assert_eq!((&edges[0]["waiting"], &edges[0]["open"], &edges[0]["in_use"]), (&0.into(), &0.into(), &false.into()));
 }
+
+#[test]
+fn with_fsync_each_requests_of_many_connections_share_the_disk() {
+    let edge = Harness::builder().edge("ledger: { spool: { fsync: each } }").start();
+    let request = std::sync::Arc::new(edge.request(CHAT, &chat_body()));
+    let asking: Vec<_> = (0..8)
+        .map(|_| {
+            let (mut client, request) = (edge.client(), request.clone());
+            std::thread::spawn(move || (0..10).filter(|_| client.ask(&request).status == 200).count())
+        })
+        .collect();
+    let served: usize = asking.into_iter().map(|thread| thread.join().expect("a client")).sum();
+    assert_eq!(served, 80);
+    assert_eq!(edge.rows(80).len(), 80);
+}
