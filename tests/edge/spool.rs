@@ -149,6 +149,15 @@ fn an_ordinary_stop_leaves_nothing_to_be_done() {
     let edges = found["edges"].as_array().cloned().unwrap_or_default();
     assert_eq!(edges.len(), 1);
     assert_eq!((&edges[0]["waiting"], &edges[0]["open"], &edges[0]["in_use"]), (&0.into(), &0.into(), &false.into()));
+    let text = cfx().args(["ledger", "status", "--data"]).arg(edge.data()).output().expect("cfx starts");
+    let text = process::printed(&text);
+    for part in ["no process", "0 rows wait for the store, 0 requests have no end\n", "quarantine: 0 rows"] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let nowhere = cfx().args(["ledger", "status", "--data"]).arg(edge.data().join("nowhere")).output();
+    let nowhere = nowhere.expect("cfx starts");
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(process::printed(&nowhere).contains("--data (CFX_DATA)"));
 }
 
 #[test]

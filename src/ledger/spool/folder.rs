@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use uuid::Uuid;
@@ -14,6 +15,8 @@ use uuid::Uuid;
 use crate::units::EdgeId;
 
 const LOCK: &str = "lock";
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
 /// A folder that this process holds, until it is dropped.
 #[derive(Debug)]
@@ -101,12 +104,23 @@ fn lock(edge: EdgeId, path: &Path) -> io::Result<Option<Folder>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        locked => locked?,
+    if !taken(&file)? {
+        return Ok(None);
     }
     // A process that has replayed the folder removes it, and with it the file that this lock is on.
     let ours = file.metadata()?;
     let there = std::fs::metadata(&name).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
     Ok(there.then(|| Folder { edge, path: path.to_owned(), _lock: file }))
+}
+
+/// Asked more than once: `cfx ledger status` holds a lock too, for as long as it takes to ask whether one is held.
+fn taken(file: &File) -> io::Result<bool> {
+    for _ in 0..TRIES {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(BETWEEN_TRIES),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
 }

@@ -11,7 +11,7 @@ use crate::admission::{
 };
 use crate::clock::SystemClock;
 use crate::identity::AccountStore;
-use crate::ledger::{LedgerStore, Row, Status};
+use crate::ledger::{AppendError, LedgerStore, Row, Status};
 use crate::storage::conformance::{self, NOON};
 use crate::units::{Day, EdgeId, KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
@@ -127,6 +127,21 @@ async fn rows_are_written_once_and_their_sums_are_exact() {
     let sums: (u32, i64, i64) =
         disk.sql().query_row(sums, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
     assert_eq!(sums, (1_000, 1_000, 120_000));
+}
+
+#[tokio::test]
+async fn a_row_that_breaks_a_rule_is_refused_and_takes_no_other_with_it() {
+    let disk = Disk::new();
+    let store = disk.open();
+    let rule = "create trigger rule before insert on request_logs when new.request_id like '%7'
+        begin select raise(abort, 'not this one'); end";
+    disk.sql().execute_batch(rule).unwrap();
+    let refused = store.append((0..10).map(row).collect()).await;
+    assert!(matches!(refused, Err(AppendError::Refused(_))), "{refused:?}");
+    let count = || disk.sql().query_row("select count(*) from request_logs", (), |row| row.get::<_, u32>(0)).unwrap();
+    assert_eq!(count(), 0, "all or none");
+    store.append((0..7).map(row).collect()).await.unwrap();
+    assert_eq!(count(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
