@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt e2e bench soak
+.PHONY: help run test lint fmt e2e bench soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -39,3 +39,7 @@ bench: ## CPU per request beside a bare pingora proxy and nginx, in turns; wants
 soak: ## the long tests: 10,000 requests of every kind, then what they left behind
 	@scripts/setup build test
 	@scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)
+
+torture: ## kill -9 the edge under load 200 times and count its rows; TORTURE_KILLS, TORTURE_SEED, DATABASE_URL
+	@scripts/setup build test
+	@cargo test --test torture -- --ignored --nocapture

@@ -8,6 +8,7 @@ pub mod stores;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,18 +26,24 @@ use crate::entry::certificates::Certificates;
 use crate::entry::drain::Drain;
 use crate::entry::readiness::Readiness;
 use crate::entry::{listeners, signals};
-use crate::ledger::{Ledger, LedgerSettings};
+use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolProblem, SpoolSettings};
 use crate::llm::Calibration;
 use crate::proxy::{Proxy, Services, Welcomed};
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::{EdgeId, Timestamp};
+use crate::units::{EdgeId, StoreError, Timestamp};
 use crate::upstream::Dialer;
 use stores::{StoreChoice, StoreProblem, Stores};
 
 /// How long the store may take to hear the last of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Rows that wait for the store in memory, some 20 MB of them; all others wait on disk.
+const ROWS_IN_MEMORY: usize = 50_000;
+
+/// More threads than this share lanes of the spool: each sets a segment's room aside.
+const MOST_LANES: usize = 16;
 
 type OnReady = Box<dyn FnOnce() + Send>;
 
@@ -46,6 +53,8 @@ pub struct Start {
     pub store: StoreChoice,
     /// How long to wait for a store that does not answer.
     pub store_wait: Duration,
+    /// The data folder, which must be there: it holds the ledger's spool.
+    pub data: PathBuf,
     pub pepper: Secret,
     /// Who is shown the built-in welcome page.
     pub welcomed: Option<Welcomed>,
@@ -64,6 +73,8 @@ pub enum StartProblem {
     Store(#[from] StoreProblem),
     #[error("{0}")]
     Pepper(String),
+    #[error("{0}")]
+    Spool(#[from] SpoolProblem),
     #[error("cannot use a certificate: {0}")]
     Certificate(String),
     #[error("cannot listen on {address} ({what}): {error}")]
@@ -170,7 +181,9 @@ impl Front {
             metrics: Arc::new(move || {
                 if let Some((services, stores)) = running.get() {
                     let ledger = services.ledger.counts();
-                    metrics.set_ledger(ledger.queued, ledger.dropped);
+                    metrics.set_ledger(ledger.queued, ledger.dropped, ledger.quarantined);
+                    metrics.set_spool(services.ledger.spool_bytes(), services.ledger.spool_cuts());
+                    metrics.set_ledger_lag(services.ledger.lag());
                     metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
                     metrics.set_access_log_dropped(services.access.dropped());
                     metrics.set_store_listening(stores.listens());
@@ -187,6 +200,27 @@ impl Front {
     }
 }
 
+/// The spool of the ledger, and with it the identity of this edge; what earlier processes left in it is told and goes
+/// to the store behind the first requests.
+fn spool(data: &Path, snapshot: &Snapshot, now: Timestamp) -> Result<(Spool, Vec<Recovered>), StartProblem> {
+    let config::Spool { size, fsync, on_full } = snapshot.edge.spool;
+    let lanes = snapshot.edge.server.threads.clamp(1, MOST_LANES);
+    let settings = SpoolSettings { size, fsync, on_full, lanes, capacity: ROWS_IN_MEMORY };
+    Ok(Spool::open(&data.join("spool"), settings, now)?)
+}
+
+/// Settles what earlier processes left open, by what their spools say was used of it: this edge's own first, which is
+/// asked for even where its spool says nothing.
+async fn account_for(quota: &RateLimiter, edge: EdgeId, recovered: &[Recovered]) -> Result<(), StoreError> {
+    if recovered.iter().all(|left| left.edge != edge) {
+        quota.recover(&HashMap::new()).await?;
+    }
+    for left in recovered {
+        quota.recover_of(left.edge, &left.leases).await?;
+    }
+    Ok(())
+}
+
 struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
@@ -200,13 +234,14 @@ impl Edge {
         front: Front,
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
-        let Start { snapshot, pepper, welcomed, format, on_ready, .. } = start;
+        let Start { snapshot, data, pepper, welcomed, format, on_ready, .. } = start;
         let Front { metrics, drain, readiness, certificates, running } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         runtime
             .block_on(Pepper::new(pepper.expose().as_bytes()).check(&*stores.pepper))
             .map_err(|problem| StartProblem::Pepper(problem.to_string()))?;
-        let edge = EdgeId(uuid::Uuid::now_v7());
+        let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
+        let edge = spool.edge();
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
@@ -216,7 +251,7 @@ impl Edge {
             quota: Arc::new(RateLimiter::new(stores.quota.clone(), edge, Arc::clone(&clock), quota)),
             concurrency: Concurrency::new(),
             capacity: Capacity::new(),
-            ledger: Ledger::new(stores.ledger.clone(), Arc::clone(&clock), LedgerSettings::default()),
+            ledger: Ledger::new(spool, stores.ledger.clone(), Arc::clone(&clock), LedgerSettings::default()),
             calibration: Calibration::default(),
             dialer: Dialer::new(),
             drain,
@@ -225,7 +260,9 @@ impl Edge {
             clock,
             welcomed,
         };
-        runtime.block_on(services.quota.recover(&HashMap::new())).map_err(|error| StoreProblem::Passing(error.0))?;
+        runtime
+            .block_on(account_for(&services.quota, edge, &recovered))
+            .map_err(|error| StoreProblem::Passing(error.0))?;
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());

@@ -4,7 +4,7 @@
 //! list against the folders and against every `use crate::` in the source.
 //!
 //! ```text
-//! units, clock, telemetry  <  config  <  { admission, llm, upstream, ledger, identity }  <  storage
+//! units, clock, failpoint, telemetry  <  config  <  { admission, llm, upstream, ledger, identity }  <  storage
 //! { config … ledger }  <  entry  <  proxy
 //! all  <  app  <  cli  <  main
 //! ```
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod entry;
+pub mod failpoint;
 pub mod identity;
 pub mod ledger;
 pub mod llm;

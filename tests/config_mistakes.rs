@@ -41,6 +41,11 @@ fn mistakes_in_the_small_sections_of_the_edge() {
     for (text, path, part) in [
         ("trusted_proxies: [10.0.0.0/8, \"::1\", ¶proxy]", "trusted_proxies[2]", "an address or a network"),
         ("trusted_proxies: ¶10.0.0.1", "trusted_proxies", "expected a list"),
+        ("ledger: { spool: { size: ¶1KiB } }", "ledger.spool.size", "at least 1MiB"),
+        ("ledger: { spool: { size: ¶lots } }", "ledger.spool.size", "a size such as"),
+        ("ledger: { spool: { fsync: ¶always } }", "ledger.spool.fsync", "known here: off, each"),
+        ("ledger: { spool: { on_full: ¶refuze } }", "ledger.spool.on_full", "did you mean \"refuse\"?"),
+        ("ledger: { ¶spol: {} }", "ledger.spol", "did you mean \"spool\"?"),
         ("server: { grace: ¶30 }", "server.grace", "a duration such as"),
         ("server: { grace: ¶0s }", "server.grace", "more than nothing"),
         ("server: { threads: ¶0 }", "server.threads", "from 1 to 1024"),

@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    serve::serve(snapshot, store, store_wait, pepper, Some(dev_key.owner), Box::new(move || show(&text)))
+    serve::serve(snapshot, store, store_wait, folder, pepper, Some(dev_key.owner), Box::new(move || show(&text)))
 }
 
 #[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]

@@ -6,6 +6,7 @@ mod dev;
 pub mod dev_key;
 pub mod echo;
 pub mod key;
+pub mod ledger;
 pub mod migrate;
 mod models;
 pub mod pepper;
@@ -41,6 +42,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Create and list users
     User(user::UserArgs),
+    /// Look at the ledger's spool: what waits for the store, and what was set aside
+    Ledger(ledger::LedgerArgs),
     /// Bring the store to this version's schema
     Migrate(migrate::MigrateArgs),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Key(args) => key::run(args),
         Command::User(args) => user::run(args),
+        Command::Ledger(args) => ledger::run(args),
         Command::Migrate(args) => migrate::run(args),
     };
     match outcome {

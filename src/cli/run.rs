@@ -28,5 +28,5 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
     let place = store.place();
     let ready = move || tracing::info!(listening, admin, store = place, "cfx is ready");
-    serve::serve(snapshot, store, store_wait, pepper, None, Box::new(ready))
+    serve::serve(snapshot, store, store_wait, data.data, pepper, None, Box::new(ready))
 }

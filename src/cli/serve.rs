@@ -58,17 +58,20 @@ pub fn serve(
     snapshot: Snapshot,
     store: StoreChoice,
     store_wait: Duration,
+    data: PathBuf,
     pepper: Secret,
     welcomed: Option<Welcomed>,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
-    app::run(Start { snapshot, store, store_wait, pepper, format, welcomed, on_ready }).map_err(|problem| match problem
-    {
-        StartProblem::Certificate(_) | StartProblem::Store(StoreProblem::Lasting(_)) | StartProblem::Pepper(_) => {
-            Failure::Configuration(problem.to_string())
+    app::run(Start { snapshot, store, store_wait, data, pepper, format, welcomed, on_ready }).map_err(|problem| {
+        match problem {
+            StartProblem::Certificate(_)
+            | StartProblem::Store(StoreProblem::Lasting(_))
+            | StartProblem::Pepper(_)
+            | StartProblem::Spool(_) => Failure::Configuration(problem.to_string()),
+            other => Failure::Failed(other.to_string()),
         }
-        other => Failure::Failed(other.to_string()),
     })
 }

@@ -31,6 +31,7 @@ pub struct Edge {
     /// Most specific first: exact hosts before any host, longer paths before shorter.
     pub routes: Vec<Route>,
     pub trusted_proxies: Vec<IpNet>,
+    pub spool: Spool,
     pub server: Server,
 }
 
@@ -125,6 +126,35 @@ pub struct Server {
     pub threads: usize,
     /// How long open streams may go on after a stop was asked for.
     pub grace: Duration,
+}
+
+/// What the ledger keeps on disk until the store has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spool {
+    /// The most it may take of the disk, in bytes.
+    pub size: u64,
+    pub fsync: Fsync,
+    pub on_full: OnSpoolFull,
+}
+
+/// Which requests wait for the disk to keep their record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// None. The disk is asked every second: a loss of power may take what came since, the death of the process
+    /// nothing.
+    #[default]
+    Off,
+    /// Each, before it goes upstream.
+    Each,
+}
+
+/// What becomes of requests that find no room in the spool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnSpoolFull {
+    #[default]
+    Refuse,
+    /// They are served, and their rows are lost where memory has no room either.
+    Drop,
 }
 
 /// `conf/models.yaml`.

@@ -1,11 +1,17 @@
-//! The account of every request: one row for each admitted one, written in batches behind it.
+//! The account of every request: one row for each admitted one, written down before it goes upstream and in the store
+//! behind it.
 //!
-//! Owns: what a row says and that it is written; the port [`LedgerStore`].
+//! Owns: what a row says, that it is written, and the folder `DATA/spool` that keeps it until the store has it; the
+//! port [`LedgerStore`].
 //! Must not know: HTTP, SQL, how a request was answered beyond what the row tells.
 
 mod record;
 mod refusals;
+mod spool;
 mod writer;
 
 pub use record::{Closing, Entry, Opening, Refused, Row, Status};
+pub use spool::{
+    FolderStatus, Quarantined, Recovered, Spool, SpoolFull, SpoolProblem, SpoolSettings, SpoolStatus, status,
+};
 pub use writer::{AppendError, Counts, Ledger, LedgerSettings, LedgerStore, Unwritten};

@@ -6,15 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ledger::Ledger;
-use crate::units::{KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
+use crate::ledger::spool::Ticket;
+use crate::units::{KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
 /// What is known of a request once it is admitted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Opening {
     pub request: RequestId,
     pub created_at: Timestamp,
     pub user: UserId,
     pub key: KeyId,
+    /// The lease of the user's quota that it is counted on. None where the endpoint is free of quota, or where it was
+    /// counted without the store.
+    pub lease: Option<LeaseId>,
+    /// The same of the key's own quota, where the key has one.
+    pub key_lease: Option<LeaseId>,
     /// `X-CFX-Session-Id`, as the client sent it.
     pub session_id: Option<String>,
     pub stage: Stage,
@@ -110,7 +116,12 @@ pub struct Row {
 pub struct Entry {
     ledger: Ledger,
     opening: Option<Opening>,
+    /// Where it is written down. None: it is not (`on_full: drop`).
+    ticket: Option<Ticket>,
 }
+
+/// The error of a row whose edge stopped before the request ended.
+const STOPPED: &str = "edge stopped";
 
 impl Status {
     pub fn as_str(self) -> &'static str {
@@ -124,14 +135,18 @@ impl Status {
 }
 
 impl Entry {
-    pub(super) fn new(ledger: Ledger, opening: Opening) -> Self {
-        Self { ledger, opening: Some(opening) }
+    pub(super) fn new(ledger: Ledger, opening: Opening, ticket: Option<Ticket>) -> Self {
+        Self { ledger, opening: Some(opening), ticket }
+    }
+
+    pub(super) fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref()
     }
 
     /// Ends the record. Returns at once; the row is written behind.
     pub fn close(mut self, closing: Closing) {
         if let Some(opening) = self.opening.take() {
-            self.ledger.push(Row::of(opening, closing));
+            self.ledger.push(self.ticket.as_ref(), Row::of(opening, closing));
         }
     }
 }
@@ -139,24 +154,46 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let Some(opening) = self.opening.take() else { return };
-        let closing = Closing {
+        let latency = opening.created_at.until(self.ledger.now());
+        let closing = Closing::without_answer(latency, Arc::clone(&opening.model), "internal_error");
+        self.ledger.push(self.ticket.as_ref(), Row::of(opening, closing));
+    }
+}
+
+impl Closing {
+    /// Of a request that nobody could say the end of.
+    fn without_answer(latency: Duration, model: Arc<str>, error: &str) -> Self {
+        Self {
             status: Status::Error,
             http_status: 500,
             usage: None,
             estimated: false,
             cost: NanoUsd(0),
-            latency: opening.created_at.until(self.ledger.now()),
+            latency,
             first_token: None,
             attempts: 0,
-            model: Arc::clone(&opening.model),
-            error: Some("internal_error".to_owned()),
-        };
-        self.ledger.push(Row::of(opening, closing));
+            model,
+            error: Some(error.to_owned()),
+        }
     }
 }
 
 impl Row {
-    fn of(opening: Opening, closing: Closing) -> Self {
+    /// When the request ended.
+    pub(super) fn ended(&self) -> Timestamp {
+        let latency = i64::try_from(self.latency.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.created_at.0.saturating_add(latency))
+    }
+
+    /// The row of a request that its edge did not live to see the end of. `last`: the last sign of life there was;
+    /// how long the request really took is not known. It is counted as what it was to its client, a failure of ours.
+    pub(super) fn stopped(opening: Opening, last: Timestamp) -> Self {
+        let latency = opening.created_at.until(last);
+        let model = Arc::clone(&opening.model);
+        Self::of(opening, Closing::without_answer(latency, model, STOPPED))
+    }
+
+    pub(super) fn of(opening: Opening, closing: Closing) -> Self {
         Self {
             request: opening.request,
             created_at: opening.created_at,

@@ -1,20 +1,24 @@
-//! The way of rows to the store: queued by requests, written in batches behind them.
+//! The way of rows to the store: written to the spool by requests, taken from it in batches behind them.
 //!
-//! Failure stance: open. A request never waits for the store and never fails by it. While the store is away rows wait
-//! in memory, up to `capacity`; beyond it they are dropped, counted and logged. What is in memory dies with the
-//! process. Writing is idempotent by request id, so a batch whose answer was lost is simply sent again.
+//! Failure stance: open towards the store, closed towards the disk. A request never waits for the store and never
+//! fails by it: while it is away rows wait in memory up to a bound and beyond it on disk, and are caught up with when
+//! it is back. Only a request whose OPEN finds no room on disk is refused (`on_full: refuse`). Writing is idempotent
+//! by request id, so a batch whose answer was lost is simply sent again. A row that the store refuses for what it says
+//! is kept aside, so that it does not stand in the way of all others.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::ledger::record::{Entry, Opening, Refused, Row};
 use crate::ledger::refusals::Refusals;
+use crate::ledger::spool::{Spool, SpoolFull, Taken, Ticket};
 use crate::units::{StoreError, Timestamp};
 
 /// Between tries while the store is away: doubled from the first to the last.
@@ -27,14 +31,14 @@ pub trait LedgerStore: Send + Sync {
     async fn append(&self, rows: Arc<[Row]>) -> Result<(), AppendError>;
 }
 
-/// Why rows were not written.
+/// Why rows were not written. None of them was.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The store did not answer, or cannot write now: the same rows may be taken later.
-    #[error(transparent)]
+    /// The store is away or busy: the same rows may be taken later.
+    #[error("the store does not answer: {0}")]
     Unavailable(StoreError),
-    /// The store answered, and will never take these rows as they are.
-    #[error(transparent)]
+    /// It will never take at least one of these rows.
+    #[error("the store refuses a row: {0}")]
     Refused(StoreError),
 }
 
@@ -44,8 +48,6 @@ pub struct LedgerSettings {
     pub interval: Duration,
     /// Rows in one batch; as many waiting are written at once.
     pub batch: usize,
-    /// Rows kept in memory while the store is away.
-    pub capacity: usize,
 }
 
 /// Figures for the metrics.
@@ -54,14 +56,17 @@ pub struct Counts {
     /// Rows not yet in the store.
     pub queued: usize,
     pub written: u64,
+    /// Rows that found room neither on disk nor in memory.
     pub dropped: u64,
+    /// Rows that the store refused.
+    pub quarantined: u64,
     /// Batches that failed and were, or will be, sent again.
     pub failures: u64,
 }
 
-/// Rows that were still in memory when patience ran out.
+/// Rows that the store did not have when patience ran out. The next start finds them in the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} ledger rows were not written")]
+#[error("{0} ledger rows wait in the spool for the next start")]
 pub struct Unwritten(pub usize);
 
 /// The ledger. Cheap to clone: all clones are one.
@@ -70,56 +75,73 @@ pub struct Ledger(Arc<Shared>);
 
 struct Shared {
     store: Arc<dyn LedgerStore>,
+    spool: Spool,
     clock: Arc<dyn Clock>,
     settings: LedgerSettings,
-    /// A plain list behind a lock: a push wakes nobody until a batch is full, which a channel would do every time.
-    queue: Mutex<VecDeque<Row>>,
     refusals: Mutex<Refusals>,
     /// The batch being written. It stays here until the store has it, also when the writing task is dropped.
-    batch: tokio::sync::Mutex<Option<Arc<[Row]>>>,
+    batch: Arc<tokio::sync::Mutex<Option<Batch>>>,
     full: Notify,
-    /// In the queue or in the batch.
-    waiting: AtomicUsize,
     written: AtomicU64,
     dropped: AtomicU64,
+    quarantined: AtomicU64,
     failures: AtomicU64,
+    /// When the oldest row of the batch being written ended, in microseconds since the epoch; 0: there is none.
+    batch_oldest: AtomicI64,
+}
+
+/// Rows on their way to the store.
+struct Batch {
+    /// What is still to be written, the next part last. More than one once the store has refused a row.
+    parts: Vec<Arc<[Row]>>,
+    rows: usize,
+    taken: Taken,
 }
 
 impl Default for LedgerSettings {
     fn default() -> Self {
-        Self { interval: Duration::from_millis(200), batch: 500, capacity: 200_000 }
+        Self { interval: Duration::from_millis(200), batch: 500 }
     }
 }
 
 impl Ledger {
-    pub fn new(store: Arc<dyn LedgerStore>, clock: Arc<dyn Clock>, settings: LedgerSettings) -> Self {
+    pub fn new(spool: Spool, store: Arc<dyn LedgerStore>, clock: Arc<dyn Clock>, settings: LedgerSettings) -> Self {
         Self(Arc::new(Shared {
             store,
+            spool,
             clock,
             settings,
-            queue: Mutex::default(),
             refusals: Mutex::default(),
-            batch: tokio::sync::Mutex::default(),
+            batch: Arc::default(),
             full: Notify::new(),
-            waiting: AtomicUsize::new(0),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            quarantined: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            batch_oldest: AtomicI64::new(0),
         }))
     }
 
-    /// Begins the record of an admitted request.
-    pub fn open(&self, opening: Opening) -> Entry {
-        Entry::new(self.clone(), opening)
+    /// Begins the record of an admitted request: it is written to the spool when this returns, and with `fsync: each`
+    /// on the disk. Nothing of the request may go upstream before.
+    pub async fn open(&self, opening: Opening) -> Result<Entry, SpoolFull> {
+        let ticket = self.0.spool.open_request(&opening)?;
+        // An entry from here on: whoever leaves while the disk is waited for has a row.
+        let entry = Entry::new(self.clone(), opening, ticket);
+        if let Some(ticket) = entry.ticket() {
+            self.0.spool.synced(ticket).await?;
+        }
+        failpoint::reached(failpoint::AFTER_OPEN);
+        Ok(entry)
     }
 
     /// Notes a refused request. Never one answered 401.
     pub fn refused(&self, refused: Refused) {
         let rows = lock(&self.0.refusals).take(refused);
-        rows.for_each(|row| self.push(row));
+        rows.for_each(|row| self.push(None, row));
     }
 
-    /// Runs for the life of the process: writes what is queued, when a batch is full or `interval` has passed.
+    /// Runs for the life of the process: writes what waits, when a batch is full or `interval` has passed.
     pub async fn run(self) {
         loop {
             tokio::select! {
@@ -127,27 +149,27 @@ impl Ledger {
                 () = self.0.full.notified() => {}
             }
             let over = lock(&self.0.refusals).sweep(self.now());
-            over.into_iter().for_each(|row| self.push(row));
+            over.into_iter().for_each(|row| self.push(None, row));
             self.flush().await;
         }
     }
 
-    /// Writes everything queued before this call, however often the store must be tried.
+    /// Writes everything that waited before this call, however often the store must be tried.
     pub async fn flush(&self) {
         let mut pause = BACKOFF.0;
-        let mut batch = self.0.batch.lock().await;
+        let mut batch = Arc::clone(&self.0.batch).lock_owned().await;
         // Not more than that: under load, chasing the last row would make every batch a small one.
         let mut left = self.counts().queued;
-        while left > 0 {
-            let Some(rows) = batch.take().or_else(|| self.next_batch()) else { return };
-            // Put back first: a future dropped while it waits must not take the rows along.
-            *batch = Some(Arc::clone(&rows));
-            match self.0.store.append(Arc::clone(&rows)).await {
+        while left > 0 || self.0.spool.reads_files() {
+            batch = self.fill(batch).await;
+            let Some(current) = batch.as_mut() else { return };
+            match self.write(current).await {
                 Ok(()) => {
-                    *batch = None;
-                    self.0.waiting.fetch_sub(rows.len(), Ordering::Relaxed);
-                    self.0.written.fetch_add(rows.len() as u64, Ordering::Relaxed);
-                    left = left.saturating_sub(rows.len());
+                    left = left.saturating_sub(current.rows);
+                    if let Some(whole) = batch.take() {
+                        self.0.spool.stored(whole.taken);
+                    }
+                    self.0.batch_oldest.store(0, Ordering::Relaxed);
                     pause = BACKOFF.0;
                 }
                 Err(error) => {
@@ -163,50 +185,125 @@ impl Ledger {
     /// Writes everything there is, sums of refusals included. Requests must have ended.
     pub async fn shutdown(&self, patience: Duration) -> Result<(), Unwritten> {
         let sums = lock(&self.0.refusals).take_all();
-        sums.into_iter().for_each(|row| self.push(row));
+        sums.into_iter().for_each(|row| self.push(None, row));
+        self.0.spool.flush();
         let in_time = tokio::time::timeout(patience, self.flush()).await;
+        self.0.spool.flush(); // the word that they are stored
         in_time.map_err(|_| Unwritten(self.counts().queued))
     }
 
     pub fn counts(&self) -> Counts {
         Counts {
-            queued: self.0.waiting.load(Ordering::Relaxed),
+            queued: self.0.spool.waiting(),
             written: self.0.written.load(Ordering::Relaxed),
             dropped: self.0.dropped.load(Ordering::Relaxed),
+            quarantined: self.0.quarantined.load(Ordering::Relaxed),
             failures: self.0.failures.load(Ordering::Relaxed),
         }
+    }
+
+    /// What the spool takes of the disk, in bytes.
+    pub fn spool_bytes(&self) -> u64 {
+        self.0.spool.bytes()
+    }
+
+    /// How many segments were found damaged at the start.
+    pub fn spool_cuts(&self) -> u64 {
+        self.0.spool.cuts()
+    }
+
+    /// For how long the oldest row has waited for the store.
+    pub fn lag(&self) -> Duration {
+        let writing = Some(self.0.batch_oldest.load(Ordering::Relaxed)).filter(|micros| *micros != 0).map(Timestamp);
+        let oldest = writing.into_iter().chain(self.0.spool.oldest()).min();
+        oldest.map_or(Duration::ZERO, |oldest| oldest.until(self.now()))
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 
-    pub(super) fn push(&self, row: Row) {
-        let waiting = self.0.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-        if waiting > self.0.settings.capacity {
-            self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-            let dropped = self.0.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            // Each power of two: loud at first, and no flood of its own.
-            if dropped.is_power_of_two() {
-                tracing::error!(dropped, "the ledger's queue is full; rows are lost");
+    pub(super) fn push(&self, ticket: Option<&Ticket>, row: Row) {
+        match self.0.spool.end(ticket, row, self.0.settings.batch) {
+            Ok(true) => self.0.full.notify_one(),
+            Ok(false) => {}
+            Err(SpoolFull) => {
+                let dropped = self.0.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+                // Each power of two: loud at first, and no flood of its own.
+                if dropped.is_power_of_two() {
+                    tracing::error!(dropped, "the ledger has no room on disk nor in memory; rows are lost");
+                }
             }
-            return;
-        }
-        let mut queue = lock(&self.0.queue);
-        queue.push_back(row);
-        let full = queue.len() == self.0.settings.batch;
-        drop(queue);
-        if full {
-            self.0.full.notify_one();
         }
     }
 
-    fn next_batch(&self) -> Option<Arc<[Row]>> {
-        let mut queue = lock(&self.0.queue);
-        let count = queue.len().min(self.0.settings.batch);
-        let rows: Arc<[Row]> = queue.drain(..count).collect();
-        drop(queue);
-        (!rows.is_empty()).then_some(rows)
+    /// Takes the next rows, where none are being written. Files are read on a thread that may wait for them; what it
+    /// reads is in the slot also when nobody waits for it any more.
+    async fn fill(&self, mut slot: OwnedMutexGuard<Option<Batch>>) -> OwnedMutexGuard<Option<Batch>> {
+        if slot.is_some() {
+            return slot;
+        }
+        if !self.0.spool.reads_files() {
+            *slot = self.next_batch();
+            return slot;
+        }
+        let ledger = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            *slot = ledger.next_batch();
+            slot
+        });
+        match read.await {
+            Ok(slot) => slot,
+            Err(_panic) => Arc::clone(&self.0.batch).lock_owned().await,
+        }
+    }
+
+    fn next_batch(&self) -> Option<Batch> {
+        let mut taken = self.0.spool.take(self.0.settings.batch);
+        if taken.is_empty() {
+            return None;
+        }
+        let rows: Arc<[Row]> = std::mem::take(&mut taken.rows).into();
+        let oldest = rows.iter().map(Row::ended).min();
+        self.0.batch_oldest.store(oldest.map_or(0, |oldest| oldest.0), Ordering::Relaxed);
+        let count = rows.len();
+        Some(Batch { parts: if count > 0 { vec![rows] } else { Vec::new() }, rows: count, taken })
+    }
+
+    /// Writes what is left of a batch. A part with a row that the store refuses is halved until the row stands alone.
+    async fn write(&self, batch: &mut Batch) -> Result<(), StoreError> {
+        while let Some(rows) = batch.parts.last().map(Arc::clone) {
+            match self.0.store.append(Arc::clone(&rows)).await {
+                Ok(()) => {
+                    failpoint::reached(failpoint::AFTER_COMMIT);
+                    self.0.written.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                    batch.parts.pop();
+                }
+                Err(AppendError::Unavailable(error)) => return Err(error),
+                Err(AppendError::Refused(error)) => match &*rows {
+                    [row] => {
+                        let kept = self.set_aside(row, &error)?;
+                        tracing::error!(request = %row.request.0, %error, kept = %kept.display(),
+                            "the store refuses a ledger row");
+                        batch.parts.pop();
+                    }
+                    rows => {
+                        let (first, second) = rows.split_at(rows.len() / 2);
+                        batch.parts.pop();
+                        batch.parts.extend([second.into(), first.into()]);
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails, to be tried again, where the row cannot be kept: it must not vanish.
+    fn set_aside(&self, row: &Row, refusal: &StoreError) -> Result<PathBuf, StoreError> {
+        let kept = self.0.spool.quarantine(row, refusal, self.now());
+        let kept = kept.map_err(|error| StoreError(format!("{refusal}; and the row cannot be kept aside: {error}")))?;
+        self.0.quarantined.fetch_add(1, Ordering::Relaxed);
+        Ok(kept)
     }
 }
 

@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::ledger::{Closing, Status};
+use crate::config::{Fsync, OnSpoolFull};
+use crate::ledger::{Closing, SpoolSettings, Status};
 use crate::units::{KeyId, NanoUsd, RequestId, Stage, StageSource, Usage, UserId};
 
 const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
@@ -15,6 +16,8 @@ struct MemoryLedger {
     down: AtomicBool,
     /// Writes the rows and then fails to say so.
     mute: AtomicBool,
+    /// The session of the row that it will never take.
+    refuses: Mutex<Option<String>>,
     rows: Mutex<Vec<Row>>,
     batches: Mutex<Vec<usize>>,
 }
@@ -23,8 +26,13 @@ struct MemoryLedger {
 impl LedgerStore for MemoryLedger {
     async fn append(&self, new: Arc<[Row]>) -> Result<(), AppendError> {
         tokio::task::yield_now().await;
+        let unavailable = |text: &str| AppendError::Unavailable(StoreError(text.to_owned()));
         if self.down.load(Ordering::SeqCst) {
-            return Err(AppendError::Unavailable(StoreError("down".to_owned())));
+            return Err(unavailable("down"));
+        }
+        let refuses = self.refuses.lock().unwrap().clone();
+        if refuses.is_some() && new.iter().any(|row| row.session_id == refuses) {
+            return Err(AppendError::Refused(StoreError("no such row here".to_owned())));
         }
         self.batches.lock().unwrap().push(new.len());
         let mut rows = self.rows.lock().unwrap();
@@ -33,10 +41,7 @@ impl LedgerStore for MemoryLedger {
                 rows.push(row.clone());
             }
         }
-        if self.mute.load(Ordering::SeqCst) {
-            return Err(AppendError::Unavailable(StoreError("the answer was lost".to_owned())));
-        }
-        Ok(())
+        if self.mute.load(Ordering::SeqCst) { Err(unavailable("the answer was lost")) } else { Ok(()) }
     }
 }
 
@@ -44,6 +49,7 @@ struct Desk {
     ledger: Ledger,
     store: Arc<MemoryLedger>,
     clock: Arc<ManualClock>,
+    folder: tempfile::TempDir,
 }
 
 impl Desk {
@@ -53,23 +59,40 @@ impl Desk {
 
     fn with(settings: LedgerSettings) -> Self {
         let store = Arc::new(MemoryLedger::default());
+        Self::over(store, settings, 200_000)
+    }
+
+    /// With room for `capacity` rows in memory.
+    fn over(store: Arc<MemoryLedger>, settings: LedgerSettings, capacity: usize) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
-        Self { ledger: Ledger::new(store.clone(), clock.clone(), settings), store, clock }
+        let folder = tempfile::tempdir().unwrap();
+        let (fsync, on_full) = (Fsync::Off, OnSpoolFull::Refuse);
+        let spool = SpoolSettings { size: 64 << 20, fsync, on_full, lanes: 2, capacity };
+        let (spool, _) = Spool::open(&folder.path().join("spool"), spool, NOON).unwrap();
+        Self { ledger: Ledger::new(spool, store.clone(), clock.clone(), settings), store, clock, folder }
     }
 
     fn open(&self) -> Entry {
-        self.ledger.open(Opening {
+        self.open_as("session")
+    }
+
+    fn open_as(&self, session: &str) -> Entry {
+        let opened = self.ledger.open(Opening {
             request: RequestId::new(self.clock.now()),
             created_at: self.clock.now(),
             user: UserId(Uuid::from_u128(1)),
             key: KeyId(Uuid::from_u128(2)),
-            session_id: Some("session".to_owned()),
+            lease: None,
+            key_lease: None,
+            session_id: Some(session.to_owned()),
             stage: Stage::Code,
             source: StageSource::Header,
             model: Arc::from("deepseek"),
             stream: true,
             body_bytes: 2048,
-        })
+        });
+        // Without `fsync: each` nothing is waited for.
+        futures_util::FutureExt::now_or_never(opened).expect("at once").unwrap()
     }
 
     fn serve(&self, count: usize) {
@@ -138,7 +161,7 @@ async fn rows_are_written_behind_the_request_within_the_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_batch_does_not_wait() {
-    let desk = Desk::with(LedgerSettings { batch: 50, interval: Duration::from_secs(60), ..LedgerSettings::default() });
+    let desk = Desk::with(LedgerSettings { batch: 50, interval: Duration::from_secs(60) });
     let writing = tokio::spawn(desk.ledger.clone().run());
     tokio::task::yield_now().await;
     desk.serve(120);
@@ -191,10 +214,56 @@ async fn a_lost_answer_doubles_no_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_its_capacity_the_queue_drops_and_counts() {
-    let desk = Desk::with(LedgerSettings { capacity: 10, ..LedgerSettings::default() });
-    desk.serve(25);
-    assert_eq!(desk.ledger.counts(), Counts { queued: 10, dropped: 15, ..Counts::default() });
+async fn beyond_what_memory_holds_rows_wait_on_disk_and_come_in_their_order() {
+    let desk = Desk::over(Arc::default(), LedgerSettings { batch: 50, ..LedgerSettings::default() }, 100);
+    desk.store.down.store(true, Ordering::SeqCst);
+    let writing = tokio::spawn(desk.ledger.clone().run());
+    for n in 0..1_000 {
+        desk.open_as(&n.to_string()).close(success());
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((desk.ledger.counts().queued, desk.ledger.counts().dropped), (1_000, 0));
+    desk.store.down.store(false, Ordering::SeqCst);
+    desk.ledger.flush().await;
+    let sessions: Vec<_> = desk.rows().into_iter().filter_map(|row| row.session_id).collect();
+    assert_eq!(sessions, (0..1_000).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(desk.ledger.counts().queued, 0);
+    writing.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_the_store_refuses_is_kept_aside_and_all_others_are_written() {
+    let desk = Desk::new();
+    *desk.store.refuses.lock().unwrap() = Some("poison".to_owned());
+    desk.serve(333);
+    desk.open_as("poison").close(success());
+    desk.serve(400);
+    desk.ledger.flush().await;
+    assert_eq!(desk.rows().len(), 733);
+    let counts = desk.ledger.counts();
+    assert_eq!((counts.queued, counts.written, counts.quarantined), (0, 733, 1));
+    let kept = std::fs::read_to_string(desk.folder.path().join("spool/quarantine/rows.jsonl")).unwrap();
+    let kept: Vec<serde_json::Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!((&kept[0]["session_id"], &kept[0]["cost_nano_usd"]), (&"poison".into(), &1_234.into()));
+    assert_eq!(kept[0]["refused_with"], "no such row here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lag_is_how_long_the_oldest_row_has_waited() {
+    let desk = Desk::new();
+    desk.store.down.store(true, Ordering::SeqCst);
+    assert_eq!(desk.ledger.lag(), Duration::ZERO);
+    desk.serve(1);
+    desk.clock.advance(Duration::from_secs(60));
+    desk.serve(1);
+    let lag = desk.ledger.lag();
+    assert_eq!(lag, Duration::from_secs(60) - success().latency);
+    assert!(tokio::time::timeout(Duration::from_secs(1), desk.ledger.flush()).await.is_err());
+    assert_eq!(desk.ledger.lag(), lag, "also while it is being written");
+    desk.store.down.store(false, Ordering::SeqCst);
+    desk.ledger.flush().await;
+    assert_eq!(desk.ledger.lag(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

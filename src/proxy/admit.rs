@@ -19,7 +19,8 @@ use crate::admission::{
     ConcurrencyRefusal, Hold, InFlight, KeyRefusal, Overloaded, Permit, Principal, QuotaRefusal, Subject,
 };
 use crate::config::{ResolvedLimits, Upstream};
-use crate::ledger::{Entry, Opening};
+use crate::failpoint;
+use crate::ledger::{Entry, Opening, SpoolFull};
 use crate::llm::{self, BodyProblem, Choice, Endpoint, KeyScope, Request, StageProblem, rewrite};
 use crate::telemetry::metrics::StreamGauge;
 
@@ -134,8 +135,10 @@ impl Authenticated {
             true => self.take_quota(services, exchange).await?,
             false => Holds::default(),
         };
+        failpoint::reached(failpoint::AFTER_GRANT);
+        let entry = services.ledger.open(self.opening(exchange, prepared, &holds)).await?;
         Ok(Admitted {
-            entry: services.ledger.open(self.opening(exchange, prepared)),
+            entry,
             holds,
             _permit: permit,
             _in_flight: in_flight,
@@ -160,12 +163,14 @@ impl Authenticated {
         Ok(holds)
     }
 
-    fn opening(&self, exchange: &Exchange, prepared: &Prepared) -> Opening {
+    fn opening(&self, exchange: &Exchange, prepared: &Prepared, holds: &Holds) -> Opening {
         Opening {
             request: exchange.id,
             created_at: exchange.at,
             user: self.principal.user,
             key: self.principal.key,
+            lease: holds.user.as_ref().and_then(Hold::lease),
+            key_lease: holds.key.as_ref().and_then(Hold::lease),
             session_id: exchange.session_id.get().cloned(),
             stage: prepared.choice.stage,
             source: prepared.choice.source,
@@ -240,6 +245,12 @@ impl From<ConcurrencyRefusal> for Refusal {
 impl From<Overloaded> for Refusal {
     fn from(_: Overloaded) -> Self {
         Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(Duration::from_secs(1))
+    }
+}
+
+impl From<SpoolFull> for Refusal {
+    fn from(_: SpoolFull) -> Self {
+        store_unavailable("this gateway cannot write down requests at the moment")
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::telemetry::histogram::DurationHistogram;
 use crate::telemetry::names::{self, Name, label};
@@ -29,6 +29,10 @@ pub struct Metrics {
     streams: IntGauge,
     ledger_queue: IntGauge,
     ledger_dropped: IntCounter,
+    ledger_quarantined: IntCounter,
+    ledger_lag: Gauge,
+    spool_bytes: IntGauge,
+    spool_cuts: IntCounter,
     access_log_dropped: IntCounter,
     store_listening: IntGauge,
     certificate_expiry: GaugeVec,
@@ -75,6 +79,10 @@ impl Metrics {
             streams: registered(&registry, IntGauge::with_opts(opts(&names::STREAMS))?)?,
             ledger_queue: registered(&registry, IntGauge::with_opts(opts(&names::LEDGER_QUEUE))?)?,
             ledger_dropped: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_DROPPED))?)?,
+            ledger_quarantined: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_QUARANTINED))?)?,
+            ledger_lag: registered(&registry, Gauge::with_opts(opts(&names::LEDGER_LAG))?)?,
+            spool_bytes: registered(&registry, IntGauge::with_opts(opts(&names::SPOOL_BYTES))?)?,
+            spool_cuts: registered(&registry, IntCounter::with_opts(opts(&names::SPOOL_CUTS))?)?,
             access_log_dropped: registered(&registry, IntCounter::with_opts(opts(&names::ACCESS_LOG_DROPPED))?)?,
             store_listening: registered(&registry, IntGauge::with_opts(opts(&names::STORE_LISTENING))?)?,
             certificate_expiry: registered(
@@ -122,10 +130,22 @@ impl Metrics {
         StreamGauge(self.streams.clone())
     }
 
-    /// Records that wait to be stored, and how many were given up since the start.
-    pub fn set_ledger(&self, queued: usize, dropped: u64) {
+    /// Records that wait to be stored; how many were lost, and how many the store refused, since the start.
+    pub fn set_ledger(&self, queued: usize, dropped: u64, quarantined: u64) {
         self.ledger_queue.set(i64::try_from(queued).unwrap_or(i64::MAX));
         raise(&self.ledger_dropped, dropped);
+        raise(&self.ledger_quarantined, quarantined);
+    }
+
+    /// What the ledger's spool takes of the disk, and how many of its segments were found damaged at the start.
+    pub fn set_spool(&self, bytes: u64, cuts: u64) {
+        self.spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        raise(&self.spool_cuts, cuts);
+    }
+
+    /// For how long the oldest record has waited.
+    pub fn set_ledger_lag(&self, lag: Duration) {
+        self.ledger_lag.set(lag.as_secs_f64());
     }
 
     /// Brings the count of lost access lines up to `total`.

@@ -70,8 +70,10 @@ fn the_other_counters_and_gauges_show() {
     metrics.refusal("daily_quota_exceeded");
     metrics.attempt("litellm", "answered");
     metrics.set_leases(1, 0);
-    metrics.set_ledger(12, 3);
-    metrics.set_ledger(12, 3);
+    metrics.set_ledger(12, 3, 2);
+    metrics.set_ledger(12, 3, 2);
+    metrics.set_spool(4_096, 1);
+    metrics.set_ledger_lag(Duration::from_millis(1_500));
     metrics.set_access_log_dropped(4);
     metrics.set_access_log_dropped(5);
     let text = metrics.render();
@@ -80,6 +82,10 @@ fn the_other_counters_and_gauges_show() {
     has(&text, r#"cfx_quota_lease_total{outcome="granted"} 1"#);
     has(&text, "cfx_ledger_queue 12");
     has(&text, "cfx_ledger_dropped_total 3");
+    has(&text, "cfx_ledger_quarantined_total 2");
+    has(&text, "cfx_ledger_spool_bytes 4096");
+    has(&text, "cfx_ledger_spool_cuts_total 1");
+    has(&text, "cfx_ledger_lag_seconds 1.5");
     has(&text, "cfx_access_log_dropped_total 5");
 }
 

@@ -32,7 +32,21 @@ pub const ATTEMPTS: Name =
     Name { name: "cfx_upstream_attempts_total", help: "Requests sent to an upstream, retries included, by outcome." };
 pub const LEDGER_QUEUE: Name = Name { name: "cfx_ledger_queue", help: "Ledger records that wait to be stored." };
 pub const LEDGER_DROPPED: Name =
-    Name { name: "cfx_ledger_dropped_total", help: "Ledger records given up because the queue was full." };
+    Name { name: "cfx_ledger_dropped_total", help: "Ledger records lost because disk and memory had no room." };
+pub const LEDGER_QUARANTINED: Name = Name {
+    name: "cfx_ledger_quarantined_total",
+    help: "Ledger records that the store refused and that are kept in the data folder's spool/quarantine.",
+};
+pub const LEDGER_LAG: Name =
+    Name { name: "cfx_ledger_lag_seconds", help: "How long the oldest ledger record has waited to be stored." };
+pub const SPOOL_BYTES: Name = Name {
+    name: "cfx_ledger_spool_bytes",
+    help: "What the ledger's spool takes of the disk, what is set aside for more included.",
+};
+pub const SPOOL_CUTS: Name = Name {
+    name: "cfx_ledger_spool_cuts_total",
+    help: "Segments of the ledger's spool that were found damaged at the start and cut at their last good record.",
+};
 pub const ACCESS_LOG_DROPPED: Name = Name {
     name: "cfx_access_log_dropped_total",
     help: "Lines of the access log given up because stdout took them too slowly.",

@@ -21,6 +21,7 @@ use super::connect::{Counted, Dialer};
 use super::patience::Alarm;
 use super::pool::{self, Wire};
 use crate::config::Target;
+use crate::failpoint;
 
 /// What goes upstream: always a POST. Cheap to clone, so that it can be sent twice.
 #[derive(Clone)]
@@ -132,8 +133,12 @@ async fn head_of(
     let sent = Instant::now();
     let head_by = limits.total_by.min(sent + limits.head);
     let mut response = Box::pin(wire.sender.send_request(request.to_http(target)));
+    let mut written = false;
     let arrival = poll_fn(|context| {
-        wire.drive(context);
+        wire.drive(context); // the first turn writes the request
+        if !std::mem::replace(&mut written, true) {
+            failpoint::reached(failpoint::AFTER_FIRST_BYTE);
+        }
         response.as_mut().poll(context)
     });
     let arrived = Alarm::default().before(head_by, pin!(arrival)).await.ok_or(AttemptError::Silent)?;

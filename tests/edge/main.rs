@@ -28,4 +28,5 @@ mod on_postgres_badly;
 mod protocols;
 mod quota_is_exact;
 mod relay;
+mod spool;
 mod stages_upstream;

@@ -14,16 +14,20 @@ use reading::{imports, without_comments_and_strings, words};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("clock", &["units"]),
+    ("failpoint", &[]),
     ("telemetry", &["units", "clock"]),
     ("config", &["units", "clock", "telemetry"]),
-    ("admission", &["units", "clock", "telemetry", "config"]),
+    ("admission", &["units", "clock", "failpoint", "telemetry", "config"]),
     ("llm", &["units", "clock", "telemetry", "config"]),
-    ("upstream", &["units", "clock", "telemetry", "config"]),
-    ("ledger", &["units", "clock", "telemetry", "config"]),
+    ("upstream", &["units", "clock", "failpoint", "telemetry", "config"]),
+    ("ledger", &["units", "clock", "failpoint", "telemetry", "config"]),
     ("identity", &["units", "clock", "telemetry", "config"]),
     ("storage", &["units", "clock", "telemetry", "config", "admission", "llm", "upstream", "ledger", "identity"]),
     ("entry", &["units", "clock", "telemetry", "config", "admission", "llm", "upstream", "ledger"]),
-    ("proxy", &["units", "clock", "telemetry", "config", "admission", "llm", "upstream", "ledger", "entry"]),
+    (
+        "proxy",
+        &["units", "clock", "failpoint", "telemetry", "config", "admission", "llm", "upstream", "ledger", "entry"],
+    ),
     (
         "app",
         &[

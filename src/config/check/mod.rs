@@ -10,6 +10,7 @@ mod prices;
 mod quantity;
 mod read;
 mod routes;
+mod spool;
 mod stages;
 mod suggest;
 mod tls;

@@ -12,7 +12,7 @@ use crate::admission::{
 };
 use crate::clock::SystemClock;
 use crate::identity::AccountStore;
-use crate::ledger::{LedgerStore, Row};
+use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::storage::conformance::{self, NOON, row};
 use crate::storage::conformance_of_keys;
 use crate::units::{Day, EdgeId, KeyId, Timestamp, UserId};
@@ -120,6 +120,21 @@ async fn rows_are_written_once_and_their_sums_are_exact() {
         Ok((row.get::<_, String>(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]))
     });
     assert_eq!(day.unwrap(), ("2026-01-31".to_owned(), [0, 1_000, 100_000, 20_000, 1_000_i64]));
+}
+
+#[tokio::test]
+async fn a_row_that_breaks_a_rule_is_refused_and_takes_no_other_with_it() {
+    let disk = Disk::new();
+    let store = disk.open();
+    let rule = "create trigger rule before insert on request_logs when new.request_id like '%7'
+        begin select raise(abort, 'not this one'); end";
+    disk.sql().execute_batch(rule).unwrap();
+    let refused = store.append((0..10).map(row).collect()).await;
+    assert!(matches!(refused, Err(AppendError::Refused(_))), "{refused:?}");
+    let count = || disk.sql().query_row("select count(*) from request_logs", (), |row| row.get::<_, u32>(0)).unwrap();
+    assert_eq!(count(), 0, "all or none");
+    store.append((0..7).map(row).collect()).await.unwrap();
+    assert_eq!(count(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -197,7 +197,7 @@ fn certificate(conf: &Path) -> rustls::pki_types::CertificateDer<'static> {
 }
 
 /// Below the range from which the system takes the ports of outgoing connections, so that none of those is in the way.
-fn free_addresses() -> [SocketAddr; 3] {
+pub fn free_addresses() -> [SocketAddr; 3] {
     let mut found = Vec::new();
     let mut seed = [0; 2];
     while found.len() < 3 {

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::client::{Client, PATIENCE, Request};
 use super::{PEPPER, UPSTREAM_KEY};
+
+/// The store of every command, where it is not the embedded one.
+pub static DATABASE_URL: OnceLock<String> = OnceLock::new();
 
 pub struct Process {
     child: Child,
@@ -22,6 +25,7 @@ pub fn cfx() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cfx"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("KEY_HASH_PEPPER", PEPPER).env("LITELLM_API_KEY", UPSTREAM_KEY);
+    command.envs(DATABASE_URL.get().map(|url| ("DATABASE_URL", url)));
     command
 }
 
@@ -66,7 +70,13 @@ pub fn printed(output: &Output) -> String {
 impl Process {
     /// `cfx run`, ready. What it printed, where it did not become so.
     pub fn run(conf: &Path, data: &Path, admin: SocketAddr) -> Result<Self, String> {
+        Self::run_with(conf, data, admin, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn run_with(conf: &Path, data: &Path, admin: SocketAddr, set: &[(&str, &str)]) -> Result<Self, String> {
         let mut command = cfx_of(data);
+        command.envs(set.iter().copied());
         command.arg("run").arg("--conf").arg(conf).arg("--data").arg(data);
         let process = Self::spawn(command);
         process.wait_for_line("ready")?;
@@ -146,6 +156,11 @@ impl Process {
         }
         self.signal("TERM");
         self.wait_for_exit()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("a child of ours");
     }
 
     /// Waits for the end of a process that was told to stop.

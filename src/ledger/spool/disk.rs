@@ -1,0 +1,151 @@
+//! The thread that does what no request should wait for: ENDs are written, files synced and removed, OPENs carried.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use super::{Doomed, Shared, Synced};
+use crate::failpoint;
+
+/// How long an END may wait for others.
+const END_LAG: Duration = Duration::from_millis(5);
+/// How often the disk is asked to keep what was written.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// OPENs carried under one hold of a lane's lock, which a request may be waiting for.
+const CARRIED_AT_ONCE: usize = 32;
+
+/// Ends, with everything written, when it is dropped.
+pub(super) struct DiskThread {
+    thread: Thread,
+    stop: Arc<AtomicBool>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl DiskThread {
+    pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let named = std::thread::Builder::new().name("cfx-spool".to_owned());
+        let handle = named.spawn(move || run(&shared, &stopping))?;
+        Ok(Self { thread: handle.thread().clone(), stop, handle: Some(handle) })
+    }
+
+    pub fn wake(&self) {
+        self.thread.unpark();
+    }
+}
+
+impl Drop for DiskThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+        let ended = self.handle.take().map(JoinHandle::join);
+        if let Some(Err(_panic)) = ended {
+            tracing::error!("the spool's thread had ended before its time");
+        }
+    }
+}
+
+fn run(shared: &Shared, stop: &AtomicBool) {
+    let mut last_sync = Instant::now();
+    loop {
+        let stopping = stop.load(Ordering::Acquire);
+        // `work` stays true through the pause: whoever has more of it then wakes nobody.
+        if shared.work.load(Ordering::Acquire) && !stopping && !shared.urgent.load(Ordering::Acquire) {
+            std::thread::park_timeout(END_LAG);
+        }
+        shared.work.swap(false, Ordering::AcqRel);
+        let urgent = shared.urgent.swap(false, Ordering::AcqRel);
+        shared.write_ends();
+        shared.remove_doomed();
+        if urgent || stopping || last_sync.elapsed() >= SYNC_EVERY {
+            shared.sync();
+            last_sync = Instant::now();
+            shared.carry();
+        }
+        if stopping {
+            return;
+        }
+        // The pause above may have taken the call that was meant for this one.
+        if shared.work.load(Ordering::Acquire) || shared.urgent.load(Ordering::Acquire) || stop.load(Ordering::Acquire)
+        {
+            continue;
+        }
+        if shared.has_unsynced() {
+            std::thread::park_timeout(SYNC_EVERY.saturating_sub(last_sync.elapsed()).max(END_LAG));
+        } else {
+            std::thread::park();
+        }
+    }
+}
+
+impl Shared {
+    fn write_ends(&self) {
+        let mut wrote = false;
+        for index in 0..self.lanes.len() {
+            let mut lane = self.lane(index);
+            let before = lane.writes();
+            if let Err(error) = lane.flush() {
+                drop(lane);
+                tracing::error!(%error, "the ledger's spool cannot be written; its ENDs wait in memory");
+                // Tried again soon, without spinning: the disk may have room by then.
+                std::thread::park_timeout(SYNC_EVERY);
+                self.work.store(true, Ordering::Release);
+                return;
+            }
+            wrote |= lane.writes() != before;
+        }
+        if wrote {
+            failpoint::reached(failpoint::AFTER_END);
+        }
+    }
+
+    fn has_unsynced(&self) -> bool {
+        (0..self.lanes.len()).any(|index| self.lane(index).has_unsynced())
+    }
+
+    /// Asks the disk to keep what was written, and tells who waits for it.
+    fn sync(&self) {
+        for index in 0..self.lanes.len() {
+            let Some((files, upto)) = self.lane(index).take_unsynced() else { continue };
+            let synced = files.iter().try_for_each(|file| file.sync_data());
+            if let Err(error) = &synced {
+                tracing::error!(%error, "the ledger's spool cannot be synced");
+            }
+            if let Some(told) = self.synced.as_ref().and_then(|synced| synced.get(index)) {
+                told.send_replace(Synced { upto, failed: synced.is_err() });
+            }
+        }
+    }
+
+    fn carry(&self) {
+        for index in 0..self.lanes.len() {
+            while self.lane(index).carry(CARRIED_AT_ONCE) {}
+            let files = self.lane(index).garbage();
+            remove(Doomed { files, folders: Vec::new() });
+        }
+    }
+
+    fn remove_doomed(&self) {
+        let doomed = std::mem::take(&mut *self.doomed.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        remove(doomed);
+    }
+}
+
+fn remove(doomed: Doomed) {
+    for file in &doomed.files {
+        if let Err(error) = std::fs::remove_file(file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(file = %file.display(), %error, "a segment that is done with cannot be removed");
+        }
+    }
+    for folder in &doomed.folders {
+        // Still locked: another process that finds it in this moment leaves it alone.
+        if let Err(error) = std::fs::remove_dir_all(&folder.path) {
+            tracing::warn!(folder = %folder.path.display(), %error, "a replayed spool cannot be removed");
+        }
+    }
+}
