@@ -200,7 +200,10 @@ impl Spool {
     }
 
     fn wake(&self) {
-        if !self.shared.work.swap(true, Ordering::AcqRel) || self.shared.urgent.load(Ordering::Acquire) {
+        // Looked at before it is written, so that its cache line stays with all who only look. Whoever reads "asked" here
+        // has left the lane's lock before the disk's thread takes it next.
+        let asked = self.shared.work.load(Ordering::Acquire) || self.shared.work.swap(true, Ordering::AcqRel);
+        if !asked || self.shared.urgent.load(Ordering::Acquire) {
             self.thread.wake();
         }
     }
