@@ -1,8 +1,8 @@
 //! The composition root: the only place that names concrete stores and starts services.
 //!
-//! Order at start: configuration is already checked; then certificates, the admin listener, which says what is waited
-//! for, and the store, so that what can fail fails before a public socket opens. Order at the end: public sockets,
-//! leases, ledger, access log.
+//! Order at start: configuration is already checked; then certificates, store and the admin listener, so that what can
+//! fail fails before a public socket opens. Where the store must be waited for, the admin listener comes first and says
+//! so. Order at the end: public sockets, leases, ledger, access log.
 
 pub mod stores;
 
@@ -88,9 +88,9 @@ pub enum StartProblem {
 /// Runs the edge until a signal ends it.
 pub fn run(start: Start) -> Result<(), StartProblem> {
     let runtime = control_runtime().map_err(StartProblem::Runtime)?;
-    let front = Front::open(&start, &runtime)?;
-    let waits = || front.readiness.note_waiting();
-    let stores = runtime.block_on(start.store.open_within(start.store_wait, waits))?;
+    let mut front = Front::open(&start)?;
+    let stores = front.stores(&start, &runtime)?;
+    front.serve_admin(&start, &runtime)?;
     let (edge, on_ready) = Edge::assemble(start, &runtime, front, stores)?;
     let server = edge.public_server()?;
     edge.announce(&runtime, on_ready);
@@ -156,22 +156,44 @@ struct Front {
     certificates: Option<Arc<Certificates>>,
     /// Whose figures the metrics show, once there are any.
     running: Arc<OnceLock<(Arc<Services>, Stores)>>,
+    serves_admin: bool,
 }
 
 impl Front {
-    fn open(start: &Start, runtime: &Runtime) -> Result<Self, StartProblem> {
+    fn open(start: &Start) -> Result<Self, StartProblem> {
         let edge = &start.snapshot.edge;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
         let certificates = certificates(edge, SystemClock.now())?;
         let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
         metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
         let (drain, readiness, running) = Default::default();
-        let front = Self { metrics, drain, readiness, certificates, running };
-        front.serve_admin(edge.admin, runtime)?;
-        Ok(front)
+        Ok(Self { metrics, drain, readiness, certificates, running, serves_admin: false })
     }
 
-    fn serve_admin(&self, address: SocketAddr, runtime: &Runtime) -> Result<(), StartProblem> {
+    /// Opens the store, whose keys must have been made with our pepper.
+    fn stores(&mut self, start: &Start, runtime: &Runtime) -> Result<Stores, StartProblem> {
+        let stores = match runtime.block_on(start.store.open_for_edge()) {
+            Err(StoreProblem::Passing(problem)) => {
+                let limit = start.store_wait;
+                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
+                self.readiness.note_waiting();
+                self.serve_admin(start, runtime)?;
+                runtime.block_on(start.store.open_within(limit))?
+            }
+            opened => opened?,
+        };
+        runtime
+            .block_on(Pepper::new(start.pepper.expose().as_bytes()).check(&*stores.pepper))
+            .map_err(|problem| StartProblem::Pepper(problem.to_string()))?;
+        Ok(stores)
+    }
+
+    /// Serves the admin listener, unless it is served already.
+    fn serve_admin(&mut self, start: &Start, runtime: &Runtime) -> Result<(), StartProblem> {
+        if std::mem::replace(&mut self.serves_admin, true) {
+            return Ok(());
+        }
+        let address = start.snapshot.edge.admin;
         let problem = |error| StartProblem::Listen { address, what: "admin".into(), error };
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(problem)?;
         let (metrics, running) = (Arc::clone(&self.metrics), Arc::clone(&self.running));
@@ -235,11 +257,8 @@ impl Edge {
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
         let Start { snapshot, data, pepper, welcomed, format, on_ready, .. } = start;
-        let Front { metrics, drain, readiness, certificates, running } = front;
+        let Front { metrics, drain, readiness, certificates, running, .. } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        runtime
-            .block_on(Pepper::new(pepper.expose().as_bytes()).check(&*stores.pepper))
-            .map_err(|problem| StartProblem::Pepper(problem.to_string()))?;
         let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
         let edge = spool.edge();
         let quota = quota_settings(snapshot.limits.on_store_outage);

@@ -84,10 +84,9 @@ impl StoreChoice {
     }
 
     /// As [`open_for_edge`](Self::open_for_edge), tried again for as long as the store does not answer, but no longer
-    /// than `limit`. `waits` is called before the first wait.
-    pub async fn open_within(&self, limit: Duration, waits: impl FnOnce()) -> Result<Stores, StoreProblem> {
+    /// than `limit`.
+    pub async fn open_within(&self, limit: Duration) -> Result<Stores, StoreProblem> {
         let end = Instant::now() + limit;
-        let mut waits = Some(waits);
         loop {
             let problem = match self.open_for_edge().await {
                 Err(StoreProblem::Passing(problem)) => problem,
@@ -95,10 +94,6 @@ impl StoreChoice {
             };
             if Instant::now() + AGAIN > end {
                 return Err(StoreProblem::Passing(format!("{problem}: waited {limit:?} in vain")));
-            }
-            if let Some(waits) = waits.take() {
-                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
-                waits();
             }
             tokio::time::sleep(AGAIN).await;
         }
