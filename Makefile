@@ -42,4 +42,4 @@ soak: ## the long tests: 10,000 requests of every kind, then what they left behi
 
 torture: ## kill -9 the edge under load 200 times and count its rows; TORTURE_KILLS, TORTURE_SEED, DATABASE_URL
 	@scripts/setup build test
-	@cargo test --test torture -- --ignored --nocapture
+	@scripts/servers run cargo test --test torture -- --ignored --nocapture

@@ -179,10 +179,13 @@ fn check(edge: &Harness, story: &Story) {
     // A damaged spool may have lost the one END that was hit, and never more.
     assert!(forgotten.len() <= story.damages, "whole answers are written as such: {forgotten:?}");
 
-    let counted: usize = found.rows.iter().filter(|row| row.was_admitted()).count();
-    store::assert_quota(found.counted, counted);
+    // An attempt that the client left while it connected reached nobody and was given back; one that it left a moment
+    // later, with the connection standing and nothing sent, may have been read and is counted.
+    let surely = found.rows.iter().filter(|row| row.was_stopped() || reached.contains(&row.request)).count();
+    let perhaps = found.rows.iter().filter(|row| row.was_stopped() || row.attempts > 0).count();
+    store::assert_quota(found.counted, surely..=perhaps);
     eprintln!(
-        "{} deaths, {} damaged spools: {} requests at the upstream, {} rows, {} of them edge stopped, {} counted",
+        "{} deaths, {} damaged spools: {} requests at the upstream, {} rows, {} of them edge stopped; {} counted, {surely} to {perhaps} by the rows",
         story.deaths,
         story.damages,
         reached.len(),
