@@ -1,6 +1,7 @@
 //! Who may send a request now: API keys, the daily quota, concurrency, and the room left on this edge.
 //!
-//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`] and [`QuotaStore`].
+//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`],
+//! [`QuotaStore`] and [`ConcurrencyStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
 mod capacity;
@@ -10,6 +11,7 @@ mod keys;
 mod lease;
 mod lookup;
 mod outage;
+mod places;
 mod principal;
 mod quota;
 mod quota_store;
@@ -22,6 +24,7 @@ pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
 pub use lease::Hold;
+pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{
