@@ -55,7 +55,7 @@ impl ConcurrencyStore for Memory {
     async fn leave(&self, left: &[(UserId, PlaceId)]) -> Result<(), StoreError> {
         self.before().await;
         let mut places = self.places.lock().unwrap();
-        left.iter().for_each(|(_, place)| drop(places.remove(place)));
+        places.retain(|place, _| left.iter().all(|(_, gone)| gone != place));
         Ok(())
     }
 

@@ -109,6 +109,7 @@ impl Link {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
         let mut connection = self.address.client.get_multiplexed_async_connection_with_config(&config).await?;
+        redis::cmd("PING").exec_async(&mut connection).await?;
         load_scripts(&mut connection).await?;
         // A user who may not ask has a server whose restarts are seen only where they lose the data.
         let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap_or_default();
@@ -155,7 +156,13 @@ impl Link {
             let repeated = self.pipelined(&mut connection, number, &commands).await?;
             again.into_iter().zip(repeated).for_each(|(index, answer)| answers[index] = answer);
         }
-        Ok(answers.into_iter().map(|answer| answer.map_err(|error| self.fail(number, &error))).collect())
+        let told = |(answer, command): (Result<Value, RedisError>, &Cmd)| {
+            answer.map_err(|error| match is_of_another_kind(&error) {
+                true => self.foreign(&key_of(command)),
+                false => self.fail(number, &error),
+            })
+        };
+        Ok(answers.into_iter().zip(&commands).map(told).collect())
     }
 
     async fn pipelined(
@@ -222,11 +229,9 @@ impl Link {
                 "the user or password is refused: put the right ones in REDIS_URL, as USER:PASSWORD@ or :PASSWORD@"
                     .to_owned()
             }
-            _ if text.contains("WRONGTYPE") => format!(
-                "a key under {:?} holds something of another program: give cfx a prefix or a database of its own, \
-                 ?prefix=… or /NUMBER",
-                self.address.prefix
-            ),
+            _ if is_of_another_kind(error) => {
+                return self.foreign(&format!("{}{{epoch}}:name", self.address.prefix));
+            }
             ErrorKind::Server(ServerErrorKind::NoPerm) => format!(
                 "its user may not do what cfx needs ({text}): allow the keys and the channel {}* and scripts",
                 self.address.prefix
@@ -286,7 +291,25 @@ fn is_refusal(error: &RedisError) -> bool {
     is_authentication(error)
         || error.kind() == ErrorKind::InvalidClientConfig
         || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::Moved))
-        || error.to_string().contains("WRONGTYPE")
+        || is_of_another_kind(error)
+}
+
+/// A key holds something that ours do not. Older servers say so in the midst of a script's error.
+fn is_of_another_kind(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE")
+}
+
+/// The key a command works on: behind the digest and the count of keys where it is a script.
+fn key_of(command: &Cmd) -> String {
+    let arguments: Vec<&[u8]> = command
+        .args_iter()
+        .filter_map(|argument| match argument {
+            redis::Arg::Simple(bytes) => Some(bytes),
+            _ => None,
+        })
+        .collect();
+    let place = if arguments.first() == Some(&b"EVALSHA".as_slice()) { 3 } else { 1 };
+    String::from_utf8_lossy(arguments.get(place).copied().unwrap_or_default()).into_owned()
 }
 
 fn warn_of_eviction(info: &str, redis: &str) {

@@ -95,10 +95,12 @@ impl QuotaStore for Redis {
         let mut command = redis::cmd("HMGET");
         command.arg(self.day_key(key)).arg(&["born", "seeded", "used"]);
         let (born, seeded, used): (Option<String>, Option<u8>, Option<i64>) = self.link.ask(command).await?;
-        let epoch = format!("{}/", self.link.epoch());
-        let count = match born {
-            Some(born) if born.starts_with(&epoch) && seeded.is_some() => used.unwrap_or_default(),
-            _ => {
+        let of_epoch = |epoch: &str| born.as_deref().is_some_and(|born| born.starts_with(&format!("{epoch}/")));
+        let known = of_epoch(&self.link.epoch())
+            || (born.is_some() && of_epoch(&self.link.refresh_epoch().await?.name));
+        let count = match known && seeded.is_some() {
+            true => used.unwrap_or_default(),
+            false => {
                 let missing = self.books.look(key, |book| book.missing_there()).unwrap_or_default();
                 i64::from(self.durable.used(subject, day).await?) + missing
             }

@@ -178,12 +178,20 @@ impl Redis {
         Ok(())
     }
 
-    /// Has Redis cut the next part for the durable store.
+    /// Hears where a day stands, and has Redis cut the next part for the durable store. A day that is not there stays so.
     pub(super) async fn nudge(&self, key: DayKey) -> Result<(), StoreError> {
-        let mut command = self.call(&scripts::SETTLE, key);
-        command.arg(0);
-        if let Answer::Standing(standing, _) = self.read(key, self.link.ask(command).await?)? {
-            self.heard(key, &standing).await;
+        for again in [true, false] {
+            let mut command = self.call(&scripts::SETTLE, key);
+            command.arg(0);
+            match self.read(key, self.link.ask(command).await?)? {
+                Answer::Standing(standing, _) => {
+                    self.heard(key, &standing).await;
+                    break;
+                }
+                // It may be there in an epoch that this edge has not heard of.
+                Answer::Unborn if again => drop(self.link.refresh_epoch().await?),
+                Answer::Unborn => {}
+            }
         }
         Ok(())
     }
@@ -207,11 +215,7 @@ impl Redis {
                     if self.books.look(key, |_| ()).is_some() {
                         let redis = Arc::clone(&self);
                         tokio::spawn(async move {
-                            let told = async {
-                                redis.nudge(key).await?;
-                                redis.rejoin(key).await
-                            };
-                            if let Err(error) = told.await {
+                            if let Err(error) = redis.nudge(key).await {
                                 tracing::warn!(%error, "what Redis lost could not be told to it yet");
                             }
                         });

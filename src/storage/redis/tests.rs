@@ -9,7 +9,7 @@ use super::testing::{Proxy, Server, until};
 use super::*;
 use crate::admission::testing::MemoryQuota;
 use crate::admission::{
-    Ask, LARGEST_LEASE, OnStoreOutage, Posting, PostingId, QuotaSettings, RateLimiter, Settlement, Subject, Word,
+    Ask, ConcurrencyStore, LARGEST_LEASE, PlaceId, OnStoreOutage, Posting, PostingId, QuotaSettings, RateLimiter, Settlement, Subject, Word,
 };
 use crate::clock::SystemClock;
 use crate::storage::conformance;
@@ -162,6 +162,11 @@ async fn a_key_of_another_program_is_named_and_holds_up_nobody_else() {
             assert!(named, "{error}");
         }
     }
+    let Subject::User(ada) = mine else { unreachable!() };
+    let streams = format!("cfx:{{open:{}}}:streams", ada.0);
+    server.run(&["SET", &streams, "theirs"]).await;
+    let error = redis.enter(ada, PlaceId(Uuid::new_v4()), 2).await.unwrap_err();
+    assert!(error.0.contains(&streams), "{error}");
     let asked = ask(&redis, mine, 10);
     redis.grant(asked.clone()).await.unwrap();
     let mut batch = settlement(mine, asked.lease, 1, true);
@@ -209,6 +214,8 @@ async fn a_redis_that_cannot_be_used_is_described() {
     let server = Server::with(&["--requirepass", "right", "--save", ""]);
     let port = server.port;
     let plain = Server::start();
+    let theirs = Server::start();
+    theirs.run(&["RPUSH", "cfx:{epoch}:name", "theirs"]).await;
     let gone = {
         let mut gone = Server::start();
         gone.kill();
@@ -218,6 +225,7 @@ async fn a_redis_that_cannot_be_used_is_described() {
         (format!("redis://:wrong@127.0.0.1:{port}"), true, "user or password is refused"),
         (format!("redis://127.0.0.1:{port}"), true, "user or password is refused"),
         (format!("rediss://127.0.0.1:{}", plain.port), false, "does not speak TLS write redis://"),
+        (theirs.url(), true, "the key cfx:{epoch}:name is not ours"),
         (gone, false, "nothing listens there"),
     ] {
         let redis = Redis::new(RedisAddress::parse(&url).unwrap(), EdgeId(Uuid::from_u128(1)), durable());
