@@ -8,4 +8,4 @@ mod refusals;
 mod writer;
 
 pub use record::{Closing, Entry, Opening, Refused, Row, Status};
-pub use writer::{Counts, Ledger, LedgerSettings, LedgerStore, Unwritten};
+pub use writer::{AppendError, Counts, Ledger, LedgerSettings, LedgerStore, Unwritten};

@@ -24,7 +24,18 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 #[async_trait]
 pub trait LedgerStore: Send + Sync {
     /// Writes all rows or none. A row whose request id is there already is passed over.
-    async fn append(&self, rows: Arc<[Row]>) -> Result<(), StoreError>;
+    async fn append(&self, rows: Arc<[Row]>) -> Result<(), AppendError>;
+}
+
+/// Why rows were not written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The store did not answer, or cannot write now: the same rows may be taken later.
+    #[error(transparent)]
+    Unavailable(StoreError),
+    /// The store answered, and will never take these rows as they are.
+    #[error(transparent)]
+    Refused(StoreError),
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -21,10 +21,10 @@ struct MemoryLedger {
 
 #[async_trait]
 impl LedgerStore for MemoryLedger {
-    async fn append(&self, new: Arc<[Row]>) -> Result<(), StoreError> {
+    async fn append(&self, new: Arc<[Row]>) -> Result<(), AppendError> {
         tokio::task::yield_now().await;
         if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError("down".to_owned()));
+            return Err(AppendError::Unavailable(StoreError("down".to_owned())));
         }
         self.batches.lock().unwrap().push(new.len());
         let mut rows = self.rows.lock().unwrap();
@@ -33,7 +33,10 @@ impl LedgerStore for MemoryLedger {
                 rows.push(row.clone());
             }
         }
-        if self.mute.load(Ordering::SeqCst) { Err(StoreError("the answer was lost".to_owned())) } else { Ok(()) }
+        if self.mute.load(Ordering::SeqCst) {
+            return Err(AppendError::Unavailable(StoreError("the answer was lost".to_owned())));
+        }
+        Ok(())
     }
 }
 

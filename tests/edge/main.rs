@@ -4,6 +4,8 @@
 #![cfg(test)]
 
 mod harness;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod bad_input;
 mod bad_upstreams;

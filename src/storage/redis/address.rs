@@ -10,8 +10,10 @@ const LONGEST_PREFIX: usize = 64;
 /// A checked `REDIS_URL`: `redis[s]://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?prefix=PREFIX]`.
 pub struct RedisAddress {
     pub(super) client: Client,
-    /// What every key and the channel begin with.
+    /// What every key begins with.
     pub(super) prefix: String,
+    /// Where edges speak to each other. Channels know no databases, so its number is part of the name.
+    pub(super) channel: String,
     /// `host:port`, for messages.
     pub(super) shown: String,
     pub(super) tls: bool,
@@ -54,8 +56,9 @@ impl RedisAddress {
             ConnectionAddr::Tcp(host, port) => (format!("{host}:{port}"), false),
             _ => return Err(BadAddress(format!("names no host: {shape}"))),
         };
+        let channel = format!("{prefix}words:{}", info.redis_settings().db());
         let client = Client::open(info).map_err(problem)?;
-        Ok(Self { client, prefix, shown, tls })
+        Ok(Self { client, prefix, channel, shown, tls })
     }
 }
 

@@ -35,7 +35,7 @@ impl Redis {
         command
             .arg(&*self.link.epoch())
             .arg(self.edge.0.to_string())
-            .arg(words::channel(&self.link.address.prefix))
+            .arg(&self.link.address.channel)
             .arg(words::write(self.edge, Said::Freed(key)))
             .arg(key.1.end().0 / 1_000_000 + AFTERLIFE)
             .arg(life)

@@ -117,7 +117,7 @@ impl Redis {
 
     async fn say_as(&self, edge: EdgeId, said: Said) -> Result<(), StoreError> {
         let mut command = redis::cmd("PUBLISH");
-        command.arg(words::channel(&self.link.address.prefix)).arg(words::write(edge, said));
+        command.arg(&self.link.address.channel).arg(words::write(edge, said));
         self.link.ask::<redis::Value>(command).await.map(drop)
     }
 }

@@ -5,22 +5,23 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::testing::{Proxy, Server, until};
+use super::testing::{Proxy, run, until};
 use super::tests::{ask, durable, edge, settlement, user};
 use crate::admission::{ConcurrencyStore, PlaceId, Posting, PostingId, QuotaStore};
+use crate::storage::support::redis::Server;
 use crate::units::{Day, UserId};
 
 const TODAY: Day = Day(20_484);
 
 #[tokio::test]
 async fn emptied_under_one_edge_it_counts_on_exactly() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     let subject = user();
     let asked = ask(&redis, subject, 100);
     assert_eq!(redis.grant(asked.clone()).await.unwrap().granted, 25);
     redis.settle(settlement(subject, asked.lease, 10, false)).await.unwrap();
-    server.run(&["FLUSHALL"]).await;
+    run(&server, &["FLUSHALL"]).await;
     // 10 of 25 are used and perhaps not stored yet; the other 15 are still this edge's.
     let next = redis.grant(ask(&redis, subject, 100)).await.unwrap();
     assert_eq!((next.granted, next.counted), (18, 43), "25 of 100 were taken");
@@ -33,7 +34,7 @@ async fn emptied_under_one_edge_it_counts_on_exactly() {
 
 #[tokio::test]
 async fn emptied_again_and_again_under_two_edges_it_never_grants_more_than_the_limit() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let edges = [edge(&server.url(), 1, &durable).await, edge(&server.url(), 2, &durable).await];
     assert_eq!(edges[0].beat(edges[0].edge).await.unwrap(), 2);
     let subject = user();
@@ -50,7 +51,7 @@ async fn emptied_again_and_again_under_two_edges_it_never_grants_more_than_the_l
             edge.settle(settlement(subject, *lease, size / 2, false)).await.unwrap();
         }
         if round % 3 == 2 {
-            server.run(&["FLUSHALL"]).await;
+            run(&server, &["FLUSHALL"]).await;
             for edge in &edges {
                 edge.beat(edge.edge).await.unwrap();
             }
@@ -70,7 +71,7 @@ async fn emptied_again_and_again_under_two_edges_it_never_grants_more_than_the_l
 
 #[tokio::test]
 async fn killed_and_started_again_empty_it_goes_on_from_the_durable_store() {
-    let (mut server, durable) = (Server::start(), durable());
+    let (mut server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     let subject = user();
     let asked = ask(&redis, subject, 100);
@@ -91,13 +92,13 @@ async fn killed_and_started_again_empty_it_goes_on_from_the_durable_store() {
 
 #[tokio::test]
 async fn back_with_older_data_it_is_not_believed() {
-    let (mut server, durable) = (Server::with(&["--appendonly", "no"]), durable());
+    let (mut server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     let subject = user();
     let asked = ask(&redis, subject, 100);
     redis.grant(asked.clone()).await.unwrap();
     redis.settle(settlement(subject, asked.lease, 5, false)).await.unwrap();
-    server.run(&["SAVE"]).await;
+    run(&server, &["SAVE"]).await;
     redis.settle(settlement(subject, asked.lease, 24, true)).await.unwrap();
     let post = Posting { id: PostingId(Uuid::new_v4()), subject, day: TODAY, count: 30 };
     redis.post(post).await.unwrap();
@@ -110,8 +111,8 @@ async fn back_with_older_data_it_is_not_believed() {
 
 #[tokio::test]
 async fn an_edge_that_hears_late_of_a_loss_still_tells_what_it_counted() {
-    let (server, durable) = (Server::start(), durable());
-    let proxy = Proxy::before(server.address()).await;
+    let (server, durable) = (Server::private(), durable());
+    let proxy = Proxy::before(&server).await;
     let (near, far) = (edge(&server.url(), 1, &durable).await, edge(&proxy.url(), 2, &durable).await);
     near.beat(near.edge).await.unwrap();
     let subject = user();
@@ -120,7 +121,7 @@ async fn an_edge_that_hears_late_of_a_loss_still_tells_what_it_counted() {
     far.settle(settlement(subject, asked.lease, 4, false)).await.unwrap();
     until("4 are stored", || ready(durable.count(subject, TODAY).0 == 4)).await;
     proxy.cut(true);
-    server.run(&["FLUSHALL"]).await;
+    run(&server, &["FLUSHALL"]).await;
     near.beat(near.edge).await.unwrap();
     near.grant(ask(&near, subject, 100)).await.unwrap();
     proxy.cut(false);
@@ -134,7 +135,7 @@ async fn an_edge_that_hears_late_of_a_loss_still_tells_what_it_counted() {
 
 #[tokio::test]
 async fn streams_are_capped_across_edges_and_those_of_a_dead_edge_run_out() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let (one, other) = (edge(&server.url(), 1, &durable).await, edge(&server.url(), 2, &durable).await);
     let user = UserId(Uuid::new_v4());
     let place = || PlaceId(Uuid::new_v4());
@@ -149,7 +150,7 @@ async fn streams_are_capped_across_edges_and_those_of_a_dead_edge_run_out() {
     assert!(other.enter(user, third, 2).await.unwrap());
 
     // The first edge dies with nothing said; the other goes on renewing its two, and gives one of them up.
-    server.run(&["FLUSHALL"]).await;
+    run(&server, &["FLUSHALL"]).await;
     assert!(one.enter(user, first, 3).await.unwrap());
     other.renew(&[(user, second), (user, third)]).await.unwrap();
     assert!(!other.enter(user, place(), 3).await.unwrap(), "what was lost is known again");

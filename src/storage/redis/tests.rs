@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::testing::{Proxy, Server, until};
+use super::testing::{Proxy, run, until};
 use super::*;
 use crate::admission::testing::MemoryQuota;
 use crate::admission::{
@@ -13,6 +13,7 @@ use crate::admission::{
 };
 use crate::clock::SystemClock;
 use crate::storage::conformance;
+use crate::storage::support::redis::Server;
 use crate::units::{Day, LeaseId, UserId};
 
 const TODAY: Day = Day(20_484);
@@ -45,14 +46,14 @@ pub(super) fn settlement(subject: Subject, lease: LeaseId, used: u32, closes: bo
 
 #[tokio::test]
 async fn redis_conforms() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     conformance::quota_store(&*redis).await;
 }
 
 #[tokio::test]
 async fn the_durable_store_follows_what_redis_counts() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     let subject = user();
     let asked = ask(&redis, subject, 1_000);
@@ -76,7 +77,7 @@ async fn the_durable_store_follows_what_redis_counts() {
 
 #[tokio::test]
 async fn a_departing_edge_stores_the_last_of_it() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     let (subject, other) = (user(), edge(&server.url(), 2, &durable).await);
     let asked = ask(&redis, subject, 1_000);
@@ -91,7 +92,7 @@ async fn a_departing_edge_stores_the_last_of_it() {
 
 #[tokio::test]
 async fn a_restarted_edge_finds_its_leases_and_stores_nothing_twice() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let asked = dying_edge(server.url(), Arc::clone(&durable)).await;
     let (subject, lease) = (asked.subject, asked.lease);
     let redis = edge(&server.url(), 1, &durable).await;
@@ -124,7 +125,7 @@ async fn dying_edge(url: String, durable: Arc<MemoryQuota>) -> Ask {
 
 #[tokio::test]
 async fn words_reach_the_other_edge_and_what_was_missed_is_said() {
-    let (mut server, durable) = (Server::start(), durable());
+    let (mut server, durable) = (Server::private(), durable());
     let (one, other) = (edge(&server.url(), 1, &durable).await, edge(&server.url(), 2, &durable).await);
     let subject = user();
     let (hears, says) = (Arc::clone(&other), Arc::clone(&one));
@@ -147,12 +148,12 @@ async fn words_reach_the_other_edge_and_what_was_missed_is_said() {
 
 #[tokio::test]
 async fn a_key_of_another_program_is_named_and_holds_up_nobody_else() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     let [text, hash, mine] = [user(), user(), user()];
     let keys = [text, hash].map(|subject| redis.day_key((subject, TODAY)));
-    server.run(&["SET", &keys[0], "theirs"]).await;
-    server.run(&["HSET", &keys[1], "theirs", "1"]).await;
+    run(&server, &["SET", &keys[0], "theirs"]).await;
+    run(&server, &["HSET", &keys[1], "theirs", "1"]).await;
     for (subject, key) in [text, hash].into_iter().zip(&keys) {
         for error in [
             redis.grant(ask(&redis, subject, 10)).await.unwrap_err(),
@@ -164,7 +165,7 @@ async fn a_key_of_another_program_is_named_and_holds_up_nobody_else() {
     }
     let Subject::User(ada) = mine else { unreachable!() };
     let streams = format!("cfx:{{open:{}}}:streams", ada.0);
-    server.run(&["SET", &streams, "theirs"]).await;
+    run(&server, &["SET", &streams, "theirs"]).await;
     let error = redis.enter(ada, PlaceId(Uuid::new_v4()), 2).await.unwrap_err();
     assert!(error.0.contains(&streams), "{error}");
     let asked = ask(&redis, mine, 10);
@@ -173,24 +174,24 @@ async fn a_key_of_another_program_is_named_and_holds_up_nobody_else() {
     batch.extend(settlement(text, LeaseId(Uuid::new_v4()), 1, true));
     redis.settle(batch).await.unwrap_err();
     assert_eq!(redis.used(mine, TODAY).await.unwrap(), 1);
-    assert_eq!(server.run(&["GET", &keys[0]]).await, redis::Value::BulkString(b"theirs".to_vec()), "it is left alone");
+    assert_eq!(run(&server, &["GET", &keys[0]]).await, redis::Value::BulkString(b"theirs".to_vec()), "it is left alone");
 }
 
 #[tokio::test]
 async fn forgotten_scripts_are_loaded_again() {
-    let (server, durable) = (Server::start(), durable());
+    let (server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
     let subject = user();
     redis.grant(ask(&redis, subject, 100)).await.unwrap();
-    server.run(&["SCRIPT", "FLUSH"]).await;
+    run(&server, &["SCRIPT", "FLUSH"]).await;
     let grants = futures_util::future::join_all((0..20).map(|_| redis.grant(ask(&redis, subject, 60)))).await;
     assert_eq!(grants.into_iter().map(|grant| grant.unwrap().granted).sum::<u32>(), 35);
 }
 
 #[tokio::test]
 async fn no_request_waits_for_a_slow_redis() {
-    let (server, durable) = (Server::start(), durable());
-    let proxy = Proxy::before(server.address()).await;
+    let (server, durable) = (Server::private(), durable());
+    let proxy = Proxy::before(&server).await;
     let redis = edge(&proxy.url(), 1, &durable).await;
     let settings = QuotaSettings { on_store_outage: OnStoreOutage::Local, ..QuotaSettings::default() };
     let limiter = RateLimiter::new(Arc::clone(&redis) as _, redis.edge, Arc::new(SystemClock), settings);
@@ -211,20 +212,22 @@ async fn no_request_waits_for_a_slow_redis() {
 /// The password is never shown, and what cannot get better by waiting is told apart from what can.
 #[tokio::test]
 async fn a_redis_that_cannot_be_used_is_described() {
-    let server = Server::with(&["--requirepass", "right", "--save", ""]);
-    let port = server.port;
-    let plain = Server::start();
-    let theirs = Server::start();
-    theirs.run(&["RPUSH", "cfx:{epoch}:name", "theirs"]).await;
+    let server = Server::private();
+    run(&server, &["CONFIG", "SET", "requirepass", "right"]).await;
+    let port_of = |server: &Server| server.url().rsplit(':').next().unwrap().to_owned();
+    let port = port_of(&server);
+    let plain = Server::private();
+    let theirs = Server::private();
+    run(&theirs, &["RPUSH", "cfx:{epoch}:name", "theirs"]).await;
     let gone = {
-        let mut gone = Server::start();
+        let mut gone = Server::private();
         gone.kill();
         gone.url()
     };
     for (url, refused, part) in [
         (format!("redis://:wrong@127.0.0.1:{port}"), true, "user or password is refused"),
         (format!("redis://127.0.0.1:{port}"), true, "user or password is refused"),
-        (format!("rediss://127.0.0.1:{}", plain.port), false, "does not speak TLS write redis://"),
+        (format!("rediss://127.0.0.1:{}", port_of(&plain)), false, "does not speak TLS write redis://"),
         (theirs.url(), true, "the key cfx:{epoch}:name is not ours"),
         (gone, false, "nothing listens there"),
     ] {

@@ -98,7 +98,7 @@ impl Words {
     async fn hear_out(&self, address: &RedisAddress, before: bool) -> bool {
         let subscribe = async {
             let mut connection = address.client.get_async_pubsub().await?;
-            connection.subscribe(channel(&address.prefix)).await?;
+            connection.subscribe(&address.channel).await?;
             Ok::<_, redis::RedisError>(connection)
         };
         let Ok(Ok(connection)) = tokio::time::timeout(CONNECT, subscribe).await else { return false };
@@ -132,10 +132,6 @@ impl Words {
         // Nobody may be listening yet.
         let _ = self.said.send((from, said));
     }
-}
-
-pub(super) fn channel(prefix: &str) -> String {
-    format!("{prefix}words")
 }
 
 /// A word as it stands on the channel.

@@ -1,14 +1,17 @@
-//! [`LedgerStore`] over the table `request_logs`.
+//! [`LedgerStore`] over the table `request_logs`, and the day's sums over its rows in `usage_counters`.
+//!
+//! Both change in one transaction, and the sums by the rows really inserted, so that a batch sent again counts once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, ErrorCode, Statement, TransactionBehavior, params};
 
-use crate::ledger::{LedgerStore, Row};
+use crate::ledger::{AppendError, LedgerStore, Row, Status};
 use crate::storage::sqlite::Sqlite;
-use crate::units::StoreError;
+use crate::units::{Day, StoreError, UserId};
 
 const INSERT: &str = "insert into request_logs (
         user_id, api_key_id, request_id, session_id, stage, stage_source, model, stream, body_bytes, input_tokens,
@@ -19,19 +22,80 @@ const INSERT: &str = "insert into request_logs (
         ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)
     on conflict (request_id) do nothing";
 
+const SPEND: &str = "insert into usage_counters (
+        user_id, day, answered, input_tokens, output_tokens, cost_nano_usd, updated_at)
+    values (?1, ?2, ?3, ?4, ?5, ?6, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    on conflict (user_id, day) do update set
+        answered = answered + excluded.answered,
+        input_tokens = input_tokens + excluded.input_tokens,
+        output_tokens = output_tokens + excluded.output_tokens,
+        cost_nano_usd = cost_nano_usd + excluded.cost_nano_usd,
+        updated_at = excluded.updated_at";
+
+/// What one user's rows of one day in a batch add up to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spend {
+    answered: i64,
+    input: i64,
+    output: i64,
+    cost: i64,
+}
+
 #[async_trait]
 impl LedgerStore for Sqlite {
-    async fn append(&self, rows: Arc<[Row]>) -> Result<(), StoreError> {
-        let insert_all = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(INSERT)?;
-            rows.iter().try_for_each(|row| insert(&mut statement, row))
+    async fn append(&self, rows: Arc<[Row]>) -> Result<(), AppendError> {
+        let insert_all = move |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            match write(&transaction, &rows) {
+                Ok(()) => transaction.commit().map(|()| None),
+                Err(error) if is_final(&error) => Ok(Some(StoreError(error.to_string()))),
+                Err(error) => Err(error),
+            }
         };
-        self.in_transaction(insert_all).await
+        match self.writer.run(insert_all).await {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) => Err(AppendError::Refused(refusal)),
+            Err(error) => Err(AppendError::Unavailable(error)),
+        }
     }
 }
 
-/// Values by position, in the order of the columns above: by name each of them costs a search per row.
-fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
+fn write(connection: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(INSERT)?;
+    let mut spent: HashMap<(UserId, Day), Spend> = HashMap::new();
+    for row in rows {
+        if insert(&mut statement, row)? {
+            spent.entry((row.user, row.created_at.day())).or_default().add(row);
+        }
+    }
+    let mut statement = connection.prepare_cached(SPEND)?;
+    spent.iter().try_for_each(|((user, day), spend)| keep(&mut statement, *user, *day, *spend))
+}
+
+/// Whether the file would say no to the same row every time.
+fn is_final(error: &rusqlite::Error) -> bool {
+    let no = [ErrorCode::ConstraintViolation, ErrorCode::TypeMismatch, ErrorCode::TooBig];
+    error.sqlite_error_code().is_some_and(|code| no.contains(&code))
+}
+
+impl Spend {
+    fn add(&mut self, row: &Row) {
+        let usage = row.usage.unwrap_or_default();
+        self.answered += i64::from(row.status == Status::Success);
+        self.input = self.input.saturating_add(integer(usage.input));
+        self.output = self.output.saturating_add(integer(usage.output));
+        self.cost = self.cost.saturating_add(row.cost.0);
+    }
+}
+
+fn keep(statement: &mut Statement<'_>, user: UserId, day: Day, spend: Spend) -> rusqlite::Result<()> {
+    let user = user.0.as_hyphenated().to_string();
+    statement.execute((user, day.iso(), spend.answered, spend.input, spend.output, spend.cost)).map(drop)
+}
+
+/// False where the row is there already. Values by position, in the order of the columns above: by name each of them
+/// costs a search per row.
+fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<bool> {
     let usage = row.usage;
     statement
         .execute(params![
@@ -60,7 +124,7 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
             row.error,
             row.created_at.rfc3339_micros(),
         ])
-        .map(drop)
+        .map(|inserted| inserted == 1)
 }
 
 /// SQLite's integers are signed; no true figure reaches their end.

@@ -1,27 +1,29 @@
 //! The numbered files of `migrations/sqlite`, each applied once, in order, all missing ones in one transaction.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-/// One file of `migrations/sqlite`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Migration {
-    pub version: u32,
-    pub name: &'static str,
-    sql: &'static str,
+use crate::storage::{Migration, Newer, Standing};
+
+macro_rules! migration {
+    ($version:literal, $name:literal) => {
+        Migration {
+            version: $version,
+            name: $name,
+            sql: include_str!(concat!("../../../migrations/sqlite/", $name, ".sql")),
+        }
+    };
 }
 
 /// In order; `version` is the place, counted from 1.
-pub(super) const ALL: &[Migration] =
-    &[Migration { version: 1, name: "0001_tables", sql: include_str!("../../../migrations/sqlite/0001_tables.sql") }];
+pub(super) const ALL: &[Migration] = &[migration!(1, "0001_tables"), migration!(2, "0002_spend")];
 
 /// Why a database cannot be brought to this program's form.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MigrationError {
-    #[error(
-        "the database is at schema version {found}, this cfx knows versions up to {known}: run a newer cfx, or restore \
-         the copy made before the upgrade"
-    )]
-    Newer { found: u32, known: u32 },
+    #[error(transparent)]
+    Newer(#[from] Newer),
     #[error("migration {name}: {source}")]
     Failed { name: &'static str, source: rusqlite::Error },
     #[error(transparent)]
@@ -52,16 +54,24 @@ pub(super) fn apply(connection: &mut Connection) -> Result<(), MigrationError> {
 
 /// What is missing, in order. An error where the database is newer than this program.
 pub(super) fn pending(connection: &Connection) -> Result<Vec<Migration>, MigrationError> {
+    let standing = status(connection)?;
+    Ok(standing.into_iter().filter(|one| one.applied_at.is_none()).map(|one| one.migration).collect())
+}
+
+/// Every migration this program knows, in order, and when it was applied. Errors as for [`pending`].
+pub(super) fn status(connection: &Connection) -> Result<Vec<Standing>, MigrationError> {
     let table = "select 1 from sqlite_master where type = 'table' and name = 'schema_migrations'";
-    let found: u32 = match connection.query_row(table, (), |_| Ok(())).optional()? {
-        None => 0,
-        Some(()) => {
-            connection.query_row("select coalesce(max(version), 0) from schema_migrations", (), |row| row.get(0))?
-        }
-    };
-    let known = ALL.last().map_or(0, |migration| migration.version);
-    if found > known {
-        return Err(MigrationError::Newer { found, known });
+    let mut applied: HashMap<u32, String> = HashMap::new();
+    if connection.query_row(table, (), |_| Ok(())).optional()?.is_some() {
+        let mut select = connection.prepare("select version, applied_at from schema_migrations")?;
+        applied = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     }
-    Ok(ALL.iter().filter(|migration| migration.version > found).copied().collect())
+    let known = ALL.last().map_or(0, |migration| migration.version);
+    let found = applied.keys().copied().max().unwrap_or(0);
+    if found > known {
+        return Err(Newer { found, known }.into());
+    }
+    let standing =
+        |migration: &Migration| Standing { migration: *migration, applied_at: applied.remove(&migration.version) };
+    Ok(ALL.iter().map(standing).collect())
 }

@@ -22,10 +22,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use crate::storage::{Migration, Standing};
 use crate::units::StoreError;
 use worker::Worker;
-
-pub use migrations::Migration;
 
 /// How long one connection waits for another process's write lock.
 const BUSY: Duration = Duration::from_secs(5);
@@ -63,14 +62,21 @@ impl Sqlite {
 
     /// Migrations that [`open`](Self::open) would apply to the file at `path`, which is left as it is.
     pub fn pending(path: &Path) -> Result<Vec<Migration>, StoreError> {
+        let standing = Self::status(path)?;
+        Ok(standing.into_iter().filter(|one| one.applied_at.is_none()).map(|one| one.migration).collect())
+    }
+
+    /// Every migration there is, and when it was applied to the file at `path`, which is left as it is.
+    pub fn status(path: &Path) -> Result<Vec<Standing>, StoreError> {
         if !path.exists() {
-            return Ok(migrations::ALL.to_vec());
+            let standing = |migration: &Migration| Standing { migration: *migration, applied_at: None };
+            return Ok(migrations::ALL.iter().map(standing).collect());
         }
         let told = |error: String| StoreError(format!("{}: {error}", path.display()));
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .map_err(|error| told(error.to_string()))?;
         connection.busy_timeout(BUSY).map_err(|error| told(error.to_string()))?;
-        migrations::pending(&connection).map_err(|error| told(error.to_string()))
+        migrations::status(&connection).map_err(|error| told(error.to_string()))
     }
 
     /// Runs `job` under the file's write lock from its first read on, so that what it reads still holds when it

@@ -1,0 +1,149 @@
+//! [`LedgerStore`] over the table `request_logs`: a batch is one statement, which also adds the rows that were new to
+//! the day's sums in `usage_counters`, so that a batch sent again counts nothing twice.
+//!
+//! A row whose month has no partition yet is the one refusal that is put right here: the month is made, and the batch
+//! sent again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::Postgres;
+use super::pool::{Fault, Statement, Value, value};
+use super::rows::to_system;
+use crate::ledger::{AppendError, LedgerStore, Row};
+use crate::units::StoreError;
+
+/// Counters are locked by user and day, as by everything else that touches more than one of them.
+const APPEND: Statement = Statement {
+    sql: "with fresh as (
+              insert into public.request_logs (
+                  user_id, api_key_id, request_id, session_id, stage, stage_source, model, stream, body_bytes,
+                  input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, total_tokens,
+                  estimated, cost_nano_usd, latency_ms, ttft_ms, attempts, status, http_status, error_message,
+                  created_at)
+              select * from unnest(
+                  $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bool[],
+                  $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+                  $15::bigint[], $16::bool[], $17::bigint[], $18::bigint[], $19::bigint[], $20::integer[],
+                  $21::text[], $22::integer[], $23::text[], $24::timestamptz[])
+              on conflict (request_id, created_at) do nothing
+              returning user_id, (created_at at time zone 'UTC')::date as day, status, input_tokens, output_tokens,
+                        cost_nano_usd
+          )
+          insert into public.usage_counters (user_id, day, answered, input_tokens, output_tokens, cost_nano_usd)
+          select user_id, day, count(*) filter (where status = 'success'), coalesce(sum(input_tokens), 0),
+                 coalesce(sum(output_tokens), 0), coalesce(sum(cost_nano_usd), 0)
+            from fresh group by user_id, day order by user_id, day
+          on conflict (user_id, day) do update
+             set answered = usage_counters.answered + excluded.answered,
+                 input_tokens = usage_counters.input_tokens + excluded.input_tokens,
+                 output_tokens = usage_counters.output_tokens + excluded.output_tokens,
+                 cost_nano_usd = usage_counters.cost_nano_usd + excluded.cost_nano_usd,
+                 updated_at = now()",
+    types: &[
+        Type::UUID_ARRAY,
+        Type::UUID_ARRAY,
+        Type::UUID_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::BOOL_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::BOOL_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TIMESTAMPTZ_ARRAY,
+    ],
+};
+const MAKE_MONTHS: Statement = Statement {
+    sql: "select cfx.ensure_partitions(date '1970-01-01' + first.day, 1) from unnest($1::integer[]) as first (day)",
+    types: &[Type::INT4_ARRAY],
+};
+
+#[async_trait]
+impl LedgerStore for Postgres {
+    async fn append(&self, rows: Arc<[Row]>) -> Result<(), AppendError> {
+        let refusal = match self.pool.query(&APPEND, columns(&rows)).await {
+            Ok(_) => return Ok(()),
+            Err(fault) => fault,
+        };
+        // What Postgres says of a row that fits no partition.
+        if !refusal.is(&SqlState::CHECK_VIOLATION) {
+            return Err(told(refusal));
+        }
+        let days: BTreeSet<i32> = rows.iter().map(|row| row.created_at.day().0).collect();
+        self.pool.query(&MAKE_MONTHS, vec![value(days.into_iter().collect::<Vec<_>>())]).await.map_err(told)?;
+        self.pool.query(&APPEND, columns(&rows)).await.map(drop).map_err(told)
+    }
+}
+
+fn told(fault: Fault) -> AppendError {
+    if fault.is_final() {
+        AppendError::Refused(StoreError::from(fault))
+    } else {
+        AppendError::Unavailable(StoreError::from(fault))
+    }
+}
+
+/// The batch by column, in the order of [`APPEND`]'s parameters.
+fn columns(rows: &[Row]) -> Vec<Value> {
+    vec![
+        column(rows, |row| row.user.0),
+        column(rows, |row| row.key.0),
+        column(rows, |row| row.request.0),
+        column(rows, |row| row.session_id.clone()),
+        column(rows, |row| row.stage.map(|stage| stage.as_str())),
+        column(rows, |row| row.source.map(|source| source.as_str())),
+        column(rows, |row| row.model.as_deref().map(str::to_owned)),
+        column(rows, |row| row.stream),
+        column(rows, |row| integer(row.body_bytes)),
+        column(rows, |row| row.usage.map(|usage| integer(usage.input))),
+        column(rows, |row| row.usage.map(|usage| integer(usage.cached_input))),
+        column(rows, |row| row.usage.map(|usage| integer(usage.cache_write))),
+        column(rows, |row| row.usage.map(|usage| integer(usage.output))),
+        column(rows, |row| row.usage.map(|usage| integer(usage.reasoning))),
+        column(rows, |row| row.usage.map(|usage| integer(usage.input.saturating_add(usage.output)))),
+        column(rows, |row| row.estimated),
+        column(rows, |row| row.cost.0),
+        column(rows, |row| milliseconds(row.latency)),
+        column(rows, |row| row.first_token.map(milliseconds)),
+        column(rows, |row| i32::from(row.attempts)),
+        column(rows, |row| row.status.as_str()),
+        column(rows, |row| i32::from(row.http_status)),
+        column(rows, |row| row.error.clone()),
+        column(rows, |row| to_system(row.created_at)),
+    ]
+}
+
+fn column<T: ToSql + Sync + Send + 'static>(rows: &[Row], of: impl Fn(&Row) -> T) -> Value
+where
+    Vec<T>: ToSql,
+{
+    value(rows.iter().map(of).collect::<Vec<T>>())
+}
+
+/// Postgres' integers are signed; no true figure reaches their end.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

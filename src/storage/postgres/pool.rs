@@ -1,0 +1,175 @@
+//! Connections, and the one way every statement goes to the server.
+//!
+//! A statement runs on the runtime the store was opened on, whoever asks for it: dropping the asker's future does not
+//! stop it, so that no connection goes back to the pool with half an answer in it. What takes too long is given up and
+//! its connection thrown away.
+//!
+//! Statements are prepared once a session where sessions are ours, and sent unnamed, in one message with their values,
+//! where a pooler may hand each to another session. Unnamed is right everywhere, so that is how it begins; the listener
+//! finds out whether sessions are ours ([`Pool::sessions_are_ours`]).
+//!
+//! Failure stance: an error is told to the caller, whose room says what then; nothing is tried again here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime};
+use tokio::runtime::Handle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row};
+
+use super::connect::{CONNECT_LIMIT, Target};
+use super::told;
+use crate::units::StoreError;
+
+/// Calls are short and few: leases are taken ahead and rows written in batches.
+const CONNECTIONS: usize = 8;
+/// How long a call waits for a connection while all are in use.
+const WAIT: Duration = Duration::from_secs(5);
+/// A little more than a session's own `statement_timeout`, which gives the better message.
+const CALL_LIMIT: Duration = Duration::from_secs(12);
+/// Gateways forget connections that are silent for longer, and tell neither end.
+const IDLE_LIMIT: Duration = Duration::from_secs(300);
+
+/// A statement's text and the types of its parameters, which spare a round trip to ask for them.
+pub(super) struct Statement {
+    pub(super) sql: &'static str,
+    pub(super) types: &'static [Type],
+}
+
+/// A parameter's value, sent from another thread.
+pub(super) type Value = Box<dyn ToSql + Sync + Send>;
+
+/// A statement that did not do what it was to do.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// None: the server did not answer.
+    code: Option<SqlState>,
+    text: String,
+}
+
+#[derive(Clone)]
+pub(super) struct Pool {
+    pool: deadpool_postgres::Pool,
+    target: Target,
+    runtime: Handle,
+    ours: Arc<AtomicBool>,
+}
+
+impl Pool {
+    /// Connects to nothing yet. Must be called on the runtime that is to do the work.
+    pub(super) fn new(target: Target) -> Result<Self, StoreError> {
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), target.clone(), config);
+        let fresh_enough = Hook::sync_fn(|_, use_so_far| {
+            if use_so_far.last_used() > IDLE_LIMIT { Err(HookError::message("idle for too long")) } else { Ok(()) }
+        });
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(CONNECTIONS)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(WAIT))
+            .create_timeout(Some(CONNECT_LIMIT))
+            .pre_recycle(fresh_enough)
+            .build()
+            .map_err(|error| StoreError(error.to_string()))?;
+        let runtime = Handle::try_current().map_err(|error| StoreError(error.to_string()))?;
+        Ok(Self { pool, target, runtime, ours: Arc::default() })
+    }
+
+    /// Says whether a session keeps what was prepared in it: not so behind a pooler that hands out sessions by the
+    /// transaction.
+    pub(super) fn sessions_are_ours(&self, ours: bool) {
+        self.ours.store(ours && !self.target.shared_sessions, Ordering::Relaxed);
+    }
+
+    /// Runs one statement, which is a transaction of its own.
+    pub(super) async fn query(&self, statement: &'static Statement, values: Vec<Value>) -> Result<Vec<Row>, Fault> {
+        let pool = self.clone();
+        let call = self.runtime.spawn(async move { pool.run(statement, &values).await });
+        call.await.unwrap_or_else(|_| Err(Fault::unanswered("the store is closed".to_owned())))
+    }
+
+    /// A session for work that is more than one statement. It must not be dropped in the midst of one.
+    pub(super) async fn session(&self) -> Result<Object, Fault> {
+        self.pool.get().await.map_err(|error| self.no_session(error))
+    }
+
+    async fn run(&self, statement: &Statement, values: &[Value]) -> Result<Vec<Row>, Fault> {
+        let session = self.session().await?;
+        let ours = self.ours.load(Ordering::Relaxed);
+        match tokio::time::timeout(CALL_LIMIT, ask(&session, statement, values, ours)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                if leads_nowhere(&error) {
+                    drop(Object::take(session));
+                }
+                Err(Fault::of(&error))
+            }
+            Err(_) => {
+                drop(Object::take(session));
+                Err(Fault::unanswered(format!("{}: a statement was not answered in {CALL_LIMIT:?}", self.target.place)))
+            }
+        }
+    }
+
+    fn no_session(&self, error: PoolError) -> Fault {
+        match error {
+            PoolError::Backend(error) => Fault::unanswered(self.target.explain(&error).to_string()),
+            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
+                Fault::unanswered(format!("{}: all {CONNECTIONS} connections are in use", self.target.place))
+            }
+            PoolError::Timeout(_) => Fault::unanswered(self.target.silent().to_string()),
+            other => Fault::unanswered(other.to_string()),
+        }
+    }
+}
+
+async fn ask(session: &Object, statement: &Statement, values: &[Value], ours: bool) -> Result<Vec<Row>, Error> {
+    if ours {
+        let prepared = session.prepare_typed_cached(statement.sql, statement.types).await?;
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
+        return session.query(&prepared, &values).await;
+    }
+    let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+        values.iter().zip(statement.types).map(|(value, kind)| (&**value as _, kind.clone())).collect();
+    session.query_typed(statement.sql, &typed).await
+}
+
+/// Whether the next statement on this connection would fare no better: the server became a standby, or is going.
+fn leads_nowhere(error: &Error) -> bool {
+    let Some(code) = error.code() else { return true };
+    code == &SqlState::READ_ONLY_SQL_TRANSACTION || code.code().starts_with("57P") || code.code().starts_with("08")
+}
+
+impl Fault {
+    fn of(error: &Error) -> Self {
+        Self { code: error.code().cloned(), text: told(error) }
+    }
+
+    fn unanswered(text: String) -> Self {
+        Self { code: None, text }
+    }
+
+    /// Whether the server understood and will say no every time: a value that does not fit (class 22), a constraint
+    /// (class 23).
+    pub(super) fn is_final(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23"))
+    }
+
+    pub(super) fn is(&self, code: &SqlState) -> bool {
+        self.code.as_ref() == Some(code)
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        StoreError(fault.text)
+    }
+}
+
+/// A value on its way to [`Pool::query`].
+pub(super) fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
+    Box::new(value)
+}

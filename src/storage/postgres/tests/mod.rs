@@ -1,0 +1,3 @@
+//! The schema and its migrations on a real server.
+
+mod migrations;
