@@ -72,7 +72,7 @@ create function cfx.accounts_changed() returns trigger
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if exists (select from before_change except select from after_change) then
+    if exists (select * from before_change except select * from after_change) then
         perform pg_notify('cfx_keys', '*');
     end if;
     return null;

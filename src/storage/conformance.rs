@@ -1,7 +1,8 @@
-//! What every adapter of a port must do, written once and run against each of them: the embedded store, and the
-//! doubles in memory that other rooms test with.
+//! What every adapter of a port must do, written once and run against each of them: the embedded store, Postgres on a
+//! real server, and the doubles in memory that other rooms test with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -9,14 +10,17 @@ use uuid::Uuid;
 use crate::admission::testing::MemoryQuota;
 use crate::admission::{
     Ask, Grant, KeyRegistry, KeyStatus, KeyStore, LARGEST_LEASE, NewKey, OpenLease, Pepper, Posting, PostingId,
-    QuotaStore, RawKey, Settlement, Subject,
+    QuotaStore, RawKey, Settlement, Subject, Word,
 };
 use crate::identity::{Account, AccountStore, Email};
-use crate::units::{Day, EdgeId, KeyId, LeaseId, Stage, Timestamp, UserId};
+use crate::ledger::{LedgerStore, Row, Status};
+use crate::units::{Day, EdgeId, KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
 pub(super) const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
 const TODAY: Day = Day(20_484);
 const EDGE: EdgeId = EdgeId(Uuid::from_u128(9));
+/// The longest that a word between edges may take; only what fails waits as long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn ask(subject: Subject, lease: LeaseId, limit: u32, settled: Vec<Settlement>) -> Ask {
     Ask { edge: EDGE, lease, subject, day: TODAY, limit, most: LARGEST_LEASE, settled }
@@ -95,6 +99,128 @@ async fn a_post_may_pass_the_limit_and_a_release_makes_room(store: &dyn QuotaSto
 async fn many_asks_at_once_never_pass_the_limit(store: &dyn QuotaStore, subject: Subject) {
     let grants = join_all((0..300).map(|_| store.grant(ask(subject, lease(), 100, vec![])))).await;
     assert_eq!(grants.into_iter().map(|grant| grant.unwrap().granted).sum::<u32>(), 100);
+}
+
+/// What two edges see of each other. `one` and `other` keep the same counts; each is heard by the edge that has it.
+pub(super) async fn two_edges(one: &dyn QuotaStore, other: &dyn QuotaStore) {
+    let edges = [EdgeId(Uuid::new_v4()), EdgeId(Uuid::new_v4())];
+    for store in [one, other] {
+        until(|| store.hears()).await;
+    }
+    let alone = one.beat(edges[0]).await.unwrap();
+    assert_eq!(other.beat(edges[1]).await.unwrap(), alone + 1);
+    for subject in [Subject::User(UserId(Uuid::new_v4())), Subject::Key(KeyId(Uuid::new_v4()))] {
+        what_the_other_edge_holds_is_told(one, other, edges, subject).await;
+    }
+    what_is_recalled_comes_back_and_is_told(one, other, edges, Subject::User(UserId(Uuid::new_v4()))).await;
+    one.depart(edges[0]).await.unwrap();
+    assert_eq!(other.beat(edges[1]).await.unwrap(), alone);
+}
+
+async fn what_the_other_edge_holds_is_told(
+    one: &dyn QuotaStore,
+    other: &dyn QuotaStore,
+    edges: [EdgeId; 2],
+    subject: Subject,
+) {
+    let ask_of = |edge: EdgeId, lease: LeaseId| Ask { edge, ..ask(subject, lease, 80, vec![]) };
+    let leases = [lease(), lease()];
+    let first = one.grant(ask_of(edges[0], leases[0])).await.unwrap();
+    assert_eq!(first, Grant { granted: 10, counted: 10, live_edges: 2, elsewhere: 0 }, "a quarter of this edge's half");
+    let second = other.grant(ask_of(edges[1], leases[1])).await.unwrap();
+    assert_eq!(second, Grant { granted: 8, counted: 18, live_edges: 2, elsewhere: 10 });
+    one.settle(vec![settlement(subject, leases[0], 3, false)]).await.unwrap();
+    assert_eq!(other.grant(ask_of(edges[1], leases[1])).await.unwrap(), Grant { elsewhere: 7, ..second });
+    for (store, edge, lease, granted, used) in [(one, edges[0], leases[0], 10, 3), (other, edges[1], leases[1], 8, 0)] {
+        let open = OpenLease { lease, subject, day: TODAY, granted, used };
+        assert_eq!(store.open_leases(edge).await.unwrap(), [open], "each edge's leases are its own");
+        store.settle(vec![settlement(subject, lease, granted, true)]).await.unwrap();
+        assert_eq!(store.open_leases(edge).await.unwrap(), []);
+    }
+    assert_eq!(one.used(subject, TODAY).await.unwrap(), 18);
+}
+
+async fn what_is_recalled_comes_back_and_is_told(
+    one: &dyn QuotaStore,
+    other: &dyn QuotaStore,
+    edges: [EdgeId; 2],
+    subject: Subject,
+) {
+    let ask_of = |edge: EdgeId, lease: LeaseId| Ask { edge, ..ask(subject, lease, 1, vec![]) };
+    let held = lease();
+    assert_eq!(one.grant(ask_of(edges[0], held)).await.unwrap().granted, 1);
+    let empty = other.grant(ask_of(edges[1], lease())).await.unwrap();
+    assert_eq!((empty.granted, empty.elsewhere), (0, 1));
+
+    other.recall(edges[1], subject, TODAY).await.unwrap();
+    assert_eq!(word(one, edges[0]).await, Word::Recall { subject, day: TODAY });
+    one.settle(vec![settlement(subject, held, 0, true)]).await.unwrap();
+    assert_eq!(word(other, edges[1]).await, Word::Freed { subject, day: TODAY }, "and not one's own recall");
+    let granted = lease();
+    assert_eq!(other.grant(ask_of(edges[1], granted)).await.unwrap().granted, 1);
+
+    other.settle(vec![settlement(subject, granted, 1, true)]).await.unwrap();
+    assert_eq!(one.grant(ask_of(edges[0], lease())).await.unwrap().granted, 0, "used up, and one edge knows it");
+    other.release(posting(subject, 1)).await.unwrap();
+    assert_eq!(word(one, edges[0]).await, Word::Freed { subject, day: TODAY });
+    assert_eq!(one.grant(ask_of(edges[0], lease())).await.unwrap().granted, 1);
+}
+
+/// The next word that says something.
+async fn word(store: &dyn QuotaStore, edge: EdgeId) -> Word {
+    let next = async {
+        loop {
+            match store.hear(edge).await {
+                Word::Missed => {}
+                word => return word,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, next).await.expect("a word was to be heard")
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, poll).await.expect("it was to come true");
+}
+
+/// Two thousand rows, some of them twice in a batch and all of them twice in all: as many as there are ids stay.
+pub(super) async fn ledger_store(store: &dyn LedgerStore) {
+    let batch = |numbers: std::ops::Range<u128>| numbers.map(row).collect::<Arc<[Row]>>();
+    for _ in 0..2 {
+        store.append((0..1_500).chain(1_000..1_500).map(row).collect()).await.unwrap();
+        store.append(batch(1_400..2_000)).await.unwrap();
+    }
+    store.append(batch(0..0)).await.unwrap();
+}
+
+/// One request's row; equal numbers are one request.
+pub(super) fn row(number: u128) -> Row {
+    Row {
+        request: RequestId(Uuid::from_u128(number)),
+        created_at: Timestamp(NOON.0 + 1),
+        user: UserId(Uuid::from_u128(1)),
+        key: KeyId(Uuid::from_u128(2)),
+        session_id: Some("session".to_owned()),
+        stage: Some(Stage::Review),
+        source: Some(StageSource::Inferred),
+        model: Some(Arc::from("gpt-mini")),
+        stream: true,
+        body_bytes: 2048,
+        status: Status::Success,
+        http_status: 200,
+        usage: Some(Usage { input: 100, cached_input: 60, cache_write: 10, output: 20, reasoning: 5 }),
+        estimated: false,
+        cost: NanoUsd(1),
+        latency: Duration::from_micros(1_234_567),
+        first_token: Some(Duration::from_millis(321)),
+        attempts: 2,
+        error: None,
+    }
 }
 
 pub(super) async fn account_store(store: &dyn AccountStore) {

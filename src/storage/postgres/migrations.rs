@@ -47,7 +47,7 @@ pub(super) const ALL: &[Known] = &[
     known!(3, "0003_partitions", "to_regprocedure('cfx.ensure_partitions(date, integer)') is not null"),
     known!(4, "0004_access", "to_regprocedure('cfx.session_user_id()') is not null"),
     known!(5, "0005_key_notices", "to_regprocedure('cfx.keys_changed()') is not null"),
-    known!(6, "0006_quota", "to_regprocedure('cfx.beat(uuid)') is not null"),
+    known!(10, "0010_quota", "to_regprocedure('cfx.beat(uuid)') is not null"),
 ];
 
 /// Why a database cannot be brought to this program's form.

@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn tls_is_demanded_of_every_host_that_is_not_this_machine() {
-        let mode = |url| (parsed(url).config.get_ssl_mode(), parsed(url).roots);
+        let mode = |url: &str| (parsed(url).config.get_ssl_mode(), parsed(url).roots);
         assert_eq!(mode("postgres://cfx@db.example.org/cfx"), (SslMode::Require, Roots::System));
         assert_eq!(mode("postgres://cfx@10.0.0.5:6432/cfx?sslmode=verify-full"), (SslMode::Require, Roots::System));
         assert_eq!(mode("postgres://cfx@db/cfx?sslmode=disable"), (SslMode::Disable, Roots::None));

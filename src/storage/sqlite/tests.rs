@@ -11,9 +11,9 @@ use crate::admission::{
 };
 use crate::clock::SystemClock;
 use crate::identity::AccountStore;
-use crate::ledger::{LedgerStore, Row, Status};
-use crate::storage::conformance::{self, NOON};
-use crate::units::{Day, EdgeId, KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
+use crate::ledger::{LedgerStore, Row};
+use crate::storage::conformance::{self, NOON, row};
+use crate::units::{Day, EdgeId, KeyId, Timestamp, UserId};
 
 const TODAY: Day = Day(20_484);
 /// Set in the process that a test starts in order to kill it.
@@ -41,30 +41,6 @@ impl Disk {
     }
 }
 
-fn row(number: u128) -> Row {
-    Row {
-        request: RequestId(Uuid::from_u128(number)),
-        created_at: Timestamp(NOON.0 + 1),
-        user: UserId(Uuid::from_u128(1)),
-        key: KeyId(Uuid::from_u128(2)),
-        session_id: Some("session".to_owned()),
-        stage: Some(Stage::Review),
-        source: Some(StageSource::Inferred),
-        model: Some(Arc::from("gpt-mini")),
-        stream: true,
-        body_bytes: 2048,
-        status: Status::Success,
-        http_status: 200,
-        usage: Some(Usage { input: 100, cached_input: 60, cache_write: 10, output: 20, reasoning: 5 }),
-        estimated: false,
-        cost: NanoUsd(1),
-        latency: Duration::from_micros(1_234_567),
-        first_token: Some(Duration::from_millis(321)),
-        attempts: 2,
-        error: None,
-    }
-}
-
 fn limiter(store: Arc<Sqlite>) -> Arc<RateLimiter> {
     let edge = EdgeId(Uuid::new_v4());
     Arc::new(RateLimiter::new(store, edge, Arc::new(SystemClock), QuotaSettings::default()))
@@ -76,6 +52,9 @@ async fn it_does_what_every_store_must() {
     let store = disk.open();
     conformance::quota_store(&*store).await;
     conformance::account_store(&*store).await;
+    conformance::ledger_store(&*store).await;
+    let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
+    assert_eq!(rows, 2_000);
     conformance::keys(store).await;
 }
 
@@ -264,7 +243,7 @@ fn a_database_newer_than_the_program_is_refused() {
     disk.sql().execute("insert into schema_migrations values (999, '0999_later', '')", ()).unwrap();
     let refusals = [Sqlite::open(&disk.path()).err(), Sqlite::pending(&disk.path()).err()];
     for refusal in refusals.into_iter().map(Option::unwrap) {
-        assert!(refusal.0.contains("schema version 999, this cfx knows versions up to 1"), "{refusal}");
+        assert!(refusal.0.contains("schema version 999, this cfx knows versions up to 2"), "{refusal}");
     }
 }
 

@@ -1,3 +1,6 @@
-//! The schema and its migrations on a real server.
+//! The store on a real server: the schema, its migrations, the ports, and what an operator can get wrong.
 
+mod connecting;
+mod listening;
 mod migrations;
+mod ports;

@@ -1,0 +1,192 @@
+//! The ports over a real database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use crate::admission::{Ask, KeyRegistry, KeyStore, LARGEST_LEASE, QuotaStore, Settlement, Subject};
+use crate::ledger::{AppendError, LedgerStore, Row};
+use crate::storage::conformance::{self, NOON, row};
+use crate::storage::postgres::{Address, Postgres};
+use crate::storage::support::postgres::Database;
+use crate::units::{Day, EdgeId, LeaseId, NanoUsd, RequestId, Timestamp, UserId};
+
+const TODAY: Day = Day(20_484);
+
+pub(super) async fn open(database: &Database) -> Arc<Postgres> {
+    Address::parse(&database.url(), None).unwrap().open().await.unwrap()
+}
+
+pub(super) async fn open_for_edge(database: &Database) -> Arc<Postgres> {
+    Address::parse(&database.url(), None).unwrap().open_for_edge().await.unwrap()
+}
+
+/// Waits for what follows an outside event by moments.
+pub(super) async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
+    let poll = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), poll).await.expect("waited in vain");
+}
+
+pub(super) async fn listens(store: &Postgres) {
+    eventually(async || store.listens()).await;
+}
+
+async fn number(database: &Database, sql: &str) -> i64 {
+    database.connect().await.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn it_does_what_every_store_must() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    conformance::quota_store(&*store).await;
+    conformance::account_store(&*store).await;
+    conformance::keys(store).await;
+}
+
+#[tokio::test]
+async fn it_does_so_too_where_sessions_keep_what_was_prepared() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let prepared = async || store.pool.session().await.unwrap().statement_cache.size();
+    conformance::quota_store(&*store).await;
+    assert_eq!(prepared().await, 0, "until it is known that sessions are ours, they are taken for shared");
+    store.pool.sessions_are_ours(true);
+    conformance::quota_store(&*store).await;
+    conformance::ledger_store(&*store).await;
+    conformance::account_store(&*store).await;
+    assert!(prepared().await > 0);
+}
+
+#[tokio::test]
+async fn two_edges_share_the_counts_and_hear_each_other() {
+    let database = Database::fresh().await;
+    let (one, other) = (open_for_edge(&database).await, open_for_edge(&database).await);
+    conformance::two_edges(&*one, &*other).await;
+}
+
+#[tokio::test]
+async fn a_supabase_project_serves_as_well() {
+    let database = Database::supabase_shaped().await;
+    let store = open(&database).await;
+    conformance::quota_store(&*store).await;
+    conformance::ledger_store(&*store).await;
+    conformance::keys(store).await;
+}
+
+#[tokio::test]
+async fn rows_are_written_once_and_so_are_the_days_sums() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    conformance::ledger_store(&*store).await;
+    assert_eq!(number(&database, "select count(*) from request_logs").await, 2_000);
+    let sums =
+        "select count(*) || '|' || sum(answered) || '|' || sum(input_tokens) || '|' || sum(output_tokens) || '|' ||
+                       sum(cost_nano_usd) || '|' || sum(request_count) from usage_counters";
+    let sums: String = database.connect().await.query_one(sums, &[]).await.unwrap().get(0);
+    assert_eq!(sums, "1|2000|200000|40000|2000|0", "what was admitted is counted elsewhere");
+}
+
+#[tokio::test]
+async fn a_row_has_every_column_of_the_contract() {
+    let database = Database::fresh().await;
+    open(&database).await.append(Arc::from([row(1)])).await.unwrap();
+    let text = "select user_id || '|' || api_key_id || '|' || request_id || '|' || session_id || '|' || stage || '|' ||
+        stage_source || '|' || model || '|' || stream || '|' || body_bytes || '|' || input_tokens || '|' ||
+        cached_input_tokens || '|' || cache_write_tokens || '|' || output_tokens || '|' || reasoning_tokens || '|' ||
+        total_tokens || '|' || estimated || '|' || cost_usd || '|' || latency_ms || '|' || ttft_ms || '|' ||
+        attempts || '|' || status || '|' || http_status || '|' || (created_at at time zone 'UTC') || '|' ||
+        (error_message is null)
+        from request_logs";
+    let row: String = database.connect().await.query_one(text, &[]).await.unwrap().get(0);
+    assert_eq!(
+        row,
+        "00000000-0000-0000-0000-000000000001|00000000-0000-0000-0000-000000000002|\
+         00000000-0000-0000-0000-000000000001|session|review|inferred|gpt-mini|true|2048|100|60|10|20|5|120|false|\
+         0.000000001|1234|321|2|success|200|2026-01-31 12:00:00.000001|true"
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_no_database_takes_is_refused_and_leaves_nothing_of_its_batch() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let unstorable = Row { session_id: Some("a\0b".to_owned()), ..row(2) };
+    let refusal = store.append(Arc::from([row(1), unstorable])).await.unwrap_err();
+    assert!(matches!(&refusal, AppendError::Refused(error) if error.0.contains("22021")), "{refusal}");
+    // Two costs that fit each for itself, and not in the day's sum.
+    let dear = |number| Row { cost: NanoUsd(i64::MAX), ..row(number) };
+    assert!(matches!(store.append(Arc::from([dear(3), dear(4)])).await, Err(AppendError::Refused(_))));
+    assert_eq!(number(&database, "select count(*) from request_logs").await, 0);
+    store.append(Arc::from([row(1)])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_of_a_month_without_a_partition_has_one_made() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let years = |years: i64| Timestamp(NOON.0 + years * 366 * 86_400_000_000);
+    let rows = [Row { created_at: years(-3), ..row(1) }, Row { created_at: years(3), ..row(2) }, row(3)];
+    store.append(Arc::from(rows)).await.unwrap();
+    assert_eq!(number(&database, "select count(*) from request_logs").await, 3);
+    store.turn_months(years(3).day(), 13).await.unwrap();
+    let ahead = "select count(*) from pg_class where relname in ('request_logs_2029_02', 'request_logs_2029_05')";
+    assert_eq!(number(&database, ahead).await, 2, "months are made ahead of their time");
+}
+
+#[tokio::test]
+async fn edges_that_settle_and_write_at_once_never_wait_in_a_circle() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let users: Vec<_> = (0..20).map(|_| UserId(Uuid::new_v4())).collect();
+    let edge_work = |edge: u128, backwards: bool| {
+        let (store, mut users) = (Arc::clone(&store), users.clone());
+        if backwards {
+            users.reverse();
+        }
+        async move {
+            for turn in 0..20_u128 {
+                let mut settlements = Vec::new();
+                for user in &users {
+                    let (subject, lease) = (Subject::User(*user), LeaseId(Uuid::new_v4()));
+                    let edge = EdgeId(Uuid::from_u128(edge));
+                    let ask =
+                        Ask { edge, lease, subject, day: TODAY, limit: 100_000, most: LARGEST_LEASE, settled: vec![] };
+                    let granted = store.grant(ask).await.unwrap().granted;
+                    settlements.push(Settlement { lease, subject, day: TODAY, used: granted, closes: true });
+                }
+                let rows = users.iter().enumerate().map(|(place, user)| {
+                    let id = Uuid::from_u128(edge << 64 | turn << 32 | place as u128);
+                    Row { user: *user, request: RequestId(id), ..row(0) }
+                });
+                let (settled, written) = tokio::join!(store.settle(settlements), store.append(rows.collect()));
+                settled.unwrap();
+                written.unwrap();
+            }
+        }
+    };
+    join_all((1..=4).map(|edge| edge_work(edge, edge % 2 == 0))).await;
+    let sums = "select sum(request_count)::bigint from usage_counters where leased = 0 and answered = 80";
+    assert_eq!(number(&database, sums).await, 20 * 20 * 4 * 32);
+}
+
+#[tokio::test]
+async fn marking_keys_as_used_is_no_change_of_them() {
+    let database = Database::fresh().await;
+    let store = open_for_edge(&database).await;
+    let (key, _) = conformance::issue(&*store, &*store, "ada@example.org").await;
+    listens(&store).await;
+    let before = store.generation().await.unwrap();
+    store.mark_used(&[(key.id, NOON)]).await.unwrap();
+    // Notices arrive in the order of their commits: behind this one nothing else can be on its way.
+    database.connect().await.batch_execute("notify cfx_keys").await.unwrap();
+    eventually(async || store.generation().await.unwrap() != before).await;
+    assert_eq!(store.generation().await.unwrap(), before + 1);
+    assert_eq!(KeyRegistry::list(&*store, None).await.unwrap()[0].last_used_at, Some(NOON));
+}
