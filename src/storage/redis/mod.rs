@@ -112,12 +112,8 @@ impl Redis {
     }
 
     async fn say(&self, said: Said) -> Result<(), StoreError> {
-        self.say_as(self.edge, said).await
-    }
-
-    async fn say_as(&self, edge: EdgeId, said: Said) -> Result<(), StoreError> {
         let mut command = redis::cmd("PUBLISH");
-        command.arg(&self.link.address.channel).arg(words::write(edge, said));
+        command.arg(&self.link.address.channel).arg(words::write(self.edge, said));
         self.link.ask::<redis::Value>(command).await.map(drop)
     }
 }

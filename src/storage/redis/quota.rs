@@ -45,6 +45,9 @@ impl QuotaStore for Redis {
             // Before the lease itself, so that a restarted edge finds every one of its leases.
             self.note_days(&[ask.edge], key).await?;
         }
+        // Read apart, since it lies in another slot; a lease of a moment ago's size does no harm.
+        let live: u32 = self.link.ask(redis::cmd("ZCARD").arg(self.edges_key()).take()).await?;
+        self.note_live(live);
         for _ in 0..ROUNDS {
             let (standing, rest) = self.on_day(key, command).await?;
             self.acknowledge(key, &ask.settled, &standing.life);
@@ -113,10 +116,7 @@ impl QuotaStore for Redis {
         command.arg(edge.0.to_string()).arg(millis(EDGE_LIFE));
         let living: Vec<String> = self.link.ask(command).await?;
         let live = u32::try_from(living.len()).unwrap_or(u32::MAX).max(1);
-        self.live.store(live, Ordering::Relaxed);
-        if live > 1 {
-            *self.accompanied.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + EDGE_LIFE);
-        }
+        self.note_live(live);
         Ok(live)
     }
 
@@ -152,12 +152,12 @@ impl QuotaStore for Redis {
         Ok(open)
     }
 
-    async fn recall(&self, edge: EdgeId, subject: Subject, day: Day) -> Result<(), StoreError> {
-        self.say_as(edge, Said::Recall((subject, day))).await
+    async fn recall(&self, _edge: EdgeId, subject: Subject, day: Day) -> Result<(), StoreError> {
+        self.say(Said::Recall((subject, day))).await
     }
 
-    async fn hear(&self, edge: EdgeId) -> Word {
-        self.words.next(edge).await
+    async fn hear(&self, _edge: EdgeId) -> Word {
+        self.words.next(self.edge).await
     }
 
     fn hears(&self) -> bool {
@@ -166,6 +166,13 @@ impl QuotaStore for Redis {
 }
 
 impl Redis {
+    fn note_live(&self, live: u32) {
+        self.live.store(live, Ordering::Relaxed);
+        if live > 1 {
+            *self.accompanied.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + EDGE_LIFE);
+        }
+    }
+
     async fn change(&self, posting: Posting, amount: i64) -> Result<(), StoreError> {
         let Posting { id, subject, day, .. } = posting;
         self.post_amount((subject, day), Amount { id: PostingId(id.0), amount }, false).await

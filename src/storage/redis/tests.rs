@@ -52,6 +52,16 @@ async fn redis_conforms() {
 }
 
 #[tokio::test]
+async fn two_edges_share_the_counts_and_hear_each_other() {
+    let (server, durable) = (Server::private(), durable());
+    let address = || RedisAddress::parse(&server.url()).unwrap();
+    let [one, other] = [1, 2].map(|edge| Redis::new(address(), EdgeId(Uuid::from_u128(edge)), Arc::clone(&durable) as _));
+    one.start().await.unwrap();
+    other.start().await.unwrap();
+    conformance::two_edges(&*one, &*other).await;
+}
+
+#[tokio::test]
 async fn the_durable_store_follows_what_redis_counts() {
     let (server, durable) = (Server::private(), durable());
     let redis = edge(&server.url(), 1, &durable).await;
@@ -128,11 +138,8 @@ async fn words_reach_the_other_edge_and_what_was_missed_is_said() {
     let (mut server, durable) = (Server::private(), durable());
     let (one, other) = (edge(&server.url(), 1, &durable).await, edge(&server.url(), 2, &durable).await);
     let subject = user();
-    let (hears, says) = (Arc::clone(&other), Arc::clone(&one));
-    let heard = tokio::spawn(async move { hears.hear(hears.edge).await });
-    until("the other listens", || ready(other.words.listens(other.edge))).await;
-    says.recall(says.edge, subject, TODAY).await.unwrap();
-    assert_eq!(heard.await.unwrap(), Word::Recall { subject, day: TODAY });
+    one.recall(one.edge, subject, TODAY).await.unwrap();
+    assert_eq!(other.hear(other.edge).await, Word::Recall { subject, day: TODAY });
 
     let asked = ask(&one, subject, 4);
     assert_eq!(one.grant(asked.clone()).await.unwrap().granted, 1);

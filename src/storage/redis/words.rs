@@ -2,14 +2,12 @@
 //!
 //! A word may be lost while the connection is away; whoever listens then hears [`Word::Missed`] once it is back.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Mutex as AsyncMutex, broadcast};
+use tokio::sync::{Mutex, broadcast};
 use uuid::Uuid;
 
 use super::address::RedisAddress;
@@ -35,17 +33,18 @@ pub(super) enum Said {
 }
 
 type Heard = (Option<EdgeId>, Said);
-type Ears = Arc<AsyncMutex<broadcast::Receiver<Heard>>>;
 
 pub(super) struct Words {
     said: broadcast::Sender<Heard>,
-    ears: Mutex<HashMap<EdgeId, Ears>>,
+    /// Of the one listener; from the beginning, so that nothing is missed before it listens.
+    ears: Mutex<broadcast::Receiver<Heard>>,
     hears: AtomicBool,
 }
 
 impl Words {
     pub(super) fn new() -> Self {
-        Self { said: broadcast::channel(KEPT).0, ears: Mutex::default(), hears: AtomicBool::new(false) }
+        let (said, ears) = broadcast::channel(KEPT);
+        Self { said, ears: Mutex::new(ears), hears: AtomicBool::new(false) }
     }
 
     pub(super) fn hears(&self) -> bool {
@@ -57,13 +56,9 @@ impl Words {
         self.said.subscribe()
     }
 
-    /// The next word for `edge` that it did not say itself.
+    /// The next word that `edge` did not say itself.
     pub(super) async fn next(&self, edge: EdgeId) -> Word {
-        let ears = {
-            let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(ears.entry(edge).or_insert_with(|| Arc::new(AsyncMutex::new(self.said.subscribe()))))
-        };
-        let mut ears = ears.lock().await;
+        let mut ears = self.ears.lock().await;
         loop {
             match ears.recv().await {
                 Ok((from, _)) if from == Some(edge) => {}
@@ -74,11 +69,6 @@ impl Words {
                 Err(RecvError::Closed) => std::future::pending().await,
             }
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn listens(&self, edge: EdgeId) -> bool {
-        self.ears.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&edge)
     }
 
     /// Listens for the life of the process.
