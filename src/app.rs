@@ -1,11 +1,14 @@
 //! The composition root: the only place that names concrete stores and starts services.
 //!
-//! Order at start: configuration is already checked; then store, certificates and the admin listener, so that what
-//! can fail fails before a public socket opens. Order at the end: public sockets, leases, ledger, access log.
+//! Order at start: configuration is already checked; then certificates, the admin listener, which says what is waited
+//! for, and the store, so that what can fail fails before a public socket opens. Order at the end: public sockets,
+//! leases, ledger, access log.
+
+mod shared;
+pub mod stores;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,7 +17,7 @@ use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, Shu
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, Concurrency, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -25,12 +28,14 @@ use crate::entry::{listeners, signals};
 use crate::ledger::{Ledger, LedgerSettings};
 use crate::llm::Calibration;
 use crate::proxy::{Proxy, Services, Welcomed};
-use crate::storage::sqlite::Sqlite;
+use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::{EdgeId, Timestamp};
+use crate::units::{EdgeId, StoreError, Timestamp};
 use crate::upstream::Dialer;
+use shared::SharedCounts;
+use stores::{StoreChoice, StoreProblem, Stores};
 
 /// How long the store may take to hear the last of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -40,8 +45,11 @@ type OnReady = Box<dyn FnOnce() + Send>;
 /// What a start needs beside the configuration.
 pub struct Start {
     pub snapshot: Snapshot,
-    /// Where the embedded store lives.
-    pub database: PathBuf,
+    pub store: StoreChoice,
+    /// How long to wait for a store that does not answer.
+    pub store_wait: Duration,
+    /// None: this edge shares no counts but by its store.
+    pub redis: Option<RedisAddress>,
     pub pepper: Secret,
     /// Who is shown the built-in welcome page.
     pub welcomed: Option<Welcomed>,
@@ -57,7 +65,9 @@ pub enum StartProblem {
     #[error("cannot start threads: {0}")]
     Runtime(std::io::Error),
     #[error("cannot open the store: {0}")]
-    Store(String),
+    Store(#[from] StoreProblem),
+    #[error("cannot use Redis: {0}")]
+    Redis(StoreError),
     #[error("cannot use a certificate: {0}")]
     Certificate(String),
     #[error("cannot listen on {address} ({what}): {error}")]
@@ -71,9 +81,11 @@ pub enum StartProblem {
 /// Runs the edge until a signal ends it.
 pub fn run(start: Start) -> Result<(), StartProblem> {
     let runtime = control_runtime().map_err(StartProblem::Runtime)?;
-    let (edge, on_ready) = Edge::assemble(start, &runtime)?;
+    let front = Front::open(&start, &runtime)?;
+    let waits = || front.readiness.note_waiting();
+    let stores = runtime.block_on(start.store.open_within(start.store_wait, waits))?;
+    let (edge, on_ready) = Edge::assemble(start, &runtime, front, stores)?;
     let server = edge.public_server()?;
-    edge.serve_admin(&runtime)?;
     edge.announce(&runtime, on_ready);
     server.run(RunArgs { shutdown_signal: Box::new(End { services: edge.services }) });
     Ok(())
@@ -128,37 +140,93 @@ fn quota_settings(stance: config::OnStoreOutage) -> QuotaSettings {
     QuotaSettings { on_store_outage, ..QuotaSettings::default() }
 }
 
+/// What is there before the store is: the operator's view of a start.
+struct Front {
+    metrics: Arc<Metrics>,
+    drain: Arc<Drain>,
+    readiness: Arc<Readiness>,
+    /// None where no entrypoint speaks TLS.
+    certificates: Option<Arc<Certificates>>,
+    /// Whose figures the metrics show, once there are any.
+    running: Arc<OnceLock<(Arc<Services>, Stores, SharedCounts)>>,
+}
+
+impl Front {
+    fn open(start: &Start, runtime: &Runtime) -> Result<Self, StartProblem> {
+        let edge = &start.snapshot.edge;
+        let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
+        let certificates = certificates(edge, SystemClock.now())?;
+        let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
+        metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+        let (drain, readiness, running) = Default::default();
+        let front = Self { metrics, drain, readiness, certificates, running };
+        front.serve_admin(edge.admin, runtime)?;
+        Ok(front)
+    }
+
+    fn serve_admin(&self, address: SocketAddr, runtime: &Runtime) -> Result<(), StartProblem> {
+        let problem = |error| StartProblem::Listen { address, what: "admin".into(), error };
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(problem)?;
+        let (metrics, running) = (Arc::clone(&self.metrics), Arc::clone(&self.running));
+        let counting = Arc::clone(&self.running);
+        let admin = Admin {
+            drain: Arc::clone(&self.drain),
+            readiness: Arc::clone(&self.readiness),
+            metrics: Arc::new(move || {
+                if let Some((services, stores, _)) = running.get() {
+                    let ledger = services.ledger.counts();
+                    metrics.set_ledger(ledger.queued, ledger.dropped);
+                    metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
+                    metrics.set_streams_unshared(services.concurrency.unshared());
+                    metrics.set_access_log_dropped(services.access.dropped());
+                    metrics.set_store_listening(stores.listens());
+                }
+                metrics.render()
+            }),
+            degraded: Arc::new(move || counting.get().and_then(|(_, _, shared)| shared.problem())),
+        };
+        runtime.spawn(async move {
+            if let Err(error) = admin::serve(listener, admin, std::future::pending()).await {
+                tracing::error!(%error, "the admin listener stopped");
+            }
+        });
+        Ok(())
+    }
+}
+
 struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
-    /// None where no entrypoint speaks TLS.
     certificates: Option<Arc<Certificates>>,
 }
 
 impl Edge {
-    fn assemble(start: Start, runtime: &Runtime) -> Result<(Self, OnReady), StartProblem> {
-        let Start { snapshot, database, pepper, welcomed, format, on_ready } = start;
+    fn assemble(
+        start: Start,
+        runtime: &Runtime,
+        front: Front,
+        stores: Stores,
+    ) -> Result<(Self, OnReady), StartProblem> {
+        let Start { snapshot, redis, pepper, welcomed, format, on_ready, .. } = start;
+        let Front { metrics, drain, readiness, certificates, running } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = runtime
-            .block_on(Sqlite::open_for_edge(&database))
-            .map_err(|error| StartProblem::Store(error.to_string()))?;
-        let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
-        let certificates = certificates(&snapshot.edge, clock.now())?;
-        let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
-        metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
         let edge = EdgeId(uuid::Uuid::now_v7());
+        let shared = runtime.block_on(SharedCounts::start(redis, edge, stores.quota.clone()));
+        let shared = shared.map_err(StartProblem::Redis)?;
+        let counts = shared.quota(&stores.quota);
         let quota = quota_settings(snapshot.limits.on_store_outage);
-        let keys = Keys::new(store.clone(), pepper.expose().as_bytes(), Arc::clone(&clock), KeySettings::default());
+        let pepper = pepper.expose().as_bytes();
+        let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
-            quota: Arc::new(RateLimiter::new(store.clone(), edge, Arc::clone(&clock), quota)),
-            concurrency: Concurrency::new(),
+            quota: Arc::new(RateLimiter::new(counts, edge, Arc::clone(&clock), quota)),
+            concurrency: runtime.block_on(async { shared.concurrency() }),
             capacity: Capacity::new(),
-            ledger: Ledger::new(store, Arc::clone(&clock), LedgerSettings::default()),
+            ledger: Ledger::new(stores.ledger.clone(), Arc::clone(&clock), LedgerSettings::default()),
             calibration: Calibration::default(),
             dialer: Dialer::new(),
-            drain: Arc::new(Drain::default()),
+            drain,
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
             clock,
@@ -167,7 +235,10 @@ impl Edge {
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
-        let (services, readiness) = (Arc::new(services), Arc::new(Readiness::default()));
+        runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock)));
+        let services = Arc::new(services);
+        // Set once: nobody else has it.
+        let _ = running.set((Arc::clone(&services), stores, shared));
         Ok((Self { services, readiness, certificates }, on_ready))
     }
 
@@ -195,30 +266,6 @@ impl Edge {
         }
         server.add_service(service);
         Ok(server)
-    }
-
-    fn serve_admin(&self, runtime: &Runtime) -> Result<(), StartProblem> {
-        let address = self.services.snapshot.load().edge.admin;
-        let problem = |error| StartProblem::Listen { address, what: "admin".into(), error };
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(problem)?;
-        let services = Arc::clone(&self.services);
-        let admin = Admin {
-            drain: Arc::clone(&self.services.drain),
-            readiness: Arc::clone(&self.readiness),
-            metrics: Arc::new(move || {
-                let ledger = services.ledger.counts();
-                services.metrics.set_ledger(ledger.queued, ledger.dropped);
-                services.metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
-                services.metrics.set_access_log_dropped(services.access.dropped());
-                services.metrics.render()
-            }),
-        };
-        runtime.spawn(async move {
-            if let Err(error) = admin::serve(listener, admin, std::future::pending()).await {
-                tracing::error!(%error, "the admin listener stopped");
-            }
-        });
-        Ok(())
     }
 
     fn announce(&self, runtime: &Runtime, on_ready: OnReady) {

@@ -49,10 +49,13 @@ begin
         ends := (starts + interval '1 month')::date;
         name := 'request_logs_' || to_char(starts, 'YYYY_MM');
         if to_regclass(format('cfx.%I', name)) is null then
-            -- Two edges find a month missing at the same moment; the second waits here and finds it made.
+            -- Two edges find a month missing at the same moment; the second waits here and finds it made. It looks
+            -- into the catalogue itself: what a look-up by name found missing is remembered as missing.
             perform pg_advisory_xact_lock(hashtextextended('cfx.ensure_partitions', 0));
-            if to_regclass(format('cfx.%I', name)) is null then
-                execute format('create table cfx.%I (like public.request_logs including defaults including generated)', name);
+            perform from pg_class where relnamespace = 'cfx'::regnamespace and relname = name;
+            if not found then
+                execute format('create table cfx.%I (like public.request_logs including defaults including generated)',
+                               name);
                 perform cfx.close_table(format('cfx.%I', name)::regclass);
                 -- Rows are only added, so that without this no vacuum would come by for the index-only reads.
                 execute format('alter table cfx.%I set (autovacuum_vacuum_insert_scale_factor = 0.05)', name);

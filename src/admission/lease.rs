@@ -7,18 +7,19 @@
 //! store ──grant──▶ leases ──take──▶ Hold ──spend──▶ (counted)
 //!                    │  ▲                  └─drop──▶ credit ──take──▶ Hold …
 //!                    │  └ low: asked for ahead          └─ idle ──release──▶ store
-//!                    └─ used up, idle, midnight ──settle──▶ store
+//!                    └─ used up, idle, recalled, midnight ──settle──▶ store
 //! ```
 //!
 //! A request given back goes to `credit` whatever lease it came from: the store counts it as used, so this edge may
 //! hand it out again without a word, and says so only when nobody wants it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::admission::denial::Denial;
 use crate::admission::quota_store::{Ask, Grant, Posting, PostingId, Settlement, Subject};
 use crate::units::{Day, EdgeId, LeaseId, Timestamp};
 
@@ -29,41 +30,10 @@ const FORGOTTEN: u32 = 240;
 /// Turns between reports of a lease in use, so that the stored count lags by little more than a second.
 const REPORT: u32 = 4;
 
-/// One admitted request's place in the day's quota.
-#[derive(Debug)]
-#[must_use = "dropping this gives the request back"]
-pub struct Hold {
-    pub limit: u32,
-    /// Requests left today after this one, as best this edge knows; 0 with the last.
-    pub remaining: u32,
-    /// When the count starts anew: the next UTC midnight.
-    pub reset: Timestamp,
-    slot: Option<Arc<Slot>>,
-}
-
-impl Hold {
-    pub(super) fn new(slot: Arc<Slot>, limit: u32, remaining: u32) -> Self {
-        Self { limit, remaining, reset: slot.reset(), slot: Some(slot) }
-    }
-
-    /// The request happened: it stays counted.
-    pub fn spend(mut self) {
-        self.slot = None;
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            slot.lock().give_back();
-            slot.changed.notify_waiters();
-        }
-    }
-}
-
-/// One subject's day. Kept while any [`Hold`] of it lives.
+/// One subject's day. Kept while any [`Hold`](super::Hold) of it lives.
 #[derive(Debug)]
 pub(super) struct Slot {
+    subject: Subject,
     day: Day,
     /// Notified whenever there may be something to take, or a reason to stop waiting.
     pub(super) changed: Notify,
@@ -92,8 +62,12 @@ pub(super) struct State {
     heard: bool,
     /// The size of the last lease.
     granted: u32,
-    /// The limit at which the store had nothing left; forgotten when something is released.
-    exhausted: Option<u32>,
+    /// What the store had nothing left for.
+    pub(super) denial: Denial,
+    /// Other edges were asked for what they hold unused, and their answer is awaited.
+    pub(super) recalling: bool,
+    /// Another edge has asked for what is unused here, and will get it as soon as no call is under way.
+    pub(super) recalled: bool,
     /// The id of the next lease; kept when an answer is lost, so that asking again finds the same lease.
     next: LeaseId,
     in_doubt: bool,
@@ -116,6 +90,8 @@ struct Lease {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Yes {
+        /// Where it was set aside; None for credit.
+        lease: Option<LeaseId>,
         remaining: u32,
         then: Then,
     },
@@ -149,7 +125,11 @@ pub(super) enum Turn {
 
 impl Slot {
     pub(super) fn new(subject: Subject, day: Day) -> Self {
-        Self { day, changed: Notify::new(), state: Mutex::new(State::new(subject, day)) }
+        Self { subject, day, changed: Notify::new(), state: Mutex::new(State::new(subject, day)) }
+    }
+
+    pub(super) fn whose(&self) -> (Subject, Day) {
+        (self.subject, self.day)
     }
 
     /// The midnight at which the count starts anew.
@@ -176,7 +156,9 @@ impl State {
             counted: 0,
             heard: false,
             granted: 0,
-            exhausted: None,
+            denial: Denial::default(),
+            recalling: false,
+            recalled: false,
             next: fresh_lease(),
             in_doubt: false,
             busy: false,
@@ -186,30 +168,39 @@ impl State {
         }
     }
 
-    pub(super) fn take(&mut self, limit: u32) -> Taken {
+    /// `ahead`: whether the next lease may be asked for before this one is used up.
+    pub(super) fn take(&mut self, limit: u32, ahead: bool) -> Taken {
         let free = self.free();
         if free == 0 {
-            return if self.is_exhausted(limit) { Taken::Exhausted } else { Taken::Empty };
+            return if self.denial.is_exhausted(limit) { Taken::Exhausted } else { Taken::Empty };
         }
         // What was set aside may lie beyond a limit lowered since, or beyond what was admitted locally meanwhile.
         if self.in_use() >= limit {
             return Taken::Exhausted;
         }
         self.touched = true;
-        if self.credit > 0 {
-            self.credit -= 1;
-        } else if let Some(lease) = self.leases.front_mut() {
-            lease.available -= 1;
-            if lease.available == 0 {
-                self.leases.pop_front().into_iter().for_each(|lease| self.end(&lease));
-            }
-        }
-        let then = match (self.busy, self.is_exhausted(limit)) {
-            (false, false) if free - 1 <= self.granted / 4 => Then::Refill,
+        let lease = self.take_one();
+        let then = match (self.busy, self.denial.is_exhausted(limit)) {
+            (false, false) if ahead && !self.denial.is_elsewhere(limit) && free - 1 <= self.granted / 4 => Then::Refill,
             (false, true) if free == 1 => Then::Settle,
             _ => Then::Nothing,
         };
-        Taken::Yes { remaining: limit.saturating_sub(self.in_use()), then }
+        Taken::Yes { lease, remaining: limit.saturating_sub(self.in_use()), then }
+    }
+
+    /// One of what is free: credit first, because the store counts it as used already.
+    fn take_one(&mut self) -> Option<LeaseId> {
+        if self.credit > 0 {
+            self.credit -= 1;
+            return None;
+        }
+        let lease = self.leases.front_mut()?;
+        lease.available -= 1;
+        let id = lease.id;
+        if lease.available == 0 {
+            self.leases.pop_front().into_iter().for_each(|lease| self.end(&lease));
+        }
+        Some(id)
     }
 
     /// Takes one without the store: bounded by the last known remainder or, where nothing is known, by this edge's
@@ -222,18 +213,13 @@ impl State {
         Some(left)
     }
 
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         self.touched = true;
         if self.local > 0 {
             self.local -= 1;
         } else {
             self.credit += 1;
         }
-    }
-
-    /// Whether the store said that this limit is reached and nothing came back since.
-    pub(super) fn is_exhausted(&self, limit: u32) -> bool {
-        self.exhausted.is_some_and(|at| limit <= at)
     }
 
     /// Requests this edge may admit without asking.
@@ -287,10 +273,9 @@ impl State {
         self.counted = grant.counted;
         self.heard = true;
         if grant.granted == 0 {
-            self.exhausted = Some(ask.limit);
             return;
         }
-        self.exhausted = None;
+        self.denial.forget();
         self.granted = grant.granted;
         let id = std::mem::replace(&mut self.next, fresh_lease());
         self.leases.push_back(Lease { id, granted: grant.granted, available: grant.granted, reported: 0 });
@@ -314,14 +299,16 @@ impl State {
     }
 
     /// Called four times a second; `close` at shutdown. Marks the slot busy when it asks for a call to the store.
-    pub(super) fn turn(&mut self, today: Day, close: bool) -> Turn {
+    /// An edge that does not hear the others keeps nothing in hand, and believes a denial for a second only.
+    pub(super) fn turn(&mut self, today: Day, close: bool, hears: bool) -> Turn {
         if self.busy {
             return Turn::Nothing;
         }
         self.idle = if std::mem::take(&mut self.touched) { 0 } else { self.idle.saturating_add(1) };
         self.since_report = self.since_report.saturating_add(1);
+        self.denial.turn(hears);
         let over = close || self.day < today;
-        if over || self.idle >= IDLE {
+        if over || !hears || self.idle >= IDLE {
             self.put_down();
         }
         if self.local > 0 || self.posting.is_some() || self.releasing.is_some() {
@@ -334,15 +321,24 @@ impl State {
             return Turn::Settle(settlements);
         }
         let empty = settlements.is_empty() && self.free() == 0;
-        let known = self.exhausted.is_some() || self.idle < FORGOTTEN;
+        let known = self.denial.is_kept() || self.idle < FORGOTTEN;
         if empty && (over || !known) { Turn::Forget } else { Turn::Nothing }
+    }
+
+    /// Another edge has run dry: whatever is left here goes back. True where the store must hear of it, and then the
+    /// slot is marked busy.
+    pub(super) fn give_up(&mut self) -> bool {
+        self.recalled = false;
+        self.put_down();
+        self.busy = self.releasing.is_some() || !self.settlements().is_empty();
+        self.busy
     }
 
     /// Ends every lease and sends all credit on its way back. Where that frees anything, the store has some again by
     /// the time it is next asked, so that an exhaustion remembered is no longer true.
     fn put_down(&mut self) {
         if self.free() > 0 || self.in_doubt {
-            self.exhausted = None;
+            self.denial.forget();
         }
         for lease in std::mem::take(&mut self.leases) {
             self.end(&lease);
@@ -385,3 +381,7 @@ impl Lease {
         self.granted - self.available
     }
 }
+
+#[cfg(test)]
+#[path = "lease_probe.rs"]
+mod probe;

@@ -5,7 +5,11 @@
 //! Must not know: HTTP, pingora, SQL, models.
 
 mod capacity;
+mod calls;
 mod concurrency;
+mod denial;
+mod edges;
+mod hold;
 mod key;
 mod keys;
 mod lease;
@@ -23,7 +27,7 @@ pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
-pub use lease::Hold;
+pub use hold::Hold;
 pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};

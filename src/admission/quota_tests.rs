@@ -279,3 +279,6 @@ fn fifty_threads_of_clients_get_exactly_the_limit() {
 
 #[path = "quota_interleavings.rs"]
 mod interleavings;
+
+#[path = "quota_model.rs"]
+mod model;

@@ -1,12 +1,14 @@
 //! Stores in memory for the tests of this room. They pass the same conformance suite as the real ones
 //! (`storage/conformance.rs`), and can be told to fail.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::admission::{
     Ask, Grant, KeyStore, OpenLease, Posting, PostingId, QuotaStore, Settlement, StoredKey, Subject, Word, lease_size,
@@ -26,8 +28,13 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// Begins one of the calls that are counted.
     async fn before(&self) -> Result<(), StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.works().await
+    }
+
+    async fn works(&self) -> Result<(), StoreError> {
         // A real store answers from another thread: whoever asks must be able to be overtaken.
         tokio::task::yield_now().await;
         while self.hung.load(Ordering::SeqCst) {
@@ -45,12 +52,20 @@ impl Faults {
     }
 }
 
-/// [`QuotaStore`] in memory.
+/// An edge is gone when nothing was heard of it for so long.
+const GONE: Duration = Duration::from_secs(10);
+
+/// [`QuotaStore`] in memory, for any number of edges.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryQuota {
     pub(crate) faults: Faults,
+    /// Edges said to live beside those that beat.
     pub(crate) live_edges: u32,
+    /// Tells every edge that it hears nothing.
+    pub(crate) unheard: AtomicBool,
+    pub(crate) recalls: AtomicU64,
     counts: Mutex<Counts>,
+    said: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -58,12 +73,18 @@ struct Counts {
     days: HashMap<(Subject, Day), Count>,
     leases: HashMap<LeaseId, Lease>,
     postings: HashSet<PostingId>,
+    /// The last heartbeat of each edge.
+    beats: HashMap<EdgeId, Instant>,
+    /// Words said and not heard yet, for every edge that ever beat or listened.
+    words: HashMap<EdgeId, VecDeque<Word>>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
     used: u32,
     leased: u32,
+    /// Someone was denied since something was last freed.
+    reached: bool,
 }
 
 #[derive(Debug)]
@@ -100,8 +121,33 @@ impl Counts {
         day.leased -= if settlement.closes { lease.granted - lease.used } else { used - lease.used };
         lease.used = used;
         if settlement.closes {
+            let (edge, frees) = (lease.edge, lease.granted > used);
             self.leases.remove(&settlement.lease);
+            if frees {
+                self.freed(Some(edge), settlement.subject, settlement.day);
+            }
         }
+    }
+
+    /// Tells the others, where anyone was denied.
+    fn freed(&mut self, by: Option<EdgeId>, subject: Subject, day: Day) {
+        let count = self.days.entry((subject, day)).or_default();
+        if std::mem::take(&mut count.reached) {
+            self.say(by, Word::Freed { subject, day });
+        }
+    }
+
+    fn say(&mut self, by: Option<EdgeId>, word: Word) {
+        let others = self.words.iter_mut().filter(|(edge, _)| Some(**edge) != by);
+        others.for_each(|(_, words)| words.push_back(word));
+    }
+
+    fn lives(&self, edge: EdgeId) -> bool {
+        self.beats.get(&edge).is_some_and(|beat| beat.elapsed() < GONE)
+    }
+
+    fn living(&self) -> u32 {
+        u32::try_from(self.beats.values().filter(|beat| beat.elapsed() < GONE).count()).unwrap()
     }
 }
 
@@ -109,8 +155,8 @@ impl Counts {
 impl QuotaStore for MemoryQuota {
     async fn grant(&self, ask: Ask) -> Result<Grant, StoreError> {
         self.faults.before().await?;
-        let live_edges = self.live_edges.max(1);
         let mut counts = self.lock();
+        let live_edges = self.live_edges.max(counts.living()).max(1);
         ask.settled.iter().for_each(|settlement| counts.settle(settlement));
         let earlier = counts.leases.get(&ask.lease).map(|lease| lease.granted);
         let count = counts.days.entry((ask.subject, ask.day)).or_default();
@@ -119,21 +165,24 @@ impl QuotaStore for MemoryQuota {
             count.leased += granted;
             granted
         });
+        count.reached |= granted == 0;
         let counted = count.used + count.leased;
         if granted > 0 && earlier.is_none() {
             let Ask { edge, subject, day, .. } = ask;
             counts.leases.insert(ask.lease, Lease { edge, subject, day, granted, used: 0 });
         }
-        let others = counts.leases.values().filter(|lease| lease.edge != ask.edge);
+        let others = counts.leases.values().filter(|lease| lease.edge != ask.edge && counts.lives(lease.edge));
         let others = others.filter(|lease| (lease.subject, lease.day) == (ask.subject, ask.day));
         let elsewhere = others.map(|lease| lease.granted - lease.used).sum();
+        drop(counts);
+        self.said.notify_waiters();
         self.faults.answer(Grant { granted, counted, live_edges, elsewhere })
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
         self.faults.before().await?;
-        let mut counts = self.lock();
-        settlements.iter().for_each(|settlement| counts.settle(settlement));
+        settlements.iter().for_each(|settlement| self.lock().settle(settlement));
+        self.said.notify_waiters();
         self.faults.answer(())
     }
 
@@ -144,7 +193,10 @@ impl QuotaStore for MemoryQuota {
             let day = counts.days.entry((posting.subject, posting.day)).or_default();
             // An underflow here is a release that overtook its settlement: the tests must hear of it.
             day.used -= posting.count;
+            counts.freed(None, posting.subject, posting.day);
         }
+        drop(counts);
+        self.said.notify_waiters();
         self.faults.answer(())
     }
 
@@ -162,16 +214,24 @@ impl QuotaStore for MemoryQuota {
         self.faults.answer(self.count(subject, day).0)
     }
 
-    async fn beat(&self, _edge: EdgeId) -> Result<u32, StoreError> {
-        self.faults.answer(self.live_edges.max(1))
+    async fn beat(&self, edge: EdgeId) -> Result<u32, StoreError> {
+        self.faults.works().await?;
+        let mut counts = self.lock();
+        counts.beats.insert(edge, Instant::now());
+        counts.words.entry(edge).or_default();
+        self.faults.answer(self.live_edges.max(counts.living()))
     }
 
-    async fn depart(&self, _edge: EdgeId) -> Result<(), StoreError> {
+    async fn depart(&self, edge: EdgeId) -> Result<(), StoreError> {
+        self.faults.works().await?;
+        let mut counts = self.lock();
+        counts.beats.remove(&edge);
+        counts.words.remove(&edge);
         self.faults.answer(())
     }
 
     async fn open_leases(&self, edge: EdgeId) -> Result<Vec<OpenLease>, StoreError> {
-        self.faults.before().await?;
+        self.faults.works().await?;
         let counts = self.lock();
         let own = counts.leases.iter().filter(|(_, lease)| lease.edge == edge);
         let open = own.map(|(id, lease)| {
@@ -181,16 +241,28 @@ impl QuotaStore for MemoryQuota {
         self.faults.answer(open.collect())
     }
 
-    async fn recall(&self, _edge: EdgeId, _subject: Subject, _day: Day) -> Result<(), StoreError> {
+    async fn recall(&self, edge: EdgeId, subject: Subject, day: Day) -> Result<(), StoreError> {
+        self.faults.works().await?;
+        self.recalls.fetch_add(1, Ordering::SeqCst);
+        self.lock().say(Some(edge), Word::Recall { subject, day });
+        self.said.notify_waiters();
         self.faults.answer(())
     }
 
-    async fn hear(&self, _edge: EdgeId) -> Word {
-        std::future::pending().await
+    async fn hear(&self, edge: EdgeId) -> Word {
+        loop {
+            let said = self.said.notified();
+            tokio::pin!(said);
+            said.as_mut().enable();
+            if let Some(word) = self.lock().words.entry(edge).or_default().pop_front() {
+                return word;
+            }
+            said.await;
+        }
     }
 
     fn hears(&self) -> bool {
-        true
+        !self.unheard.load(Ordering::SeqCst)
     }
 }
 

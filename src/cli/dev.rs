@@ -1,6 +1,6 @@
 //! `cfx dev`: the whole of it on one machine, with nothing to prepare.
 //!
-//! Uses what the environment offers (LITELLM_BASE_URL, KEY_HASH_PEPPER); makes the rest itself and keeps it in the
+//! Uses what the environment offers (LITELLM_BASE_URL, DATABASE_URL, KEY_HASH_PEPPER); makes the rest itself and keeps it in the
 //! data directory: pepper, certificate, user and key. Without LITELLM_BASE_URL an echo model answers, and says so.
 
 use std::io::IsTerminal;
@@ -26,9 +26,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
-    let (database, folder) = (data.database()?, data.data.clone());
+    let (store, folder) = (data.store()?, data.data.clone());
     serve::make_data(&folder)?;
     let pepper = pepper::for_dev(&folder)?;
     let certificate = certificate(&folder)?;
@@ -45,9 +45,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let source = conf.map_or(Source::Embedded, Source::Directory);
     let snapshot = serve::load(&source, &overrides)?;
-    let store = data.open()?;
-    let dev_key = wait(dev_key::ensure_dev_key(&*store, pepper.expose().as_bytes(), &folder, &SystemClock))?;
-    drop(store); // the edge opens its own
+    // The edge opens the store once more for itself.
+    let dev_key = wait(async {
+        let opened = store.open().await?;
+        dev_key::ensure_dev_key(&opened, pepper.expose().as_bytes(), &folder, &SystemClock).await
+    })?;
     let text = banner::banner(&Banner {
         version: env!("CARGO_PKG_VERSION"),
         http: Some(http),
@@ -62,7 +64,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    serve::serve(snapshot, database, pepper, Some(dev_key.owner), Box::new(move || show(&text)))
+    serve::serve(snapshot, store, store_wait, pepper, Some(dev_key.owner), Box::new(move || show(&text)))
 }
 
 #[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::admission::{KeyRegistry, KeyStore, NewKey, Pepper, RawKey, StoredKey};
+use crate::admission::{NewKey, Pepper, RawKey, StoredKey};
+use crate::app::stores::Stores;
 use crate::cli::{Failure, pepper};
 use crate::clock::Clock;
-use crate::identity::{Account, AccountStore, Email};
+use crate::identity::{Account, Email};
 use crate::proxy::Welcomed;
 
 const EMAIL: &str = "dev@localhost";
@@ -25,12 +26,7 @@ pub struct DevKey {
 
 /// Reads the key of earlier starts from `data/dev-key`, or makes one on the first, with its user. Made anew where the
 /// store no longer accepts the old one: the database was removed, the pepper changed, the key revoked or expired.
-pub async fn ensure_dev_key<S: AccountStore + KeyStore + KeyRegistry>(
-    store: &S,
-    pepper: &[u8],
-    data: &Path,
-    clock: &dyn Clock,
-) -> Result<DevKey, Failure> {
+pub async fn ensure_dev_key(store: &Stores, pepper: &[u8], data: &Path, clock: &dyn Clock) -> Result<DevKey, Failure> {
     let pepper = Pepper::new(pepper);
     let file = data.join(FILE);
     if let Some(key) = read(&file)
@@ -40,7 +36,7 @@ pub async fn ensure_dev_key<S: AccountStore + KeyStore + KeyRegistry>(
     }
     let key = RawKey::mint().map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))?;
     let account = dev_account(store, clock).await?;
-    KeyRegistry::create(store, NewKey::of(&key, &pepper, account.id, "cfx dev", clock.now())).await?;
+    store.registry.create(NewKey::of(&key, &pepper, account.id, "cfx dev", clock.now())).await?;
     pepper::write_private(&file, key.expose())?;
     let owner =
         Welcomed { user: account.id, email: account.email.as_str().into(), daily_requests: account.daily_requests };
@@ -52,13 +48,8 @@ fn read(file: &Path) -> Option<RawKey> {
 }
 
 /// Whom the store lets in with `key`, if anyone.
-async fn owner<S: KeyStore>(
-    store: &S,
-    key: &RawKey,
-    pepper: &Pepper,
-    clock: &dyn Clock,
-) -> Result<Option<Welcomed>, Failure> {
-    let stored = KeyStore::find(store, key.public_id().as_str()).await?;
+async fn owner(store: &Stores, key: &RawKey, pepper: &Pepper, clock: &dyn Clock) -> Result<Option<Welcomed>, Failure> {
+    let stored = store.keys.find(key.public_id().as_str()).await?;
     let opens = |stored: &StoredKey| {
         stored.active && stored.hash == pepper.hash(key) && !stored.principal.expired_at(clock.now())
     };
@@ -69,21 +60,21 @@ async fn owner<S: KeyStore>(
     }))
 }
 
-async fn dev_account<S: AccountStore>(store: &S, clock: &dyn Clock) -> Result<Account, Failure> {
+async fn dev_account(store: &Stores, clock: &dyn Clock) -> Result<Account, Failure> {
     let email = Email::parse(EMAIL).map_err(|error| Failure::Failed(error.to_string()))?;
-    if let Some(account) = AccountStore::find(store, &email).await? {
+    if let Some(account) = store.accounts.find(&email).await? {
         return Ok(account);
     }
     let account = Account::new(email, clock.now());
-    AccountStore::create(store, account.clone()).await?;
+    store.accounts.create(account.clone()).await?;
     Ok(account)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::stores::StoreChoice;
     use crate::clock::SystemClock;
-    use crate::storage::sqlite::Sqlite;
 
     const PEPPER: &[u8] = b"a pepper for tests";
 
@@ -91,10 +82,10 @@ mod tests {
     async fn the_key_of_the_first_start_is_kept_until_it_no_longer_opens() {
         let data = tempfile::tempdir().unwrap();
         let data = data.path();
-        let store = Sqlite::open(&data.join("cfx.db")).unwrap();
-        let first = ensure_dev_key(&*store, PEPPER, data, &SystemClock).await.unwrap();
+        let store = StoreChoice::Embedded(data.join("cfx.db")).open().await.unwrap();
+        let first = ensure_dev_key(&store, PEPPER, data, &SystemClock).await.unwrap();
         assert!(first.new);
-        let second = ensure_dev_key(&*store, PEPPER, data, &SystemClock).await.unwrap();
+        let second = ensure_dev_key(&store, PEPPER, data, &SystemClock).await.unwrap();
         assert!(!second.new && second.key == first.key && second.owner.user == first.owner.user);
         assert_eq!(std::fs::read_to_string(data.join("dev-key")).unwrap().trim(), first.key.expose());
         #[cfg(unix)]
@@ -102,12 +93,12 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(std::fs::metadata(&first.file).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        let other_pepper = ensure_dev_key(&*store, b"another pepper for it", data, &SystemClock).await.unwrap();
+        let other_pepper = ensure_dev_key(&store, b"another pepper for it", data, &SystemClock).await.unwrap();
         assert!(other_pepper.new && other_pepper.key != first.key);
-        let found = KeyStore::find(&*store, other_pepper.key.public_id().as_str()).await.unwrap().unwrap();
+        let found = store.keys.find(other_pepper.key.public_id().as_str()).await.unwrap().unwrap();
         assert_eq!(&*found.principal.email, "dev@localhost");
-        assert_eq!(AccountStore::list(&*store).await.unwrap().len(), 1);
-        store.revoke(found.principal.key, SystemClock.now()).await.unwrap();
-        assert!(ensure_dev_key(&*store, b"another pepper for it", data, &SystemClock).await.unwrap().new);
+        assert_eq!(store.accounts.list().await.unwrap().len(), 1);
+        store.registry.revoke(found.principal.key, SystemClock.now()).await.unwrap();
+        assert!(ensure_dev_key(&store, b"another pepper for it", data, &SystemClock).await.unwrap().new);
     }
 }

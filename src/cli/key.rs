@@ -6,12 +6,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::admission::{KeyRegistry, KeyRow, KeyStatus, NewKey, Pepper, RawKey};
+use crate::admission::{KeyRow, KeyStatus, NewKey, Pepper, RawKey};
 use crate::cli::store::{DataArgs, wait};
 use crate::cli::{Failure, pepper};
 use crate::clock::{Clock, SystemClock};
 use crate::identity::{Account, AccountStore, Email};
-use crate::storage::sqlite::Sqlite;
 use crate::units::{Stage, Timestamp};
 
 #[derive(Debug, Args)]
@@ -91,9 +90,9 @@ pub fn run(args: KeyArgs) -> Result<(), Failure> {
 }
 
 async fn create(args: CreateArgs) -> Result<(), Failure> {
-    let store = args.data.open_existing()?;
+    let store = args.data.open_existing().await?;
     let pepper = Pepper::new(pepper::existing(&args.data.data)?.expose().as_bytes());
-    let account = account(&store, &args.user).await?;
+    let account = account(&*store.accounts, &args.user).await?;
     let raw = mint()?;
     let now = SystemClock.now();
     let key = NewKey {
@@ -103,18 +102,18 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         expires_at: args.expires.map(|life| after(now, life)).transpose()?,
         ..NewKey::of(&raw, &pepper, account.id, &args.label, now)
     };
-    KeyRegistry::create(&*store, key.clone()).await?;
+    store.registry.create(key.clone()).await?;
     show_once(&raw, &key, &account.email, args.json);
     Ok(())
 }
 
 async fn list(user: Option<Email>, as_json: bool, data: DataArgs) -> Result<(), Failure> {
-    let store = data.open_existing()?;
+    let store = data.open_existing().await?;
     let user = match user {
-        Some(email) => Some(account(&store, &email).await?.id),
+        Some(email) => Some(account(&*store.accounts, &email).await?.id),
         None => None,
     };
-    let rows = KeyRegistry::list(&*store, user).await?;
+    let rows = store.registry.list(user).await?;
     if as_json {
         println!("{}", rows.iter().map(describe).collect::<Value>());
         return Ok(());
@@ -130,9 +129,9 @@ async fn list(user: Option<Email>, as_json: bool, data: DataArgs) -> Result<(), 
 }
 
 async fn rotate(name: String, as_json: bool, data: DataArgs) -> Result<(), Failure> {
-    let store = data.open_existing()?;
+    let store = data.open_existing().await?;
     let pepper = Pepper::new(pepper::existing(&data.data)?.expose().as_bytes());
-    let old = choose(KeyRegistry::list(&*store, None).await?, &name)?;
+    let old = choose(store.registry.list(None).await?, &name)?;
     let raw = mint()?;
     let key = NewKey {
         stages: old.stages,
@@ -141,7 +140,7 @@ async fn rotate(name: String, as_json: bool, data: DataArgs) -> Result<(), Failu
         expires_at: old.expires_at,
         ..NewKey::of(&raw, &pepper, old.user, &old.label, SystemClock.now())
     };
-    if !store.rotate(old.id, key.clone()).await? {
+    if !store.registry.rotate(old.id, key.clone()).await? {
         return Err(revoked_already(&old.prefix));
     }
     show_once(&raw, &key, &Email::parse(&old.email).map_err(|error| Failure::Failed(error.to_string()))?, as_json);
@@ -149,18 +148,18 @@ async fn rotate(name: String, as_json: bool, data: DataArgs) -> Result<(), Failu
 }
 
 async fn revoke(name: String, data: DataArgs) -> Result<(), Failure> {
-    let store = data.open_existing()?;
-    let key = choose(KeyRegistry::list(&*store, None).await?, &name)?;
-    if !store.revoke(key.id, SystemClock.now()).await? {
+    let store = data.open_existing().await?;
+    let key = choose(store.registry.list(None).await?, &name)?;
+    if !store.registry.revoke(key.id, SystemClock.now()).await? {
         return Err(revoked_already(&key.prefix));
     }
     println!("revoked {} ({}, {:?})", key.prefix, key.email, key.label);
     Ok(())
 }
 
-async fn account(store: &Sqlite, email: &Email) -> Result<Account, Failure> {
+async fn account(accounts: &dyn AccountStore, email: &Email) -> Result<Account, Failure> {
     let missing = || Failure::Failed(format!("there is no user {email}: `cfx user create {email}` makes one"));
-    AccountStore::find(store, email).await?.ok_or_else(missing)
+    accounts.find(email).await?.ok_or_else(missing)
 }
 
 /// The one key that `name` means: an id, or the beginning of a prefix with or without `cfx_live_`. A whole key is
@@ -253,7 +252,7 @@ fn label(text: &str) -> Result<String, String> {
 }
 
 /// `90d`, `12h`, `30m`, `10s`: a whole number above zero and its unit.
-fn life(text: &str) -> Result<Duration, String> {
+pub(super) fn life(text: &str) -> Result<Duration, String> {
     let wanted = || "a number and d, h, m or s, as in 90d".to_owned();
     let unit = text.chars().last().ok_or_else(wanted)?;
     let seconds: u64 = match unit {

@@ -5,8 +5,9 @@ use clap::Parser;
 use tempfile::TempDir;
 
 use super::*;
-use crate::admission::KeyStore;
+use crate::admission::{KeyRegistry, KeyStore};
 use crate::cli::{migrate, user};
+use crate::storage::sqlite::Sqlite;
 
 /// The three commands as the command line reads them.
 #[derive(Debug, Parser)]

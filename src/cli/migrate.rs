@@ -3,10 +3,10 @@
 
 use clap::Args;
 
+use crate::app::stores::StoreChoice;
 use crate::cli::Failure;
-use crate::cli::store::DataArgs;
+use crate::cli::store::{DataArgs, make_folder, wait};
 use crate::storage::Standing;
-use crate::storage::sqlite::Sqlite;
 
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
@@ -21,22 +21,29 @@ pub struct MigrateArgs {
 }
 
 pub fn run(args: MigrateArgs) -> Result<(), Failure> {
-    let path = args.data.database()?;
-    let standing = Sqlite::status(&path)?;
+    wait(migrate(args))
+}
+
+async fn migrate(args: MigrateArgs) -> Result<(), Failure> {
+    let store = args.data.store()?;
     if args.status {
-        show(&standing);
+        show(&store.status().await?);
         return Ok(());
     }
-    if !args.dry_run {
-        args.data.open()?;
+    let (done, names): (_, Vec<_>) = if args.dry_run {
+        let missing = store.status().await?.into_iter().filter(|one| one.applied_at.is_none());
+        ("would apply", missing.map(|one| one.migration.name).collect())
+    } else {
+        if let StoreChoice::Embedded(_) = &store {
+            make_folder(&args.data.data)?;
+        }
+        ("applied", store.migrate().await?.into_iter().map(|migration| migration.name).collect())
+    };
+    for name in &names {
+        println!("{done} {name}");
     }
-    let done = if args.dry_run { "would apply" } else { "applied" };
-    let missing: Vec<_> = standing.iter().filter(|one| one.applied_at.is_none()).collect();
-    for one in &missing {
-        println!("{done} {}", one.migration.name);
-    }
-    if missing.is_empty() {
-        println!("{} is up to date", path.display());
+    if names.is_empty() {
+        println!("{} is up to date", store.place());
     }
     Ok(())
 }

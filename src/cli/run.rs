@@ -11,7 +11,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
     let overrides = Overrides { http, https, admin, upstream_url: upstream, ..Overrides::default() };
     let source = Source::Directory(conf.unwrap_or_else(|| "conf".into()));
     let snapshot = serve::load(&source, &overrides)?;
@@ -21,12 +21,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
             pepper::VARIABLE
         ))
     })?;
-    let database = data.database()?;
+    let store = data.store()?;
     serve::make_data(&data.data)?;
     let listening: Vec<String> =
         snapshot.edge.entrypoints.iter().map(|entrypoint| entrypoint.address.to_string()).collect();
     let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
-    let store = database.display().to_string();
-    let ready = move || tracing::info!(listening, admin, store, "cfx is ready");
-    serve::serve(snapshot, database, pepper, None, Box::new(ready))
+    let place = store.place();
+    let ready = move || tracing::info!(listening, admin, store = place, "cfx is ready");
+    serve::serve(snapshot, store, store_wait, pepper, None, Box::new(ready))
 }

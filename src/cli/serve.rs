@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Failure;
-use super::store::DataArgs;
+use super::store::{self, DataArgs};
+use crate::app::stores::{StoreChoice, StoreProblem};
 use crate::app::{self, Start, StartProblem};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
 use crate::proxy::Welcomed;
@@ -30,6 +32,9 @@ pub struct Flags {
     /// The LiteLLM to send model requests to, in place of the configured one
     #[arg(long, value_name = "URL", env = "CFX_UPSTREAM")]
     pub upstream: Option<String>,
+    /// How long to wait at the start for a database that does not answer: 60s, 5m
+    #[arg(long, value_name = "TIME", env = "CFX_STORE_WAIT", default_value = "60s", value_parser = super::key::life)]
+    pub store_wait: Duration,
 }
 
 /// Loads the configuration, or names everything that is wrong with it.
@@ -51,15 +56,20 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
 /// Starts the edge and stays until it is told to stop. `welcomed`: who is shown the welcome page.
 pub fn serve(
     snapshot: Snapshot,
-    database: PathBuf,
+    store: StoreChoice,
+    store_wait: Duration,
     pepper: Secret,
     welcomed: Option<Welcomed>,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
-    app::run(Start { snapshot, database, pepper, format, welcomed, on_ready }).map_err(|problem| match problem {
-        StartProblem::Certificate(_) | StartProblem::Store(_) => Failure::Configuration(problem.to_string()),
+    let redis = store::redis()?;
+    app::run(Start { snapshot, store, store_wait, redis, pepper, format, welcomed, on_ready }).map_err(|problem| match problem
+    {
+        StartProblem::Certificate(_) | StartProblem::Redis(_) | StartProblem::Store(StoreProblem::Lasting(_)) => {
+            Failure::Configuration(problem.to_string())
+        }
         other => Failure::Failed(other.to_string()),
     })
 }

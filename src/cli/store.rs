@@ -1,54 +1,84 @@
 //! Where commands find the store, and how they wait for it.
 
-use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 
+use crate::app::stores::{StoreChoice, StoreProblem, Stores};
 use crate::cli::Failure;
-use crate::storage::sqlite::Sqlite;
+use crate::storage::postgres::Address;
+use crate::storage::redis::{self, RedisAddress};
 use crate::units::StoreError;
+
+const MAIN: &str = "DATABASE_URL";
+const DIRECT: &str = "DIRECT_DATABASE_URL";
 
 /// The flag of every command that works on stored things.
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// Folder that holds the database and what belongs to it
+    /// Folder of this edge; it holds the database too where DATABASE_URL names none
     #[arg(long, value_name = "DIR", env = "CFX_DATA", default_value = "data")]
     pub data: PathBuf,
 }
 
 impl DataArgs {
-    /// The database file. An error where `DATABASE_URL` asks for a store that this version does not have.
-    pub fn database(&self) -> Result<PathBuf, Failure> {
-        embedded_only(std::env::var_os("DATABASE_URL"))?;
-        Ok(self.data.join("cfx.db"))
+    /// The store that is meant: the database that `DATABASE_URL` names, else the file in the data folder.
+    pub fn store(&self) -> Result<StoreChoice, Failure> {
+        chosen(from_environment(MAIN)?, from_environment(DIRECT)?, &self.data)
     }
 
-    /// Opens the database, which must be there.
-    pub fn open_existing(&self) -> Result<Arc<Sqlite>, Failure> {
-        let path = self.database()?;
-        if !path.exists() {
+    /// Opens the store, which must be there with its tables.
+    pub async fn open_existing(&self) -> Result<Stores, Failure> {
+        let store = self.store()?;
+        if let StoreChoice::Embedded(path) = &store
+            && !path.exists()
+        {
             return Err(Failure::Failed(format!(
                 "there is no database at {}: name the right folder with --data, or make one with `cfx migrate`",
                 path.display()
             )));
         }
-        Ok(Sqlite::open(&path)?)
+        if matches!(store, StoreChoice::Postgres(_)) {
+            let missing = store.status().await?.iter().filter(|one| one.applied_at.is_none()).count();
+            if missing > 0 {
+                return Err(Failure::Failed(format!(
+                    "{MAIN} names {}, which lacks {missing} migrations: `cfx migrate` applies them",
+                    store.place()
+                )));
+            }
+        }
+        Ok(store.open().await?)
     }
 
-    /// Opens the database, made with its folder if missing.
-    pub fn open(&self) -> Result<Arc<Sqlite>, Failure> {
-        let path = self.database()?;
-        make_folder(&self.data)?;
-        Ok(Sqlite::open(&path)?)
+    /// Opens the store, made if missing, an embedded one with its folder.
+    pub async fn open(&self) -> Result<Stores, Failure> {
+        let store = self.store()?;
+        if matches!(store, StoreChoice::Embedded(_)) {
+            make_folder(&self.data)?;
+        }
+        Ok(store.open().await?)
     }
+}
+
+/// The Redis that `REDIS_URL` names, if it names one.
+pub(super) fn redis() -> Result<Option<RedisAddress>, Failure> {
+    let address = from_environment(redis::VARIABLE)?.map(|url| RedisAddress::parse(&url)).transpose();
+    address.map_err(|problem| Failure::Configuration(problem.to_string()))
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Failure::Failed(error.0)
+    }
+}
+
+impl From<StoreProblem> for Failure {
+    fn from(problem: StoreProblem) -> Self {
+        match problem {
+            StoreProblem::Lasting(text) => Failure::Configuration(text),
+            StoreProblem::Passing(text) => Failure::Failed(text),
+        }
     }
 }
 
@@ -58,19 +88,30 @@ pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<
     runtime.map_err(|error| Failure::Failed(format!("no runtime: {error}")))?.block_on(work)
 }
 
-/// To work on another store than the one that was meant would be worse than not to work.
-fn embedded_only(database_url: Option<OsString>) -> Result<(), Failure> {
-    match database_url {
-        Some(url) if !url.is_empty() => Err(Failure::Configuration(
-            "DATABASE_URL is set, but this version has the embedded SQLite store only: unset it to work on cfx.db in \
-             the data folder"
-                .to_owned(),
-        )),
-        _ => Ok(()),
+fn chosen(url: Option<String>, direct_url: Option<String>, data: &Path) -> Result<StoreChoice, Failure> {
+    let Some(url) = url else {
+        return match direct_url {
+            // To work on another store than the one that was meant would be worse than not to work.
+            Some(_) => {
+                Err(Failure::Configuration(format!("{DIRECT} is set, but {MAIN}, which it stands beside, is not")))
+            }
+            None => Ok(StoreChoice::Embedded(data.join("cfx.db"))),
+        };
+    };
+    let address = Address::parse(&url, direct_url.as_deref()).map_err(StoreProblem::from)?;
+    Ok(StoreChoice::Postgres(Box::new(address)))
+}
+
+/// None where the variable is not set, or empty, as a line left blank in a file of settings makes it.
+fn from_environment(name: &str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::Configuration(format!("{name} is not text"))),
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), Failure> {
+pub(super) fn make_folder(path: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))
 }
 
@@ -79,8 +120,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_url_is_refused_and_an_empty_one_is_none() {
-        assert!(matches!(embedded_only(Some("postgres://db/cfx".into())), Err(Failure::Configuration(_))));
-        assert!(embedded_only(Some("".into())).is_ok() && embedded_only(None).is_ok());
+    fn a_database_url_chooses_postgres_and_without_one_it_is_the_file() {
+        let data = Path::new("somewhere");
+        let url = |text: &str| Some(text.to_owned());
+        let place = |main, direct| chosen(main, direct, data).map(|store| store.place());
+        assert_eq!(place(None, None).unwrap(), "somewhere/cfx.db");
+        assert_eq!(place(url("postgres://cfx:secret@localhost/edge"), None).unwrap(), "cfx@localhost:5432/edge");
+        for (main, direct, what) in [
+            (url("localhost"), None, "DATABASE_URL does not begin with postgres://"),
+            (url("postgres://cfx@localhost"), url("localhost"), "DIRECT_DATABASE_URL does not begin with postgres://"),
+            (None, url("postgres://cfx@localhost"), "DATABASE_URL, which it stands beside, is not"),
+        ] {
+            let Err(Failure::Configuration(text)) = place(main, direct) else { panic!("it was taken") };
+            assert!(text.contains(what), "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::Failure;
 use crate::cli::store::{DataArgs, wait};
 use crate::clock::{Clock, SystemClock};
-use crate::identity::{Account, AccountStore, Email};
+use crate::identity::{Account, Email};
 
 #[derive(Debug, Args)]
 pub struct UserArgs {
@@ -46,7 +46,7 @@ pub fn run(args: UserArgs) -> Result<(), Failure> {
 
 async fn create(email: Email, as_json: bool, data: DataArgs) -> Result<(), Failure> {
     let account = Account::new(email, SystemClock.now());
-    if !AccountStore::create(&*data.open()?, account.clone()).await? {
+    if !data.open().await?.accounts.create(account.clone()).await? {
         return Err(Failure::Failed(format!("there is a user {} already", account.email)));
     }
     if as_json {
@@ -58,7 +58,7 @@ async fn create(email: Email, as_json: bool, data: DataArgs) -> Result<(), Failu
 }
 
 async fn list(as_json: bool, data: DataArgs) -> Result<(), Failure> {
-    let accounts = AccountStore::list(&*data.open_existing()?).await?;
+    let accounts = data.open_existing().await?.accounts.list().await?;
     if as_json {
         println!("{}", accounts.iter().map(describe).collect::<serde_json::Value>());
         return Ok(());

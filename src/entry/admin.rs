@@ -13,7 +13,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::drain::Drain;
-use super::readiness::Readiness;
+use super::readiness::{Readiness, Stand};
 use crate::telemetry::metrics;
 
 /// What the pages show.
@@ -23,6 +23,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// Renders the metrics as they stand, in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What a ready edge does without at this moment, in words for the operator.
+    pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 /// Serves `/metrics`, `/-/healthy` and `/-/ready` until `stop` resolves.
@@ -43,12 +45,17 @@ async fn rendered(State(admin): State<Admin>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], (admin.metrics)())
 }
 
-async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, why.to_owned());
     if admin.drain.has_begun() {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    } else if admin.readiness.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+        return unready("stopping\n");
+    }
+    match admin.readiness.stand() {
+        Stand::Ready => match (admin.degraded)() {
+            Some(what) => (StatusCode::OK, format!("ready, but {what}\n")),
+            None => (StatusCode::OK, "ready\n".to_owned()),
+        },
+        Stand::WaitingForStore => unready("starting: waiting for the store\n"),
+        Stand::Starting => unready("starting\n"),
     }
 }

@@ -1,7 +1,7 @@
-//! Ready means: every public listener accepts connections.
+//! Ready means: the store is open and every public listener accepts connections.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -9,12 +9,34 @@ use tokio::net::TcpStream;
 /// How often a listener that does not accept yet is asked again.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
+/// How far a start has come. Goes forward only.
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
+pub struct Readiness(AtomicU8);
+
+/// A start's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stand {
+    Starting,
+    /// The store does not answer yet.
+    WaitingForStore,
+    Ready,
+}
+
+const WAITING: u8 = 1;
+const READY: u8 = 2;
 
 impl Readiness {
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    pub fn stand(&self) -> Stand {
+        match self.0.load(Ordering::Acquire) {
+            READY => Stand::Ready,
+            WAITING => Stand::WaitingForStore,
+            _ => Stand::Starting,
+        }
+    }
+
+    /// Says that the store is waited for.
+    pub fn note_waiting(&self) {
+        self.0.fetch_max(WAITING, Ordering::AcqRel);
     }
 
     /// Waits until all of `listeners` accept, then is ready. pingora opens its sockets inside its own runtimes and
@@ -25,7 +47,7 @@ impl Readiness {
                 tokio::time::sleep(ASK_EVERY).await;
             }
         }
-        self.0.store(true, Ordering::Release);
+        self.0.store(READY, Ordering::Release);
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Metrics {
     ledger_queue: IntGauge,
     ledger_dropped: IntCounter,
     access_log_dropped: IntCounter,
+    streams_unshared: IntCounter,
+    store_listening: IntGauge,
     certificate_expiry: GaugeVec,
 }
 
@@ -75,6 +77,8 @@ impl Metrics {
             ledger_queue: registered(&registry, IntGauge::with_opts(opts(&names::LEDGER_QUEUE))?)?,
             ledger_dropped: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_DROPPED))?)?,
             access_log_dropped: registered(&registry, IntCounter::with_opts(opts(&names::ACCESS_LOG_DROPPED))?)?,
+            streams_unshared: registered(&registry, IntCounter::with_opts(opts(&names::STREAMS_UNSHARED))?)?,
+            store_listening: registered(&registry, IntGauge::with_opts(opts(&names::STORE_LISTENING))?)?,
             certificate_expiry: registered(
                 &registry,
                 GaugeVec::new(opts(&names::CERTIFICATE_EXPIRY), &[label::NAME])?,
@@ -129,6 +133,16 @@ impl Metrics {
     /// Brings the count of lost access lines up to `total`.
     pub fn set_access_log_dropped(&self, total: u64) {
         raise(&self.access_log_dropped, total);
+    }
+
+    /// Brings the count of streams admitted without the other edges up to `total`.
+    pub fn set_streams_unshared(&self, total: u64) {
+        raise(&self.streams_unshared, total);
+    }
+
+    /// Whether what other processes change is heard at this moment.
+    pub fn set_store_listening(&self, listening: bool) {
+        self.store_listening.set(i64::from(listening));
     }
 
     /// All certificates now served, in place of those named before. Where two share a name, the one that expires first

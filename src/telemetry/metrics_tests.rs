@@ -72,6 +72,7 @@ fn the_other_counters_and_gauges_show() {
     metrics.set_leases(1, 0);
     metrics.set_ledger(12, 3);
     metrics.set_ledger(12, 3);
+    metrics.set_streams_unshared(6);
     metrics.set_access_log_dropped(4);
     metrics.set_access_log_dropped(5);
     let text = metrics.render();
@@ -81,6 +82,7 @@ fn the_other_counters_and_gauges_show() {
     has(&text, "cfx_ledger_queue 12");
     has(&text, "cfx_ledger_dropped_total 3");
     has(&text, "cfx_access_log_dropped_total 5");
+    has(&text, "cfx_streams_unshared_total 6");
 }
 
 #[test]

@@ -19,6 +19,7 @@ const _: fn() = || {
         Database::connect,
         Database::connect_as,
         Server::private,
+        Server::supabase_shaped,
         Server::database,
         Server::halt,
         Server::resume,
@@ -49,10 +50,13 @@ impl Database {
     /// With the schema `auth`, the roles and the default privileges that a Supabase project has before anyone adds
     /// anything to it, owned by [`SUPABASE_OWNER`].
     pub async fn supabase_shaped() -> Self {
-        let server = shared();
-        let superuser = connect(&server).await;
+        Self::supabase_shaped_on(&shared()).await
+    }
+
+    async fn supabase_shaped_on(server: &str) -> Self {
+        let superuser = connect(server).await;
         superuser.batch_execute(include_str!("supabase_roles.sql")).await.expect("the roles can be made");
-        let database = Self::on(&server, SUPABASE_OWNER).await;
+        let database = Self::on(server, SUPABASE_OWNER).await;
         let superuser = database.connect_as("postgres").await;
         superuser.batch_execute(include_str!("supabase_database.sql")).await.expect("the schema can be made");
         database
@@ -122,6 +126,11 @@ impl Server {
     /// An empty database on it, owned by the superuser.
     pub async fn database(&self) -> Database {
         Database::on(&self.url, "postgres").await
+    }
+
+    /// See [`Database::supabase_shaped`].
+    pub async fn supabase_shaped(&self) -> Database {
+        Database::supabase_shaped_on(&self.url).await
     }
 
     /// Ends it as a crash would: nothing is said to its clients, what was committed is kept.

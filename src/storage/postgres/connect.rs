@@ -132,36 +132,36 @@ impl Target {
     /// The server, or a pooler before it, answered with an error.
     fn refused(&self, code: &SqlState, message: &str) -> ConnectProblem {
         let found = format!("{} ({})", message, code.code());
-        match code {
-            &SqlState::INVALID_PASSWORD => self.problem(
+        match *code {
+            SqlState::INVALID_PASSWORD => self.problem(
                 true,
                 &format!("the password is refused: {found}"),
                 "correct the password or the user in the URL",
             ),
-            &SqlState::INVALID_AUTHORIZATION_SPECIFICATION if message.contains("no encryption") => self.problem(
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION if message.contains("no encryption") => self.problem(
                 true,
                 &format!("the server demands TLS or does not let this host in: {found}"),
                 "add sslmode=verify-full to the URL, or let the host in by pg_hba.conf",
             ),
-            &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => self.problem(
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION => self.problem(
                 true,
                 &format!("the user is not let in: {found}"),
                 "correct the user, or let it in by pg_hba.conf",
             ),
-            &SqlState::INVALID_CATALOG_NAME => self.problem(
+            SqlState::INVALID_CATALOG_NAME => self.problem(
                 true,
                 &format!("there is no such database: {found}"),
                 "create it, or correct the URL's last part",
             ),
-            &SqlState::INSUFFICIENT_PRIVILEGE => {
+            SqlState::INSUFFICIENT_PRIVILEGE => {
                 self.problem(true, &format!("the user has no right to: {found}"), "grant it CONNECT on the database")
             }
-            &SqlState::TOO_MANY_CONNECTIONS => self.problem(
+            SqlState::TOO_MANY_CONNECTIONS => self.problem(
                 false,
                 &format!("there is no connection left: {found}"),
                 "raise max_connections, or put a pooler before it",
             ),
-            &SqlState::CANNOT_CONNECT_NOW => {
+            SqlState::CANNOT_CONNECT_NOW => {
                 self.problem(false, &format!("the server is starting or stopping: {found}"), "wait for it")
             }
             _ => self.problem(false, &format!("the server refuses the connection: {found}"), "see its log"),

@@ -119,4 +119,6 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
+mod spend_tests;
+#[cfg(test)]
 mod tests;

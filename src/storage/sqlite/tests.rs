@@ -20,10 +20,10 @@ const TODAY: Day = Day(20_484);
 const VICTIM: &str = "CFX_TEST_VICTIM";
 
 /// A folder of its own for one database.
-struct Disk(TempDir);
+pub(super) struct Disk(TempDir);
 
 impl Disk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
@@ -31,12 +31,12 @@ impl Disk {
         self.0.path().join("cfx.db")
     }
 
-    fn open(&self) -> Arc<Sqlite> {
+    pub(super) fn open(&self) -> Arc<Sqlite> {
         Sqlite::open(&self.path()).unwrap()
     }
 
     /// A connection of somebody else's, as `sqlite3` on the command line would have.
-    fn sql(&self) -> Connection {
+    pub(super) fn sql(&self) -> Connection {
         connect(&self.path()).unwrap()
     }
 }
@@ -106,6 +106,11 @@ async fn rows_are_written_once_and_their_sums_are_exact() {
     let sums: (u32, i64, i64) =
         disk.sql().query_row(sums, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
     assert_eq!(sums, (1_000, 1_000, 120_000));
+    let day = "select day, request_count, answered, input_tokens, output_tokens, cost_nano_usd from usage_counters";
+    let day = disk.sql().query_row(day, (), |row| {
+        Ok((row.get::<_, String>(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]))
+    });
+    assert_eq!(day.unwrap(), ("2026-01-31".to_owned(), [0, 1_000, 100_000, 20_000, 1_000_i64]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use tokio_postgres::Client;
 
-use crate::storage::postgres::migrations::{ALL, apply, pending, status};
-use crate::storage::support::postgres::Database;
+use crate::storage::postgres::migrations::{ALL, MigrationError, apply, pending, status};
+use crate::storage::support::postgres::{Database, Server};
 
 /// One text a thing in a catalogue, to compare before with after.
 async fn texts(client: &Client, query: &str) -> BTreeSet<String> {
@@ -48,4 +48,149 @@ async fn eight_edges_that_start_at_once_apply_each_file_once() {
         assert_eq!(applied.iter().sum::<usize>(), ALL.len(), "{applied:?}");
         assert_eq!(applied.iter().filter(|&&count| count > 0).count(), 1, "one edge does it all: {applied:?}");
     }
+}
+
+/// On a server that has seen nothing of ours: the roles are made here, by a role that is no superuser in one case.
+#[tokio::test]
+async fn roles_are_made_where_they_are_missing() {
+    let ours =
+        "select concat_ws(' ', rolname, rolcanlogin::text, rolinherit::text, rolsuper::text, rolcreaterole::text,
+                                rolbypassrls::text)
+                from pg_roles where rolname in ('anon', 'authenticated', 'service_role', 'cfx_dashboard')";
+    let server = Server::private();
+    let bare = server.database().await;
+    let mut client = bare.connect().await;
+    assert_eq!(texts(&client, ours).await, BTreeSet::new());
+    apply(&mut client).await.unwrap();
+    let made = [
+        "anon false false false false false",
+        "authenticated false false false false false",
+        "cfx_dashboard true false false false false",
+        "service_role false false false false true",
+    ];
+    assert_eq!(texts(&client, ours).await, made.map(str::to_owned).into());
+    let supabase = server.supabase_shaped().await;
+    apply(&mut supabase.connect().await).await.unwrap();
+}
+
+/// Everything in a database that could be Supabase's: its schemas with what is in them, its roles, who is a member of
+/// what, what is granted by default, and the rights to the schema that both share.
+const THEIRS: &str = "
+    select 'role ' || (to_jsonb(role) - 'oid')::text from pg_roles as role where rolname !~ '^(cfx_|test_)'
+    union all select 'member ' || roleid::regrole || ' ' || member::regrole || ' ' || admin_option from pg_auth_members
+    union all select 'schema ' || nspname || ' ' || nspowner::regrole || coalesce(nspacl::text, '')
+        from pg_namespace where nspname !~ '^(cfx|pg_toast|pg_temp)'
+    union all select 'relation ' || oid::regclass || ' ' || relkind::text || relowner::regrole || relrowsecurity
+                     || coalesce(relacl::text, '')
+        from pg_class where relnamespace = to_regnamespace('auth') or relnamespace = to_regnamespace('extensions')
+    union all select 'column ' || attrelid::regclass || ' ' || attname || ' ' || format_type(atttypid, atttypmod)
+                     || coalesce(attacl::text, '')
+        from pg_attribute where attrelid = to_regclass('auth.users') and attnum > 0
+    union all select 'function ' || oid::regprocedure || proowner::regrole || prosrc || coalesce(proacl::text, '')
+        from pg_proc where pronamespace = to_regnamespace('auth')
+    union all select 'trigger ' || tgname || pg_get_triggerdef(oid) from pg_trigger where tgrelid = to_regclass('auth.users')
+    union all select 'policy ' || polname from pg_policy where polrelid = to_regclass('auth.users')
+    union all select 'default ' || defaclrole::regrole || defaclnamespace::regnamespace || defaclobjtype::text || defaclacl::text
+        from pg_default_acl";
+
+#[tokio::test]
+async fn nothing_of_supabase_is_changed() {
+    let server = Server::private();
+    let database = server.supabase_shaped().await;
+    let mut client = database.connect().await;
+    let before = texts(&client, THEIRS).await;
+    assert!(before.len() > 60 && before.iter().any(|text| text.contains("auth.users")), "{before:?}");
+    apply(&mut client).await.unwrap();
+    assert_eq!(texts(&client, THEIRS).await, before);
+    // The comparison itself: one grant too many shows.
+    client.batch_execute("alter default privileges in schema public revoke all on tables from anon").await.unwrap();
+    assert_ne!(texts(&client, THEIRS).await, before);
+}
+
+#[tokio::test]
+async fn an_older_edge_refuses_a_newer_database_in_the_embedded_stores_words() {
+    let database = Database::fresh().await;
+    let mut client = database.connect().await;
+    apply(&mut client).await.unwrap();
+    client.batch_execute("insert into cfx.schema_migrations values (999, '0999_later', '')").await.unwrap();
+    let known = ALL.last().unwrap().migration.version;
+    for error in [apply(&mut client).await.map(drop), pending(&client).await.map(drop)] {
+        let told =
+            format!("the database is at schema version 999, this cfx knows versions up to {known}: run a newer cfx");
+        assert!(error.unwrap_err().to_string().starts_with(&told));
+    }
+}
+
+/// What can have happened to a database, and what is then said of it. Nothing is applied in any of these cases.
+#[tokio::test]
+async fn a_database_that_is_not_what_it_says_is_named_and_left_alone() {
+    let cases = [
+        (
+            "delete from cfx.schema_migrations",
+            "what 0002_tables makes is there, but cfx.schema_migrations does not say",
+        ),
+        ("drop table cfx.schema_migrations", "what 0002_tables makes is there, but cfx.schema_migrations does not say"),
+        ("delete from cfx.schema_migrations where version = 1", "and 0001_roles is not in it"),
+        ("delete from cfx.schema_migrations where version = 3", "what 0003_partitions makes is there"),
+        ("drop function cfx.keys_changed() cascade", "0005_key_notices was applied, but what it makes is not there"),
+        ("drop table public.request_logs", "0002_tables was applied, but what it makes is not there"),
+        (
+            "update cfx.schema_migrations set checksum = '0123' where version = 2",
+            "migration 0002_tables was applied to this database in another form",
+        ),
+        (
+            "insert into cfx.schema_migrations values (4, '0004_of_another_build', '') on conflict (version)
+             do update set name = excluded.name",
+            "cfx.schema_migrations names 0004_of_another_build, which this cfx does not know",
+        ),
+    ];
+    for (harm, told) in cases {
+        let database = Database::fresh().await;
+        let mut client = database.connect().await;
+        apply(&mut client).await.unwrap();
+        client.batch_execute(harm).await.unwrap();
+        let said = apply(&mut client).await.unwrap_err();
+        assert!(said.to_string().contains(told), "{harm}: {said}");
+        assert!(said.to_string().contains("DATABASE_URL") || said.to_string().contains("restore a copy"), "{said}");
+        assert!(!said.is_passing());
+    }
+}
+
+/// The tables of somebody else's earlier attempt, without our memory of it.
+#[tokio::test]
+async fn a_failure_half_way_leaves_nothing_behind() {
+    let database = Database::fresh().await;
+    let mut client = database.connect().await;
+    client.batch_execute("create table public.api_keys (id uuid)").await.unwrap();
+    let error = apply(&mut client).await.unwrap_err();
+    assert_eq!(error.to_string(), "migration 0002_tables: relation \"api_keys\" already exists [42P07]");
+    assert_eq!(texts(&client, "select nspname::text from pg_namespace where nspname = 'cfx'").await, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_role_without_rights_is_told_which_and_what_to_do() {
+    let database = Database::fresh().await;
+    let mut nobody = database.connect_as("test_nobody").await;
+    let error = apply(&mut nobody).await.unwrap_err();
+    assert!(matches!(&error, MigrationError::NoRights { role, .. } if role == "test_nobody"), "{error:?}");
+    let told = error.to_string();
+    for word in ["DATABASE_URL", "test_nobody", "permission denied for database", "cfx migrate"] {
+        assert!(told.contains(word), "{told}");
+    }
+    apply(&mut database.connect().await).await.unwrap();
+    let error = pending(&nobody).await.unwrap_err();
+    assert!(matches!(error, MigrationError::NoRights { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_named() {
+    let database = Database::fresh().await;
+    let mut client = database.connect().await;
+    client.batch_execute("set default_transaction_read_only = on").await.unwrap();
+    let error = apply(&mut client).await.unwrap_err();
+    assert!(matches!(error, MigrationError::ReadOnly { .. }), "{error:?}");
+    client.batch_execute("set default_transaction_read_only = off").await.unwrap();
+    apply(&mut client).await.unwrap();
+    client.batch_execute("set default_transaction_read_only = on").await.unwrap();
+    assert_eq!(apply(&mut client).await.unwrap(), [], "with nothing to do, nothing is written");
 }

@@ -1,0 +1,182 @@
+//! Which stores stand behind the ports: a Postgres database where `DATABASE_URL` names one, else a SQLite file.
+//!
+//! Failure stance: a start waits, bounded, for a store that does not answer yet, because databases and edges are often
+//! started together; it does not wait for what only a person can put right.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::admission::{KeyRegistry, KeyStore, QuotaStore};
+use crate::clock::Clock;
+use crate::identity::AccountStore;
+use crate::ledger::LedgerStore;
+use crate::storage::postgres::{Address, ConnectProblem, Postgres};
+use crate::storage::sqlite::Sqlite;
+use crate::storage::{Migration, Standing};
+use crate::units::StoreError;
+
+/// Between attempts at a start.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Months of the ledger that are kept besides the present one.
+const KEPT_MONTHS: u32 = 13;
+/// How often it is looked after the ledger's months, and how soon again where that failed.
+const UPKEEP: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::from_secs(600));
+
+/// The store that is meant.
+#[derive(Clone)]
+pub enum StoreChoice {
+    /// A file, in a folder that is there.
+    Embedded(PathBuf),
+    Postgres(Box<Address>),
+}
+
+/// An open store, by port.
+#[derive(Clone)]
+pub struct Stores {
+    pub keys: Arc<dyn KeyStore>,
+    pub registry: Arc<dyn KeyRegistry>,
+    pub accounts: Arc<dyn AccountStore>,
+    pub quota: Arc<dyn QuotaStore>,
+    pub ledger: Arc<dyn LedgerStore>,
+    /// None: the embedded store, which needs no looking after.
+    postgres: Option<Arc<Postgres>>,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreProblem {
+    /// Somebody has to change something.
+    #[error("{0}")]
+    Lasting(String),
+    /// It did not answer in time.
+    #[error("{0}")]
+    Passing(String),
+}
+
+impl StoreChoice {
+    /// Its name for messages: a path, or `user@host:port/database`.
+    pub fn place(&self) -> String {
+        match self {
+            StoreChoice::Embedded(path) => path.display().to_string(),
+            StoreChoice::Postgres(address) => address.place().to_owned(),
+        }
+    }
+
+    /// Opens the store for a command, made if missing, with every migration applied. It lives on the runtime that this
+    /// is called on.
+    pub async fn open(&self) -> Result<Stores, StoreProblem> {
+        match self {
+            StoreChoice::Embedded(path) => Ok(Stores::embedded(Sqlite::open(path)?)),
+            StoreChoice::Postgres(address) => Ok(Stores::postgres(address.open().await?)),
+        }
+    }
+
+    /// As [`open`](Self::open) for an edge, which also hears what other processes change.
+    pub async fn open_for_edge(&self) -> Result<Stores, StoreProblem> {
+        match self {
+            StoreChoice::Embedded(path) => Ok(Stores::embedded(Sqlite::open_for_edge(path).await?)),
+            StoreChoice::Postgres(address) => Ok(Stores::postgres(address.open_for_edge().await?)),
+        }
+    }
+
+    /// As [`open_for_edge`](Self::open_for_edge), tried again for as long as the store does not answer, but no longer
+    /// than `limit`. `waits` is called before the first wait.
+    pub async fn open_within(&self, limit: Duration, waits: impl FnOnce()) -> Result<Stores, StoreProblem> {
+        let end = Instant::now() + limit;
+        let mut waits = Some(waits);
+        loop {
+            let problem = match self.open_for_edge().await {
+                Err(StoreProblem::Passing(problem)) => problem,
+                outcome => return outcome,
+            };
+            if Instant::now() + AGAIN > end {
+                return Err(StoreProblem::Passing(format!("{problem}: waited {limit:?} in vain")));
+            }
+            if let Some(waits) = waits.take() {
+                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
+                waits();
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Every migration there is, and when it was applied. Changes nothing.
+    pub async fn status(&self) -> Result<Vec<Standing>, StoreProblem> {
+        match self {
+            StoreChoice::Embedded(path) => Ok(Sqlite::status(path)?),
+            StoreChoice::Postgres(address) => Ok(address.status().await?),
+        }
+    }
+
+    /// Applies every migration that is missing, and yields them.
+    pub async fn migrate(&self) -> Result<Vec<Migration>, StoreProblem> {
+        match self {
+            StoreChoice::Embedded(path) => {
+                let missing = Sqlite::pending(path)?;
+                Sqlite::open(path)?;
+                Ok(missing)
+            }
+            StoreChoice::Postgres(address) => Ok(address.migrate().await?),
+        }
+    }
+}
+
+impl Stores {
+    fn embedded(store: Arc<Sqlite>) -> Self {
+        Self {
+            keys: store.clone(),
+            registry: store.clone(),
+            accounts: store.clone(),
+            quota: store.clone(),
+            ledger: store,
+            postgres: None,
+        }
+    }
+
+    fn postgres(store: Arc<Postgres>) -> Self {
+        Self {
+            keys: store.clone(),
+            registry: store.clone(),
+            accounts: store.clone(),
+            quota: store.clone(),
+            ledger: store.clone(),
+            postgres: Some(store),
+        }
+    }
+
+    /// Whether what other processes change is noticed within a second, at this moment.
+    pub fn listens(&self) -> bool {
+        self.postgres.as_ref().is_none_or(|store| store.listens())
+    }
+
+    /// Runs for the life of an edge: keeps months of the ledger ready, and drops those that are too old.
+    pub async fn look_after(self, clock: Arc<dyn Clock>) {
+        let Some(store) = self.postgres else { return };
+        loop {
+            let pause = match store.turn_months(clock.now().day(), KEPT_MONTHS).await {
+                Ok(()) => UPKEEP.0,
+                Err(error) => {
+                    tracing::warn!(%error, "the ledger's months were not turned; it is tried again");
+                    UPKEEP.1
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+impl From<StoreError> for StoreProblem {
+    fn from(error: StoreError) -> Self {
+        StoreProblem::Lasting(error.0)
+    }
+}
+
+impl From<ConnectProblem> for StoreProblem {
+    fn from(problem: ConnectProblem) -> Self {
+        let text = problem.to_string();
+        if problem.lasting { StoreProblem::Lasting(text) } else { StoreProblem::Passing(text) }
+    }
+}
