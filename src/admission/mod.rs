@@ -4,8 +4,8 @@
 //! [`QuotaStore`] and [`ConcurrencyStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
-mod capacity;
 mod calls;
+mod capacity;
 mod concurrency;
 mod denial;
 mod edges;
@@ -25,9 +25,9 @@ pub(crate) mod testing;
 
 pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
+pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
-pub use hold::Hold;
 pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};

@@ -76,7 +76,9 @@ pub(super) struct Shared {
 enum Attempt {
     Done(Result<Hold, QuotaRefusal>),
     /// The store has been asked, or the other edges.
-    Wait { recalling: bool },
+    Wait {
+        recalling: bool,
+    },
 }
 
 impl Default for QuotaSettings {

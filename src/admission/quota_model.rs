@@ -349,7 +349,8 @@ impl Model {
         if node.life.is_some() {
             return;
         }
-        let line = Line { store: Arc::clone(&self.store), cut: watch::Sender::new(false), deaf: AtomicBool::new(false) };
+        let line =
+            Line { store: Arc::clone(&self.store), cut: watch::Sender::new(false), deaf: AtomicBool::new(false) };
         let line = Arc::new(line);
         let limiter = RateLimiter::new(line.clone(), node.id, node.clock.clone(), QuotaSettings::default());
         let limiter = Arc::new(limiter);
@@ -386,7 +387,8 @@ impl Model {
         for day in (EVENING.day().0 - 1..=self.base.now().day().0 + 1).map(Day) {
             let (used, leased) = self.store.count(ADA, day);
             assert_eq!(leased, 0, "day {}", day.0);
-            let (spent, unreturned, unposted) = (of(&self.spent, day), of(&self.unreturned, day), of(&self.unposted, day));
+            let (spent, unreturned, unposted) =
+                (of(&self.spent, day), of(&self.unreturned, day), of(&self.unposted, day));
             if self.world == World::Rough {
                 assert!(used <= spent + unreturned && used + unposted >= spent, "{used} of {spent} on day {}", day.0);
             } else {

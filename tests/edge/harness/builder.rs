@@ -37,6 +37,7 @@ pub struct Builder {
     edge: Vec<String>,
     upstream_target: Option<String>,
     redirects: bool,
+    environment: String,
 }
 
 impl Default for Builder {
@@ -50,6 +51,7 @@ impl Default for Builder {
             edge: Vec::new(),
             upstream_target: None,
             redirects: false,
+            environment: String::new(),
         }
     }
 }
@@ -104,6 +106,12 @@ impl Builder {
         self
     }
 
+    /// One more variable of the environment, for the edge and every command.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment += &format!("{name}={value}\n");
+        self
+    }
+
     pub fn start(self) -> Harness {
         let upstream = Scripted::start();
         let web = Scripted::start();
@@ -114,6 +122,7 @@ impl Builder {
         let certificate = certificate(&conf);
         std::fs::write(conf.join("models.yaml"), &self.models).expect("a file");
         std::fs::write(conf.join("limits.yaml"), self.limits_yaml()).expect("a file");
+        std::fs::write(data.with_file_name("environment"), &self.environment).expect("a file");
         process::make_store(&data);
         let key = process::create_key(&data, USER, &[]);
         // A port that was free may be taken by the time cfx binds it: then other ports are tried.

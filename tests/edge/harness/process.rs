@@ -25,17 +25,25 @@ pub fn cfx() -> Command {
     command
 }
 
+/// The same with what the installation of `data` sets beside that: lines of NAME=VALUE in a file next to the folder.
+pub fn cfx_of(data: &Path) -> Command {
+    let mut command = cfx();
+    let lines = std::fs::read_to_string(data.with_file_name("environment")).unwrap_or_default();
+    command.envs(lines.lines().filter_map(|line| line.split_once('=')));
+    command
+}
+
 /// Makes an empty store.
 pub fn make_store(data: &Path) {
-    let output = cfx().args(["migrate", "--data"]).arg(data).output().expect("cfx starts");
+    let output = cfx_of(data).args(["migrate", "--data"]).arg(data).output().expect("cfx starts");
     assert!(output.status.success(), "`cfx migrate`: {}", printed(&output));
 }
 
 /// A new key's raw text.
 pub fn create_key(data: &Path, user: &str, arguments: &[&str]) -> String {
     // Fails where the user is there already, which is as good.
-    cfx().args(["user", "create", user, "--data"]).arg(data).output().expect("cfx starts");
-    let mut command = cfx();
+    cfx_of(data).args(["user", "create", user, "--data"]).arg(data).output().expect("cfx starts");
+    let mut command = cfx_of(data);
     command.args(["key", "create", "--user", user, "--label", "test", "--json", "--data"]).arg(data).args(arguments);
     let output = command.output().expect("cfx starts");
     let text = printed(&output);
@@ -46,7 +54,7 @@ pub fn create_key(data: &Path, user: &str, arguments: &[&str]) -> String {
 /// Revokes a key by the public part of its text.
 pub fn revoke_key(data: &Path, key: &str) {
     let id = key.strip_prefix("cfx_live_").and_then(|rest| rest.get(..12)).expect("a key of ours");
-    let output = cfx().args(["key", "revoke", id, "--data"]).arg(data).output().expect("cfx starts");
+    let output = cfx_of(data).args(["key", "revoke", id, "--data"]).arg(data).output().expect("cfx starts");
     assert!(output.status.success(), "`cfx key revoke {id}`: {}", printed(&output));
 }
 
@@ -58,7 +66,7 @@ pub fn printed(output: &Output) -> String {
 impl Process {
     /// `cfx run`, ready. What it printed, where it did not become so.
     pub fn run(conf: &Path, data: &Path, admin: SocketAddr) -> Result<Self, String> {
-        let mut command = cfx();
+        let mut command = cfx_of(data);
         command.arg("run").arg("--conf").arg(conf).arg("--data").arg(data);
         let process = Self::spawn(command);
         process.wait_for_line("ready")?;
