@@ -47,7 +47,8 @@ impl RedisAddress {
         check_prefix(&prefix)?;
         url.set_query(None);
         let problem = |error: redis::RedisError| {
-            let what = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
+            let what = error.to_string();
+            let what = what.trim_end_matches(" - InvalidClientConfig");
             BadAddress(format!("cannot be used ({what}): {shape}"))
         };
         let info = url.into_connection_info().map_err(problem)?;
