@@ -65,11 +65,12 @@ pub fn serve(
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
-    app::run(Start { snapshot, store, store_wait, redis, pepper, format, welcomed, on_ready }).map_err(|problem| match problem
-    {
-        StartProblem::Certificate(_) | StartProblem::Redis(_) | StartProblem::Store(StoreProblem::Lasting(_)) => {
-            Failure::Configuration(problem.to_string())
+    app::run(Start { snapshot, store, store_wait, redis, pepper, format, welcomed, on_ready }).map_err(|problem| {
+        match problem {
+            StartProblem::Certificate(_) | StartProblem::Redis(_) | StartProblem::Store(StoreProblem::Lasting(_)) => {
+                Failure::Configuration(problem.to_string())
+            }
+            other => Failure::Failed(other.to_string()),
         }
-        other => Failure::Failed(other.to_string()),
     })
 }

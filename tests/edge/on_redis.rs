@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::harness::client::PATIENCE;
-use crate::harness::{CHAT, Client, Harness, Process, Reply, Request, chat_body, cfx, gate, streaming, wire};
+use crate::harness::{CHAT, Client, Harness, Process, Reply, Request, cfx, chat_body, gate, streaming, wire};
 use crate::support::postgres::Database;
 use crate::support::redis::Server;
 

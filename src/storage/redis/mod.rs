@@ -26,9 +26,9 @@ mod link;
 mod places;
 mod quota;
 mod reseed;
-mod scripts;
 #[cfg(test)]
 mod reseed_tests;
+mod scripts;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

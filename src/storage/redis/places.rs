@@ -21,9 +21,8 @@ impl ConcurrencyStore for Redis {
     }
 
     async fn leave(&self, places: &[(UserId, PlaceId)]) -> Result<(), StoreError> {
-        let leave = |(user, places): (UserId, Vec<String>)| {
-            redis::cmd("ZREM").arg(self.streams_key(user)).arg(places).take()
-        };
+        let leave =
+            |(user, places): (UserId, Vec<String>)| redis::cmd("ZREM").arg(self.streams_key(user)).arg(places).take();
         self.all(by_user(places).map(leave)).await
     }
 

@@ -99,8 +99,8 @@ impl QuotaStore for Redis {
         command.arg(self.day_key(key)).arg(&["born", "seeded", "used"]);
         let (born, seeded, used): (Option<String>, Option<u8>, Option<i64>) = self.link.ask(command).await?;
         let of_epoch = |epoch: &str| born.as_deref().is_some_and(|born| born.starts_with(&format!("{epoch}/")));
-        let known = of_epoch(&self.link.epoch())
-            || (born.is_some() && of_epoch(&self.link.refresh_epoch().await?.name));
+        let known =
+            of_epoch(&self.link.epoch()) || (born.is_some() && of_epoch(&self.link.refresh_epoch().await?.name));
         let count = match known && seeded.is_some() {
             true => used.unwrap_or_default(),
             false => {

@@ -102,8 +102,7 @@ impl Redis {
         if !lost.is_empty() {
             self.note_days(&lost.iter().map(|(_, held)| held.holder).collect::<Vec<_>>(), key).await?;
             let settlement = |lease, used| Settlement { lease, subject: key.0, day: key.1, used, closes: false };
-            let settlements: Vec<Settlement> =
-                lost.iter().map(|(lease, held)| settlement(*lease, held.used)).collect();
+            let settlements: Vec<Settlement> = lost.iter().map(|(lease, held)| settlement(*lease, held.used)).collect();
             let mut command = self.call(&scripts::SETTLE, key);
             self.add_settlements(&mut command, key, &settlements);
             if let Answer::Standing(standing, _) = self.read(key, self.link.ask(command).await?)? {

@@ -125,10 +125,8 @@ async fn an_edge_that_hears_late_of_a_loss_still_tells_what_it_counted() {
     near.beat(near.edge).await.unwrap();
     near.grant(ask(&near, subject, 100)).await.unwrap();
     proxy.cut(false);
-    until("its lease is known again", async || {
-        far.settle(settlement(subject, asked.lease, 9, true)).await.is_ok()
-    })
-    .await;
+    until("its lease is known again", async || far.settle(settlement(subject, asked.lease, 9, true)).await.is_ok())
+        .await;
     assert_eq!(near.used(subject, TODAY).await.unwrap(), 9);
     until("it is stored", || ready(durable.count(subject, TODAY).0 == 9)).await;
 }

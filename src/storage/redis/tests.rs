@@ -9,7 +9,8 @@ use super::testing::{Proxy, run, until};
 use super::*;
 use crate::admission::testing::MemoryQuota;
 use crate::admission::{
-    Ask, ConcurrencyStore, LARGEST_LEASE, PlaceId, OnStoreOutage, Posting, PostingId, QuotaSettings, RateLimiter, Settlement, Subject, Word,
+    Ask, ConcurrencyStore, LARGEST_LEASE, OnStoreOutage, PlaceId, Posting, PostingId, QuotaSettings, RateLimiter,
+    Settlement, Subject, Word,
 };
 use crate::clock::SystemClock;
 use crate::storage::conformance;
@@ -20,7 +21,8 @@ const TODAY: Day = Day(20_484);
 
 /// One edge on `url`, with a durable store that may be shared.
 pub(super) async fn edge(url: &str, number: u128, durable: &Arc<MemoryQuota>) -> Arc<Redis> {
-    let redis = Redis::new(RedisAddress::parse(url).unwrap(), EdgeId(Uuid::from_u128(number)), Arc::clone(durable) as _);
+    let redis =
+        Redis::new(RedisAddress::parse(url).unwrap(), EdgeId(Uuid::from_u128(number)), Arc::clone(durable) as _);
     redis.start().await.unwrap();
     redis.beat(redis.edge).await.unwrap();
     until("the edge hears", || ready(redis.hears())).await;
@@ -55,7 +57,8 @@ async fn redis_conforms() {
 async fn two_edges_share_the_counts_and_hear_each_other() {
     let (server, durable) = (Server::private(), durable());
     let address = || RedisAddress::parse(&server.url()).unwrap();
-    let [one, other] = [1, 2].map(|edge| Redis::new(address(), EdgeId(Uuid::from_u128(edge)), Arc::clone(&durable) as _));
+    let [one, other] =
+        [1, 2].map(|edge| Redis::new(address(), EdgeId(Uuid::from_u128(edge)), Arc::clone(&durable) as _));
     one.start().await.unwrap();
     other.start().await.unwrap();
     conformance::two_edges(&*one, &*other).await;
@@ -181,7 +184,11 @@ async fn a_key_of_another_program_is_named_and_holds_up_nobody_else() {
     batch.extend(settlement(text, LeaseId(Uuid::new_v4()), 1, true));
     redis.settle(batch).await.unwrap_err();
     assert_eq!(redis.used(mine, TODAY).await.unwrap(), 1);
-    assert_eq!(run(&server, &["GET", &keys[0]]).await, redis::Value::BulkString(b"theirs".to_vec()), "it is left alone");
+    assert_eq!(
+        run(&server, &["GET", &keys[0]]).await,
+        redis::Value::BulkString(b"theirs".to_vec()),
+        "it is left alone"
+    );
 }
 
 #[tokio::test]
