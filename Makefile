@@ -38,4 +38,4 @@ bench: ## CPU per request beside a bare pingora proxy and nginx, in turns; wants
 
 soak: ## the long tests: 10,000 requests of every kind, then what they left behind
 	@scripts/setup build test
-	@cargo test --test edge -- --ignored --nocapture $(FILTER)
+	@scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)

@@ -71,12 +71,12 @@ end
 $$;
 
 -- Drops the months that ended more than `keep_months` whole months before the present one began. Yields how many.
--- Waits for its lock no longer than 5 s: who queues behind it would wait as long.
+-- Waits for its lock no longer than 2 s: whoever asks for the log meanwhile queues behind it.
 create function cfx.drop_expired_partitions(keep_months integer) returns integer
     language plpgsql
     set search_path = pg_catalog, pg_temp
     set timezone = 'UTC'
-    set lock_timeout = '5s'
+    set lock_timeout = '2s'
 as $$
 declare
     oldest  text;

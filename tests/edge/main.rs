@@ -20,6 +20,7 @@ mod keys_at_the_door;
 mod leaving_clients;
 mod ledger_rows;
 mod limits_hold;
+mod migrating;
 mod nothing_crosses;
 mod nothing_leaks;
 mod on_postgres;

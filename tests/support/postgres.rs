@@ -14,18 +14,9 @@ use uuid::Uuid;
 
 /// Not every program that includes this file uses all of it.
 const _: fn() = || {
-    let _ = (Database::fresh, Database::supabase_shaped, Database::url, Database::url_as);
-    let _ = (
-        Database::connect,
-        Database::connect_as,
-        Server::private,
-        Server::supabase_shaped,
-        Server::database,
-        Server::halt,
-        Server::resume,
-        authority,
-        login,
-    );
+    let _ = (Database::fresh, Database::supabase_shaped, Database::url, Database::url_as, Database::connect);
+    let _ = (Database::connect_as, Server::private, Server::database, Server::supabase_shaped, Server::halt);
+    let _ = (Server::resume, authority, login);
 };
 
 /// A database of one test's own, dropped at its end, whoever is still connected.

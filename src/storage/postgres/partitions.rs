@@ -20,7 +20,7 @@ pub async fn ensure(client: &(impl GenericClient + Sync), first: Day, months: u3
 }
 
 /// Drops the months that ended more than `keep_months` (at least 1) whole months before the present one began. Yields
-/// how many. Fails, changing nothing, where a long query holds one of them for more than five seconds.
+/// how many. Fails, changing nothing, where a long query holds one of them for more than two seconds.
 pub async fn drop_expired(client: &(impl GenericClient + Sync), keep_months: u32) -> Result<u32, Error> {
     count(client, "select cfx.drop_expired_partitions($1::text::integer)", &[keep_months.to_string()]).await
 }

@@ -73,6 +73,25 @@ async fn roles_are_made_where_they_are_missing() {
     apply(&mut supabase.connect().await).await.unwrap();
 }
 
+/// The roles are the only thing that more than the ownership of the database is needed for.
+#[tokio::test]
+async fn an_owner_who_may_make_no_roles_migrates_once_they_are_there() {
+    let server = Server::private();
+    let database = server.database().await;
+    let superuser = database.connect().await;
+    superuser.batch_execute("create role plain login").await.unwrap();
+    let owned = "do $$ begin execute format('alter database %I owner to plain', current_database()); end $$";
+    superuser.batch_execute(owned).await.unwrap();
+    let mut plain = database.connect_as("plain").await;
+    let error = apply(&mut plain).await.unwrap_err();
+    assert!(matches!(&error, MigrationError::NoRights { role, .. } if role == "plain"), "{error:?}");
+    assert!(error.to_string().contains("CREATEROLE"), "{error}");
+    for role in ["anon", "authenticated", "service_role", "cfx_dashboard"] {
+        superuser.batch_execute(&format!("create role {role}")).await.unwrap();
+    }
+    assert_eq!(apply(&mut plain).await.unwrap().len(), ALL.len());
+}
+
 /// Everything in a database that could be Supabase's: its schemas with what is in them, its roles, who is a member of
 /// what, what is granted by default, and the rights to the schema that both share.
 const THEIRS: &str = "
