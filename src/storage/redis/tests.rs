@@ -12,18 +12,24 @@ use crate::admission::{
     Ask, ConcurrencyStore, LARGEST_LEASE, OnStoreOutage, PlaceId, Posting, PostingId, QuotaSettings, RateLimiter,
     Settlement, Subject, Word,
 };
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::storage::conformance;
 use crate::storage::support::redis::Server;
 use crate::units::{Day, LeaseId, UserId};
 
 const TODAY: Day = Day(20_484);
 
-/// One edge on `url`, with a durable store that may be shared.
-pub(super) async fn edge(url: &str, number: u128, durable: &Arc<MemoryQuota>) -> Arc<Redis> {
+/// One edge on `url` that nobody has heard of yet, with a durable store that may be shared.
+async fn silent_edge(url: &str, number: u128, durable: &Arc<MemoryQuota>) -> Arc<Redis> {
     let redis =
         Redis::new(RedisAddress::parse(url).unwrap(), EdgeId(Uuid::from_u128(number)), Arc::clone(durable) as _);
     redis.start().await.unwrap();
+    redis
+}
+
+/// The same with its first heartbeat, listening.
+pub(super) async fn edge(url: &str, number: u128, durable: &Arc<MemoryQuota>) -> Arc<Redis> {
+    let redis = silent_edge(url, number, durable).await;
     redis.beat(redis.edge).await.unwrap();
     until("the edge hears", || ready(redis.hears())).await;
     redis
@@ -56,11 +62,8 @@ async fn redis_conforms() {
 #[tokio::test]
 async fn two_edges_share_the_counts_and_hear_each_other() {
     let (server, durable) = (Server::private(), durable());
-    let address = || RedisAddress::parse(&server.url()).unwrap();
-    let [one, other] =
-        [1, 2].map(|edge| Redis::new(address(), EdgeId(Uuid::from_u128(edge)), Arc::clone(&durable) as _));
-    one.start().await.unwrap();
-    other.start().await.unwrap();
+    let url = server.url();
+    let (one, other) = (silent_edge(&url, 1, &durable).await, silent_edge(&url, 2, &durable).await);
     conformance::two_edges(&*one, &*other).await;
 }
 
@@ -223,6 +226,45 @@ async fn no_request_waits_for_a_slow_redis() {
     proxy.cut(false);
 }
 
+/// A node that has every slot still refuses a command or a script that touches two of them.
+#[tokio::test]
+async fn no_call_touches_two_slots_of_a_cluster() {
+    let server = Server::with(&["--cluster-enabled", "yes"]);
+    run(&server, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    let durable = durable();
+    until("the cluster is up", async || {
+        let info: String = redis::from_redis_value(run(&server, &["CLUSTER", "INFO"]).await).unwrap();
+        info.contains("cluster_state:ok")
+    })
+    .await;
+    let url = server.url();
+    let (one, other) = (silent_edge(&url, 1, &durable).await, silent_edge(&url, 2, &durable).await);
+    conformance::quota_store(&*edge(&format!("{url}?prefix=alone:"), 3, &durable).await).await;
+    conformance::two_edges(&*one, &*other).await;
+    let (user, place) = (UserId(Uuid::new_v4()), PlaceId(Uuid::new_v4()));
+    assert!(one.enter(user, place, 1).await.unwrap());
+    one.renew(&[(user, place), (UserId(Uuid::new_v4()), PlaceId(Uuid::new_v4()))]).await.unwrap();
+    one.leave(&[(user, place), (UserId(Uuid::new_v4()), place)]).await.unwrap();
+    assert!(other.enter(user, PlaceId(Uuid::new_v4()), 1).await.unwrap());
+}
+
+#[tokio::test]
+async fn keys_go_two_days_after_their_day() {
+    let (server, durable) = (Server::private(), durable());
+    let redis = edge(&server.url(), 1, &durable).await;
+    let (subject, today) = (user(), SystemClock.now().day());
+    redis.grant(Ask { day: today, ..ask(&redis, subject, 100) }).await.unwrap();
+    redis.enter(UserId(Uuid::new_v4()), PlaceId(Uuid::new_v4()), 1).await.unwrap();
+    let ends = run(&server, &["EXPIRETIME", &redis.day_key((subject, today))]).await;
+    assert_eq!(ends, redis::Value::Int(today.end().0 / 1_000_000 + 2 * 86_400));
+    let keys: Vec<String> = redis::from_redis_value(run(&server, &["KEYS", "*"]).await).unwrap();
+    for key in keys {
+        let life = run(&server, &["TTL", &key]).await;
+        let lasting = key == "cfx:{epoch}:name";
+        assert_eq!(life == redis::Value::Int(-1), lasting, "{key}: {life:?}");
+    }
+}
+
 /// The password is never shown, and what cannot get better by waiting is told apart from what can.
 #[tokio::test]
 async fn a_redis_that_cannot_be_used_is_described() {
@@ -231,6 +273,13 @@ async fn a_redis_that_cannot_be_used_is_described() {
     let port_of = |server: &Server| server.url().rsplit(':').next().unwrap().to_owned();
     let port = port_of(&server);
     let plain = Server::private();
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let [cert, key] = ["cert", "key"].map(|name| folder.path().join(name).display().to_string());
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = ["--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no", "--tls-cert-file", &cert];
+    let secret = Server::with(&[&tls[..], &["--tls-key-file", &key, "--tls-ca-cert-file", &cert]].concat());
     let theirs = Server::private();
     run(&theirs, &["RPUSH", "cfx:{epoch}:name", "theirs"]).await;
     let gone = {
@@ -244,6 +293,8 @@ async fn a_redis_that_cannot_be_used_is_described() {
         (format!("rediss://127.0.0.1:{}", port_of(&plain)), false, "does not speak TLS write redis://"),
         (theirs.url(), true, "the key cfx:{epoch}:name is not ours"),
         (gone, false, "nothing listens there"),
+        (secret.url(), false, "write rediss://"),
+        (secret.url().replace("redis://", "rediss://"), false, "its certificate must be one this machine trusts"),
     ] {
         let redis = Redis::new(RedisAddress::parse(&url).unwrap(), EdgeId(Uuid::from_u128(1)), durable());
         let error = redis.start().await.unwrap_err();
