@@ -7,6 +7,7 @@
 mod shared;
 pub mod stores;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, Shu
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -68,6 +69,8 @@ pub enum StartProblem {
     Store(#[from] StoreProblem),
     #[error("cannot use Redis: {0}")]
     Redis(StoreError),
+    #[error("{0}")]
+    Pepper(String),
     #[error("cannot use a certificate: {0}")]
     Certificate(String),
     #[error("cannot listen on {address} ({what}): {error}")]
@@ -106,7 +109,7 @@ impl ShutdownSignalWatch for End {
         signals::stopped(&services.drain, services.snapshot.load().edge.server.grace).await;
         if !services.quota.shutdown(LAST_WORDS).await {
             tracing::error!(
-                "the quota's last counts did not reach the store; the next start counts their leases in full"
+                "the quota's last counts did not reach the store; the next start accounts for their leases"
             );
         }
         if let Err(unwritten) = services.ledger.shutdown(LAST_WORDS).await {
@@ -210,6 +213,9 @@ impl Edge {
         let Start { snapshot, redis, pepper, welcomed, format, on_ready, .. } = start;
         let Front { metrics, drain, readiness, certificates, running } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        runtime
+            .block_on(Pepper::new(pepper.expose().as_bytes()).check(&*stores.pepper))
+            .map_err(|problem| StartProblem::Pepper(problem.to_string()))?;
         let edge = EdgeId(uuid::Uuid::now_v7());
         let shared = runtime.block_on(SharedCounts::start(redis, edge, stores.quota.clone()));
         let shared = shared.map_err(StartProblem::Redis)?;
@@ -232,6 +238,14 @@ impl Edge {
             clock,
             welcomed,
         };
+        match runtime.block_on(services.quota.recover(&HashMap::new())) {
+            Ok(_) => {}
+            // Later it could not be told from this life's leases. They go with their day, counted as used.
+            Err(error) if shared.problem().is_some() => {
+                tracing::warn!(%error, "what an earlier life of this edge left open stays counted as used");
+            }
+            Err(error) => return Err(StoreProblem::Passing(error.0).into()),
+        }
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());

@@ -105,20 +105,19 @@ impl Shared {
         match errand {
             Errand::Settle => Ok(()),
             Errand::Ahead(limit) => self.ask(slot, limit).await.map(drop),
-            Errand::Need(limit) => {
-                let elsewhere = slot.lock().denial.is_elsewhere(limit);
-                if elsewhere || self.ask(slot, limit).await? == Asked::Elsewhere {
-                    return self.recall(slot, limit).await;
-                }
-                Ok(())
-            }
+            Errand::Need(limit) => match self.ask(slot, limit).await? {
+                Asked::Elsewhere => self.recall(slot, limit).await,
+                Asked::Granted | Asked::Exhausted | Asked::Outdated => Ok(()),
+            },
         }
     }
 
     async fn ask(&self, slot: &Slot, limit: u32) -> Result<Asked, StoreError> {
         let (ask, freed) = {
             let mut state = slot.lock();
-            let most = if self.store.hears() { LARGEST_LEASE } else { 1 };
+            // What lies unused here, and would be lost with this process, is never more than one lease.
+            let room = LARGEST_LEASE.saturating_sub(state.free());
+            let most = if self.store.hears() { room.max(1) } else { 1 };
             (state.ask(self.edge, limit, most), state.denial.freed())
         };
         let grant = self.store.grant(ask.clone()).await?;

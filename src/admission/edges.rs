@@ -14,18 +14,23 @@ use crate::admission::calls::{BATCH, Call, Errand};
 use crate::admission::lease::Slot;
 use crate::admission::quota::{RateLimiter, Shared, lock};
 use crate::admission::quota_store::{OpenLease, Settlement, Subject, Word};
-use crate::units::{Day, LeaseId, StoreError};
+use crate::units::{Day, EdgeId, LeaseId, StoreError};
 
 /// Between heartbeats. Stores take an edge for gone after about three of them.
 const BEAT: Duration = Duration::from_secs(3);
 
 impl RateLimiter {
-    /// Accounts for the leases that an earlier life of this edge left open, and closes them; gives how many there
-    /// were. `opens`: how many requests were opened from each lease, where a record of them survived; of the others
-    /// what was last reported is counted. To be called before the first request, and may be called again after an
-    /// error.
+    /// Accounts for the leases that an earlier life of this edge left open, as [`recover_of`](Self::recover_of) does.
+    /// To be called before the first request.
     pub async fn recover(&self, opens: &HashMap<LeaseId, u32>) -> Result<usize, StoreError> {
-        let left = self.0.store.open_leases(self.0.edge).await?;
+        self.recover_of(self.0.edge, opens).await
+    }
+
+    /// Accounts for the leases that `edge` left open when it died, and closes them; gives how many there were. `opens`:
+    /// how many requests were opened from each lease, where a record of them survived; of the others what was last
+    /// reported is counted. The caller knows that `edge` is dead. May be called again after an error.
+    pub async fn recover_of(&self, edge: EdgeId, opens: &HashMap<LeaseId, u32>) -> Result<usize, StoreError> {
+        let left = self.0.store.open_leases(edge).await?;
         let settle = |open: &OpenLease| {
             let OpenLease { lease, subject, day, granted, used } = *open;
             let opened = opens.get(&lease).copied().unwrap_or(0).min(granted);
@@ -48,7 +53,7 @@ impl Shared {
             if self.departing.load(Ordering::Acquire) {
                 return;
             }
-            if let Ok(Ok(live_edges)) = tokio::time::timeout(BEAT, self.store.beat(self.edge)).await {
+            if let Ok(Ok(live_edges)) = tokio::time::timeout(2 * BEAT, self.store.beat(self.edge)).await {
                 self.note_live_edges(live_edges);
             }
         }
@@ -72,7 +77,7 @@ impl Shared {
     }
 
     /// Another edge has run dry. One task at a time answers for a slot, however many ask.
-    fn on_recall(self: &Arc<Self>, subject: Subject, day: Day) {
+    pub(super) fn on_recall(self: &Arc<Self>, subject: Subject, day: Day) {
         let Some(slot) = self.known(subject, day) else { return };
         if std::mem::replace(&mut slot.lock().recalled, true) {
             return;

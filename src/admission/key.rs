@@ -108,8 +108,18 @@ impl Pepper {
     }
 
     pub fn hash(&self, key: &RawKey) -> KeyHash {
+        self.mac(&key.0)
+    }
+
+    /// What tells this pepper from others, in 64 hexadecimal digits, and gives nothing of it away. No key has the form
+    /// of what is hashed for it.
+    pub fn fingerprint(&self) -> String {
+        self.mac(b"cfx pepper fingerprint").to_hex()
+    }
+
+    fn mac(&self, text: &[u8]) -> KeyHash {
         let mut mac = self.0.clone();
-        mac.update(&key.0);
+        mac.update(text);
         KeyHash(mac.finalize().into_bytes().into())
     }
 }

@@ -6,8 +6,10 @@
 //! clients give up on a 401. No request waits for the store longer than `patience`.
 //!
 //! Known keys are found by their public id and then compared; unknown ones are remembered by their whole hash, never
-//! by the id alone, or anyone could lock a key out by sending its id with a wrong secret.
+//! by the id alone, or anyone could lock a key out by sending its id with a wrong secret. Whoever makes keys up runs into
+//! two caps, on look-ups in flight and on failed ones of an address, neither of which a cached key ever touches.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +18,9 @@ use async_trait::async_trait;
 use moka::sync::Cache;
 use tokio::time::MissedTickBehavior;
 
+use crate::admission::brake::{Brake, Braked};
 use crate::admission::key::{KeyHash, Pepper, PublicId, RawKey};
-use crate::admission::lookup::{Lookups, NotFound};
+use crate::admission::lookup::{Flight, Lookups, NotFound};
 use crate::admission::principal::Principal;
 use crate::clock::Clock;
 use crate::units::{KeyId, StoreError, Timestamp};
@@ -48,6 +51,8 @@ pub struct StoredKey {
     pub hash: KeyHash,
     /// Not revoked, and its user not disabled.
     pub active: bool,
+    /// Set on a key that was replaced: from then on it counts as revoked.
+    pub retires_at: Option<Timestamp>,
     pub principal: Principal,
 }
 
@@ -67,6 +72,9 @@ pub struct KeySettings {
     pub lookups: usize,
     /// The longest a request waits for the store.
     pub patience: Duration,
+    /// Look-ups of unknown keys a minute that one client address may fail with, and how many addresses are kept.
+    pub failures: u32,
+    pub failing_addresses: u64,
 }
 
 /// Why a key does not open the door.
@@ -79,6 +87,9 @@ pub enum KeyRefusal {
     Invalid,
     #[error("the API key has expired")]
     Expired,
+    /// Too many keys from this address were unknown lately, and this one is not known either.
+    #[error("too many unknown keys came from this address")]
+    TooManyFailed { wait: Duration },
     #[error("keys cannot be looked up now")]
     StoreUnavailable,
 }
@@ -94,6 +105,7 @@ pub(super) struct Shared {
     known: Cache<PublicId, Arc<Known>>,
     unknown: Cache<KeyHash, Seen>,
     lookups: Lookups,
+    brake: Brake,
     /// Counts flushes. What was learnt under an earlier epoch must be asked again, but may still be served stale.
     epoch: AtomicU64,
     /// Until when (µs) the store is taken to be away.
@@ -112,6 +124,7 @@ struct Seen {
 /// A key that the store knows and that was active when asked.
 pub(super) struct Known {
     hash: KeyHash,
+    retires_at: Option<Timestamp>,
     principal: Arc<Principal>,
     seen: Seen,
     last_used: AtomicI64,
@@ -128,6 +141,8 @@ impl Default for KeySettings {
             unknown_capacity: 50_000,
             lookups: 32,
             patience: Duration::from_millis(250),
+            failures: 30,
+            failing_addresses: 100_000,
         }
     }
 }
@@ -145,6 +160,7 @@ impl Keys {
                 .time_to_live(settings.unknown_for)
                 .build(),
             lookups: Lookups::new(settings.lookups),
+            brake: Brake::new(settings.failures, settings.failing_addresses),
             settings,
             epoch: AtomicU64::new(0),
             away_until: AtomicI64::new(i64::MIN),
@@ -152,8 +168,9 @@ impl Keys {
         }))
     }
 
-    /// Whose key `presented` is. A fresh known key costs one HMAC and no store; every other waits `patience` at most.
-    pub async fn authenticate(&self, presented: &str) -> Result<Arc<Principal>, KeyRefusal> {
+    /// Whose key `presented` is, that came from `address`. A fresh known key costs one HMAC and no store; every other
+    /// waits `patience` at most.
+    pub async fn authenticate(&self, presented: &str, address: IpAddr) -> Result<Arc<Principal>, KeyRefusal> {
         if presented.is_empty() {
             return Err(KeyRefusal::Missing);
         }
@@ -169,12 +186,12 @@ impl Keys {
                 return Err(KeyRefusal::Invalid);
             }
             if !self.0.is_fresh(known.seen, now, self.0.settings.fresh / 2) && !self.0.store_is_away(now) {
-                drop(self.0.look_up(id, false));
+                drop(self.0.look_up(id, None));
             }
             return self.0.admit(known, now);
         }
         // Boxed: the rare path must not make every request's future larger.
-        Box::pin(self.0.ask(id, hash, cached.filter(|known| known.hash == hash))).await
+        Box::pin(self.0.ask(id, hash, cached.filter(|known| known.hash == hash), address)).await
     }
 
     /// Has every key asked for again. Keys already known may still be served stale if the store does not answer.
@@ -231,6 +248,7 @@ impl Shared {
         id: PublicId,
         hash: KeyHash,
         proved: Option<Arc<Known>>,
+        address: IpAddr,
     ) -> Result<Arc<Principal>, KeyRefusal> {
         let now = self.clock.now();
         if self.unknown.get(&hash).is_some_and(|seen| self.is_fresh(seen, now, self.settings.unknown_for)) {
@@ -244,7 +262,8 @@ impl Shared {
         }
         // The epoch from before the look-up: a flush while it runs makes its answer one to ask again.
         let epoch = self.epoch.load(Ordering::Acquire);
-        match (self.look_up(id, stale.is_none()).answer().await, stale) {
+        let flight = self.look_up(id, stale.is_none().then_some((address, now)))?;
+        match (flight.answer().await, stale) {
             (Ok(known), _) if known.hash == hash => self.admit(&known, now),
             (Ok(_) | Err(NotFound::Unknown), _) => {
                 self.unknown.insert(hash, Seen { at: now, epoch });
@@ -255,9 +274,21 @@ impl Shared {
         }
     }
 
-    fn look_up(self: &Arc<Self>, id: PublicId, braked: bool) -> super::lookup::Flight {
-        let shared = Arc::clone(self);
-        self.lookups.join(id, braked, self.settings.patience, async move { shared.fetch(id).await })
+    /// `braked`: where an unknown key came from, and when; None for one that was proved before.
+    fn look_up(self: &Arc<Self>, id: PublicId, braked: Option<(IpAddr, Timestamp)>) -> Result<Flight, KeyRefusal> {
+        self.lookups.join(id, braked.is_some(), self.settings.patience, || {
+            let attempt = braked.map(|(address, now)| self.brake.begin(address, now)).transpose();
+            let attempt = attempt.map_err(|Braked(wait)| KeyRefusal::TooManyFailed { wait })?;
+            let shared = Arc::clone(self);
+            Ok(async move {
+                let answer = shared.fetch(id).await;
+                match attempt {
+                    Some(attempt) if matches!(answer, Err(NotFound::Unknown)) => attempt.failed(),
+                    _ => {}
+                }
+                answer
+            })
+        })
     }
 
     /// One look-up, its answer kept in the cache.
@@ -290,6 +321,9 @@ impl Shared {
     }
 
     fn admit(&self, known: &Arc<Known>, now: Timestamp) -> Result<Arc<Principal>, KeyRefusal> {
+        if known.retires_at.is_some_and(|end| now >= end) {
+            return Err(KeyRefusal::Invalid);
+        }
         if known.principal.expired_at(now) {
             return Err(KeyRefusal::Expired);
         }
@@ -318,6 +352,7 @@ impl Known {
     fn new(stored: StoredKey, seen: Seen) -> Self {
         Self {
             hash: stored.hash,
+            retires_at: stored.retires_at,
             principal: Arc::new(stored.principal),
             seen,
             last_used: AtomicI64::new(0),

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -7,6 +9,7 @@ use crate::clock::ManualClock;
 use crate::units::UserId;
 
 const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
+const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 const PEPPER: &[u8] = b"a pepper for tests";
 
 /// The cache over a store that counts its look-ups.
@@ -35,6 +38,7 @@ impl Door {
             user: UserId(Uuid::from_u128(1)),
             email: Arc::from("ada@example.org"),
             key: KeyId(Uuid::from_u128(2)),
+            counter: KeyId(Uuid::from_u128(2)),
             label: "laptop".to_owned(),
             stages: None,
             models: None,
@@ -42,7 +46,7 @@ impl Door {
             user_daily_requests: None,
             expires_at,
         };
-        let stored = StoredKey { hash: Pepper::new(PEPPER).hash(&raw), active: true, principal };
+        let stored = StoredKey { hash: Pepper::new(PEPPER).hash(&raw), active: true, retires_at: None, principal };
         self.store.keys.lock().unwrap().insert(raw.public_id().as_str().to_owned(), stored);
         raw
     }
@@ -52,7 +56,7 @@ impl Door {
     }
 
     async fn knock(&self, raw: &RawKey) -> Result<Arc<Principal>, KeyRefusal> {
-        self.keys.authenticate(raw.expose()).await
+        self.keys.authenticate(raw.expose(), ADDRESS).await
     }
 
     fn lookups(&self) -> u64 {
@@ -86,8 +90,8 @@ async fn a_known_key_is_looked_up_once() {
 #[tokio::test(start_paused = true)]
 async fn garbage_and_nothing_are_refused_without_a_look_up() {
     let door = Door::new();
-    assert_eq!(door.keys.authenticate("").await, Err(KeyRefusal::Missing));
-    assert_eq!(door.keys.authenticate("sk-proj-123").await, Err(KeyRefusal::Invalid));
+    assert_eq!(door.keys.authenticate("", ADDRESS).await, Err(KeyRefusal::Missing));
+    assert_eq!(door.keys.authenticate("sk-proj-123", ADDRESS).await, Err(KeyRefusal::Invalid));
     assert_eq!(door.lookups(), 0);
 }
 
@@ -130,7 +134,7 @@ async fn a_request_that_leaves_does_not_take_the_look_up_along() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_invented_keys_meets_a_cap_that_known_keys_do_not() {
-    let door = Arc::new(Door::with(KeySettings { lookups: 4, ..KeySettings::default() }));
+    let door = Arc::new(Door::with(KeySettings { lookups: 4, failures: 1_000, ..KeySettings::default() }));
     let key = door.issue(None);
     door.knock(&key).await.unwrap();
     *door.store.delay.lock().unwrap() = Duration::from_millis(100);
@@ -241,4 +245,70 @@ async fn last_used_times_are_written_in_batches() {
     door.store.used.lock().unwrap().clear();
     door.keys.write_used().await;
     assert!(door.store.used.lock().unwrap().is_empty(), "what was not used is not written again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn invented_keys_from_one_address_cost_no_more_look_ups_than_the_brake_allows() {
+    let door = Door::new();
+    let (cached, new) = (door.issue(None), door.issue(None));
+    door.knock(&cached).await.unwrap();
+    let before = door.lookups();
+    let mut refusals = HashMap::<_, u32>::new();
+    for _ in 0..10_000 {
+        let refusal = door.knock(&RawKey::mint().unwrap()).await.unwrap_err();
+        let kind = if matches!(refusal, KeyRefusal::TooManyFailed { .. }) { "braked" } else { "invalid" };
+        *refusals.entry(kind).or_default() += 1;
+        assert!(door.knock(&cached).await.is_ok());
+    }
+    assert_eq!((refusals["invalid"], refusals["braked"]), (30, 9_970));
+    assert_eq!(door.lookups() - before, 30);
+
+    door.keys.flush();
+    door.clock.advance(Duration::from_secs(20));
+    assert!(door.knock(&cached).await.is_ok(), "a key once proved is looked up again past the brake");
+    let braked = Err(KeyRefusal::TooManyFailed { wait: Duration::from_secs(40) });
+    assert_eq!(door.knock(&new).await, braked);
+    let elsewhere = "198.51.100.1".parse().unwrap();
+    assert!(door.keys.authenticate(new.expose(), elsewhere).await.is_ok(), "another address is not concerned");
+    assert!(door.knock(&new).await.is_ok(), "and now it is known");
+    door.clock.advance(Duration::from_secs(40));
+    assert_eq!(door.knock(&RawKey::mint().unwrap()).await, Err(KeyRefusal::Invalid), "a minute later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_wrong_key_sent_again_and_again_brakes_nobody() {
+    let door = Door::new();
+    let (wrong, good) = (RawKey::mint().unwrap(), door.issue(None));
+    for _ in 0..1_000 {
+        assert_eq!(door.knock(&wrong).await, Err(KeyRefusal::Invalid));
+    }
+    assert!(door.knock(&good).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_brakes_nobody() {
+    let door = Door::new();
+    let keys: Vec<_> = (0..100).map(|_| door.issue(None)).collect();
+    door.down(true);
+    for key in &keys {
+        assert_eq!(door.knock(key).await, Err(KeyRefusal::StoreUnavailable));
+    }
+    door.down(false);
+    for key in &keys {
+        assert!(door.knock(key).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_key_ends_by_the_local_clock_and_then_reads_as_revoked() {
+    let door = Door::new();
+    let key = door.issue(None);
+    let end = Timestamp(NOON.0 + 1_000_000);
+    door.store.keys.lock().unwrap().get_mut(key.public_id().as_str()).unwrap().retires_at = Some(end);
+    assert!(door.knock(&key).await.is_ok());
+    door.clock.advance(Duration::from_micros(999_999));
+    assert!(door.knock(&key).await.is_ok());
+    door.down(true);
+    door.clock.advance(Duration::from_micros(1));
+    assert_eq!(door.knock(&key).await, Err(KeyRefusal::Invalid));
 }

@@ -40,19 +40,20 @@ impl Lookups {
         Self { flights: Flights::default(), brake: Arc::new(Semaphore::new(cap)) }
     }
 
-    /// Joins the look-up of `id` that is in flight, or starts `fetch`. A `braked` one first waits for a place under
-    /// the cap; both together take `patience` at most.
-    pub(super) fn join(
+    /// Joins the look-up of `id` that is in flight, or starts the one that `begin` allows. A `braked` one first waits
+    /// for a place under the cap; both together take `patience` at most.
+    pub(super) fn join<E, F: Future<Output = Answer> + Send + 'static>(
         &self,
         id: PublicId,
         braked: bool,
         patience: Duration,
-        fetch: impl Future<Output = Answer> + Send + 'static,
-    ) -> Flight {
+        begin: impl FnOnce() -> Result<F, E>,
+    ) -> Result<Flight, E> {
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(&id) {
-            return Flight(flight.clone());
+            return Ok(Flight(flight.clone()));
         }
+        let fetch = begin()?;
         let (sender, receiver) = watch::channel(None);
         flights.insert(id, receiver.clone());
         drop(flights);
@@ -71,7 +72,7 @@ impl Lookups {
             drop(landing);
             sender.send_replace(Some(answer));
         });
-        Flight(receiver)
+        Ok(Flight(receiver))
     }
 }
 

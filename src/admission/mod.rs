@@ -1,9 +1,10 @@
 //! Who may send a request now: API keys, the daily quota, concurrency, and the room left on this edge.
 //!
-//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`],
+//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`], [`PepperStore`],
 //! [`QuotaStore`] and [`ConcurrencyStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
+mod brake;
 mod calls;
 mod capacity;
 mod concurrency;
@@ -15,6 +16,7 @@ mod keys;
 mod lease;
 mod lookup;
 mod outage;
+mod pepper;
 mod places;
 mod principal;
 mod quota;
@@ -28,6 +30,7 @@ pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
+pub use pepper::{PepperProblem, PepperStore};
 pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};

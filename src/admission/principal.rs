@@ -11,6 +11,9 @@ pub struct Principal {
     /// Lower case.
     pub email: Arc<str>,
     pub key: KeyId,
+    /// Whose counter the key's own quota runs on: the first key's of those that replaced one another, so that a
+    /// rotation begins no new count. The key's own id where it replaced none.
+    pub counter: KeyId,
     /// The name the user gave the key.
     pub label: String,
     /// None: every stage.

@@ -126,12 +126,12 @@ impl RateLimiter {
         if exhausted { Err(QuotaRefusal::Exhausted { limit, reset: day.end() }) } else { Ok(()) }
     }
 
-    /// Requests admitted for `subject` on `day`, for pages that show it: from memory where this edge counts for it
-    /// now, else from the store.
+    /// Requests admitted for `subject` on `day`, for pages that show it: from memory where this edge alone counts for
+    /// it now, else from the store. An edge among others cannot tell what they use from what they hold.
     pub async fn used(&self, subject: Subject, day: Day) -> Result<u32, StoreError> {
         let known = self.0.known(subject, day).and_then(|slot| {
             let state = slot.lock();
-            state.knows_count().then(|| state.in_use())
+            (state.knows_count() && self.0.live_edges() == 1).then(|| state.in_use())
         });
         match known {
             Some(used) => Ok(used),
@@ -154,8 +154,8 @@ impl RateLimiter {
         }
     }
 
-    /// Gives everything back to the store and takes leave of the other edges. False when some of it did not get there within `patience`. Requests must
-    /// have ended: what is taken after this is counted in full by the next start.
+    /// Gives everything back to the store and takes leave of the other edges. False when some of it did not get there
+    /// within `patience`. Requests must have ended: what is taken after this, the next start accounts for.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         let settle = async {
             while self.0.turn(true).await {
@@ -246,13 +246,17 @@ impl Shared {
         if self.settings.on_store_outage == OnStoreOutage::Refuse {
             return Err(QuotaRefusal::StoreUnavailable);
         }
-        match slot.lock().take_local(limit, self.live_edges.load(Ordering::Relaxed)) {
+        match slot.lock().take_local(limit, self.live_edges()) {
             Some(remaining) => {
                 self.local.fetch_add(1, Ordering::Relaxed);
                 Ok(Hold::new(Arc::clone(slot), limit, remaining, None))
             }
             None => Err(QuotaRefusal::Exhausted { limit, reset: slot.reset() }),
         }
+    }
+
+    pub(super) fn live_edges(&self) -> u32 {
+        self.live_edges.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_live_edges(&self, live_edges: u32) {
@@ -283,6 +287,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+#[path = "edges_tests.rs"]
+mod edges_tests;
 #[cfg(test)]
 #[path = "quota_tests.rs"]
 mod tests;

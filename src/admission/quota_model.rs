@@ -5,15 +5,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
-use async_trait::async_trait;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::line::{Line, Skewed};
 use super::*;
-use crate::admission::quota_store::{Ask, Grant, OpenLease, Posting, Settlement, Word};
+use crate::admission::lease::State;
+use crate::admission::quota_store::LARGEST_LEASE;
 use crate::admission::testing::MemoryQuota;
 use crate::clock::ManualClock;
 use crate::units::{LeaseId, UserId};
@@ -86,89 +87,6 @@ fn steps(world: World) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..70)
 }
 
-/// One process's way to the store: it ends with the process, in the midst of whatever was being said.
-struct Line {
-    store: Arc<MemoryQuota>,
-    cut: watch::Sender<bool>,
-    deaf: AtomicBool,
-}
-
-impl Line {
-    async fn through<T>(&self, call: impl Future<Output = T>) -> T {
-        let mut cut = self.cut.subscribe();
-        let is_cut = async { cut.wait_for(|cut| *cut).await.is_ok() };
-        tokio::select! {
-            biased;
-            _ = is_cut => std::future::pending().await,
-            answer = call => answer,
-        }
-    }
-}
-
-#[async_trait]
-impl QuotaStore for Line {
-    async fn grant(&self, ask: Ask) -> Result<Grant, StoreError> {
-        self.through(self.store.grant(ask)).await
-    }
-
-    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
-        self.through(self.store.settle(settlements)).await
-    }
-
-    async fn release(&self, posting: Posting) -> Result<(), StoreError> {
-        self.through(self.store.release(posting)).await
-    }
-
-    async fn post(&self, posting: Posting) -> Result<(), StoreError> {
-        self.through(self.store.post(posting)).await
-    }
-
-    async fn used(&self, subject: Subject, day: Day) -> Result<u32, StoreError> {
-        self.through(self.store.used(subject, day)).await
-    }
-
-    async fn beat(&self, edge: EdgeId) -> Result<u32, StoreError> {
-        self.through(self.store.beat(edge)).await
-    }
-
-    async fn depart(&self, edge: EdgeId) -> Result<(), StoreError> {
-        self.through(self.store.depart(edge)).await
-    }
-
-    async fn open_leases(&self, edge: EdgeId) -> Result<Vec<OpenLease>, StoreError> {
-        self.through(self.store.open_leases(edge)).await
-    }
-
-    async fn recall(&self, edge: EdgeId, subject: Subject, day: Day) -> Result<(), StoreError> {
-        self.through(self.store.recall(edge, subject, day)).await
-    }
-
-    async fn hear(&self, edge: EdgeId) -> Word {
-        loop {
-            let word = self.through(self.store.hear(edge)).await;
-            if !self.deaf.load(Ordering::SeqCst) {
-                return word;
-            }
-        }
-    }
-
-    fn hears(&self) -> bool {
-        self.store.hears()
-    }
-}
-
-/// The wall clock as one edge has it.
-struct Skewed {
-    base: Arc<ManualClock>,
-    skew: i64,
-}
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.base.now().0 + self.skew)
-    }
-}
-
 /// One life of an edge.
 struct Life {
     limiter: Arc<RateLimiter>,
@@ -202,7 +120,7 @@ struct Model {
 }
 
 impl Life {
-    fn sum(&self, day: Day, count: impl Fn(&crate::admission::lease::State) -> u32) -> u32 {
+    fn sum(&self, day: Day, count: impl Fn(&State) -> u32) -> u32 {
         self.limiter.0.known(ADA, day).map_or(0, |slot| count(&slot.lock()))
     }
 }
@@ -303,7 +221,7 @@ impl Model {
         assert_eq!(refusal, QuotaRefusal::Exhausted { limit: self.limit, reset: day.end() });
         if self.world == World::Calm {
             for (number, life) in self.nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.life.as_ref()?))) {
-                let unused = life.sum(day, crate::admission::lease::State::unused);
+                let unused = life.sum(day, State::unused);
                 assert_eq!(unused, 0, "edge {edge} refused while edge {number} held an unused lease");
             }
             let (used, leased) = self.store.count(ADA, day);
@@ -312,6 +230,10 @@ impl Model {
     }
 
     fn check_admitted(&self) {
+        for (life, day) in self.lives().flat_map(|life| self.days().map(move |day| (life, day))) {
+            let unused = life.sum(day, State::unused);
+            assert!(unused <= LARGEST_LEASE, "{unused} would be lost with the process");
+        }
         let mut admitted = self.spent.clone();
         for (day, _) in self.nodes.iter().flat_map(|node| node.life.iter().flat_map(|life| &life.held)) {
             *admitted.entry(*day).or_default() += 1;
@@ -321,6 +243,11 @@ impl Model {
         for (day, admitted) in admitted {
             assert!(u64::from(admitted) <= u64::from(self.limit) + local, "day {}: {admitted} admitted", day.0);
         }
+    }
+
+    /// Every day that may have been counted on.
+    fn days(&self) -> impl Iterator<Item = Day> + use<> {
+        (EVENING.day().0 - 1..=self.base.now().day().0 + 1).map(Day)
     }
 
     fn lives(&self) -> impl Iterator<Item = &Life> {
@@ -333,9 +260,9 @@ impl Model {
         life.line.cut.send_replace(true);
         life.running.abort();
         self.local += life.limiter.admitted_locally();
-        for day in (EVENING.day().0..=self.base.now().day().0 + 1).map(Day) {
-            *self.unreturned.entry(day).or_default() += life.sum(day, crate::admission::lease::State::not_released);
-            *self.unposted.entry(day).or_default() += life.sum(day, crate::admission::lease::State::not_posted);
+        for day in self.days() {
+            *self.unreturned.entry(day).or_default() += life.sum(day, State::not_released);
+            *self.unposted.entry(day).or_default() += life.sum(day, State::not_posted);
         }
         for (day, hold) in life.held {
             *self.spent.entry(day).or_default() += 1;
@@ -384,7 +311,7 @@ impl Model {
             assert!(life.limiter.shutdown(Duration::from_secs(60)).await);
         }
         let of = |counts: &HashMap<Day, u32>, day| counts.get(&day).copied().unwrap_or(0);
-        for day in (EVENING.day().0 - 1..=self.base.now().day().0 + 1).map(Day) {
+        for day in self.days() {
             let (used, leased) = self.store.count(ADA, day);
             assert_eq!(leased, 0, "day {}", day.0);
             let (spent, unreturned, unposted) =

@@ -280,5 +280,7 @@ fn fifty_threads_of_clients_get_exactly_the_limit() {
 #[path = "quota_interleavings.rs"]
 mod interleavings;
 
+#[path = "quota_line.rs"]
+mod line;
 #[path = "quota_model.rs"]
 mod model;

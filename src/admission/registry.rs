@@ -15,8 +15,10 @@ pub trait KeyRegistry: Send + Sync {
     /// Newest first. None: the keys of every user.
     async fn list(&self, user: Option<UserId>) -> Result<Vec<KeyRow>, StoreError>;
 
-    /// Revokes `old` and creates `new` in one transaction. False, and nothing changed, when `old` is not active.
-    async fn rotate(&self, old: KeyId, new: NewKey) -> Result<bool, StoreError>;
+    /// Creates `new` in the place of `old` in one transaction: `old` is revoked, or with `retires_at` counts as revoked
+    /// from then on; and both run on one daily counter, that of the first key of all that replaced one another. False,
+    /// and nothing changed, when `old` is not active or has been replaced already.
+    async fn rotate(&self, old: KeyId, new: NewKey, retires_at: Option<Timestamp>) -> Result<bool, StoreError>;
 
     /// False when there was no such active key.
     async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError>;
@@ -57,6 +59,8 @@ pub struct KeyRow {
     pub daily_requests: Option<u32>,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+    /// Set on a key that was replaced: from then on it counts as revoked.
+    pub retires_at: Option<Timestamp>,
     /// Written in batches: some seconds behind.
     pub last_used_at: Option<Timestamp>,
 }

@@ -64,6 +64,8 @@ pub(crate) struct MemoryQuota {
     /// Tells every edge that it hears nothing.
     pub(crate) unheard: AtomicBool,
     pub(crate) recalls: AtomicU64,
+    /// Milliseconds between what a grant does and its answer.
+    pub(crate) slow_answers: AtomicU64,
     counts: Mutex<Counts>,
     said: Notify,
 }
@@ -105,6 +107,29 @@ impl MemoryQuota {
     pub(crate) fn count(&self, subject: Subject, day: Day) -> (u32, u32) {
         let count = self.lock().days.get(&(subject, day)).copied().unwrap_or_default();
         (count.used, count.leased)
+    }
+
+    fn grant_now(&self, ask: Ask) -> Grant {
+        let mut counts = self.lock();
+        let live_edges = self.live_edges.max(counts.living()).max(1);
+        ask.settled.iter().for_each(|settlement| counts.settle(settlement));
+        let earlier = counts.leases.get(&ask.lease).map(|lease| lease.granted);
+        let count = counts.days.entry((ask.subject, ask.day)).or_default();
+        let granted = earlier.unwrap_or_else(|| {
+            let granted = lease_size(ask.limit.saturating_sub(count.used + count.leased), live_edges, ask.most);
+            count.leased += granted;
+            granted
+        });
+        count.reached |= granted == 0;
+        let counted = count.used + count.leased;
+        if granted > 0 && earlier.is_none() {
+            let Ask { edge, subject, day, .. } = ask;
+            counts.leases.insert(ask.lease, Lease { edge, subject, day, granted, used: 0 });
+        }
+        let others = counts.leases.values().filter(|lease| lease.edge != ask.edge && counts.lives(lease.edge));
+        let others = others.filter(|lease| (lease.subject, lease.day) == (ask.subject, ask.day));
+        let elsewhere = others.map(|lease| lease.granted - lease.used).sum();
+        Grant { granted, counted, live_edges, elsewhere }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -155,28 +180,13 @@ impl Counts {
 impl QuotaStore for MemoryQuota {
     async fn grant(&self, ask: Ask) -> Result<Grant, StoreError> {
         self.faults.before().await?;
-        let mut counts = self.lock();
-        let live_edges = self.live_edges.max(counts.living()).max(1);
-        ask.settled.iter().for_each(|settlement| counts.settle(settlement));
-        let earlier = counts.leases.get(&ask.lease).map(|lease| lease.granted);
-        let count = counts.days.entry((ask.subject, ask.day)).or_default();
-        let granted = earlier.unwrap_or_else(|| {
-            let granted = lease_size(ask.limit.saturating_sub(count.used + count.leased), live_edges, ask.most);
-            count.leased += granted;
-            granted
-        });
-        count.reached |= granted == 0;
-        let counted = count.used + count.leased;
-        if granted > 0 && earlier.is_none() {
-            let Ask { edge, subject, day, .. } = ask;
-            counts.leases.insert(ask.lease, Lease { edge, subject, day, granted, used: 0 });
-        }
-        let others = counts.leases.values().filter(|lease| lease.edge != ask.edge && counts.lives(lease.edge));
-        let others = others.filter(|lease| (lease.subject, lease.day) == (ask.subject, ask.day));
-        let elsewhere = others.map(|lease| lease.granted - lease.used).sum();
-        drop(counts);
+        let grant = self.grant_now(ask);
         self.said.notify_waiters();
-        self.faults.answer(Grant { granted, counted, live_edges, elsewhere })
+        let slow = self.slow_answers.load(Ordering::SeqCst);
+        if slow > 0 {
+            tokio::time::sleep(Duration::from_millis(slow)).await;
+        }
+        self.faults.answer(grant)
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {

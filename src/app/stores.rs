@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::admission::{KeyRegistry, KeyStore, QuotaStore};
+use crate::admission::{KeyRegistry, KeyStore, PepperStore, QuotaStore};
 use crate::clock::Clock;
 use crate::identity::AccountStore;
 use crate::ledger::LedgerStore;
@@ -39,6 +39,7 @@ pub struct Stores {
     pub keys: Arc<dyn KeyStore>,
     pub registry: Arc<dyn KeyRegistry>,
     pub accounts: Arc<dyn AccountStore>,
+    pub pepper: Arc<dyn PepperStore>,
     pub quota: Arc<dyn QuotaStore>,
     pub ledger: Arc<dyn LedgerStore>,
     /// None: the embedded store, which needs no looking after.
@@ -77,7 +78,7 @@ impl StoreChoice {
     /// As [`open`](Self::open) for an edge, which also hears what other processes change.
     pub async fn open_for_edge(&self) -> Result<Stores, StoreProblem> {
         match self {
-            StoreChoice::Embedded(path) => Ok(Stores::embedded(Sqlite::open_for_edge(path).await?)),
+            StoreChoice::Embedded(path) => Ok(Stores::embedded(Sqlite::open(path)?)),
             StoreChoice::Postgres(address) => Ok(Stores::postgres(address.open_for_edge().await?)),
         }
     }
@@ -130,6 +131,7 @@ impl Stores {
             keys: store.clone(),
             registry: store.clone(),
             accounts: store.clone(),
+            pepper: store.clone(),
             quota: store.clone(),
             ledger: store,
             postgres: None,
@@ -141,6 +143,7 @@ impl Stores {
             keys: store.clone(),
             registry: store.clone(),
             accounts: store.clone(),
+            pepper: store.clone(),
             quota: store.clone(),
             ledger: store.clone(),
             postgres: Some(store),

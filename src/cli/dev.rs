@@ -48,6 +48,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     // The edge opens the store once more for itself.
     let dev_key = wait(async {
         let opened = store.open().await?;
+        pepper::checked_against(&*opened.pepper, &pepper).await?;
         dev_key::ensure_dev_key(&opened, pepper.expose().as_bytes(), &folder, &SystemClock).await
     })?;
     let text = banner::banner(&Banner {

@@ -1,14 +1,15 @@
 //! `cfx key`: API keys, made, listed, rotated and revoked. The key itself is shown once, when it is made.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::admission::{KeyRow, KeyStatus, NewKey, Pepper, RawKey};
+use crate::admission::{KeyRow, KeyStatus, NewKey, RawKey};
 use crate::cli::store::{DataArgs, wait};
-use crate::cli::{Failure, pepper};
+use crate::cli::{Failure, models, pepper};
 use crate::clock::{Clock, SystemClock};
 use crate::identity::{Account, AccountStore, Email};
 use crate::units::{Stage, Timestamp};
@@ -34,10 +35,13 @@ pub enum KeyCommand {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Revoke a key and create another with the same limits in its place
+    /// Create a key with the same limits, and the same daily count, in the place of another
     Rotate {
         /// The key's id, or enough of the prefix that `cfx key list` shows
         key: String,
+        /// How long the old key stays valid beside the new one: 24h, 30m; 0 revokes it at once
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = overlap)]
+        overlap: Duration,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -67,9 +71,12 @@ pub struct CreateArgs {
     /// Only these stages: plan, code, review, direct
     #[arg(long, value_name = "STAGES", value_delimiter = ',', value_parser = stage)]
     pub stages: Option<Vec<Stage>>,
-    /// Only these models, by their alias in conf/models.yaml
+    /// Only these models, by their alias in models.yaml
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     pub models: Option<Vec<String>>,
+    /// The directory of models.yaml, to check the aliases against; passed over where there is none
+    #[arg(long, value_name = "DIR", env = "CFX_CONF", default_value = "conf")]
+    pub conf: PathBuf,
     /// Requests per UTC day with this key, besides the user's own quota
     #[arg(long, value_name = "N")]
     pub daily: Option<u32>,
@@ -84,14 +91,15 @@ pub fn run(args: KeyArgs) -> Result<(), Failure> {
     match args.command {
         KeyCommand::Create(args) => wait(create(args)),
         KeyCommand::List { user, json, data } => wait(list(user, json, data)),
-        KeyCommand::Rotate { key, json, data } => wait(rotate(key, json, data)),
+        KeyCommand::Rotate { key, overlap, json, data } => wait(rotate(key, overlap, json, data)),
         KeyCommand::Revoke { key, data } => wait(revoke(key, data)),
     }
 }
 
 async fn create(args: CreateArgs) -> Result<(), Failure> {
+    args.models.iter().try_for_each(|models| models::check(models, &args.conf))?;
     let store = args.data.open_existing().await?;
-    let pepper = Pepper::new(pepper::existing(&args.data.data)?.expose().as_bytes());
+    let pepper = pepper::checked_against(&*store.pepper, &pepper::existing(&args.data.data)?).await?;
     let account = account(&*store.accounts, &args.user).await?;
     let raw = mint()?;
     let now = SystemClock.now();
@@ -118,19 +126,21 @@ async fn list(user: Option<Email>, as_json: bool, data: DataArgs) -> Result<(), 
         println!("{}", rows.iter().map(describe).collect::<Value>());
         return Ok(());
     }
-    let now = SystemClock.now();
-    for row in &rows {
-        println!("{}  {:<8} {:<28} {:<20} {}", row.prefix, state(row, now), row.email, row.label, limits(row));
-    }
     if rows.is_empty() {
         println!("no keys yet: `cfx key create --user EMAIL --label TEXT`");
+        return Ok(());
+    }
+    let now = SystemClock.now();
+    println!("{:<21}  {:<8} {:<28} {:<20} LIMITS", "KEY", "STATE", "USER", "LABEL");
+    for row in &rows {
+        println!("{:<21}  {:<8} {:<28} {:<20} {}", row.prefix, state(row, now), row.email, row.label, limits(row));
     }
     Ok(())
 }
 
-async fn rotate(name: String, as_json: bool, data: DataArgs) -> Result<(), Failure> {
+async fn rotate(name: String, overlap: Duration, as_json: bool, data: DataArgs) -> Result<(), Failure> {
     let store = data.open_existing().await?;
-    let pepper = Pepper::new(pepper::existing(&data.data)?.expose().as_bytes());
+    let pepper = pepper::checked_against(&*store.pepper, &pepper::existing(&data.data)?).await?;
     let old = choose(store.registry.list(None).await?, &name)?;
     let raw = mint()?;
     let key = NewKey {
@@ -140,8 +150,13 @@ async fn rotate(name: String, as_json: bool, data: DataArgs) -> Result<(), Failu
         expires_at: old.expires_at,
         ..NewKey::of(&raw, &pepper, old.user, &old.label, SystemClock.now())
     };
-    if !store.registry.rotate(old.id, key.clone()).await? {
-        return Err(revoked_already(&old.prefix));
+    let retires_at = if overlap.is_zero() { None } else { Some(after(key.created_at, overlap)?) };
+    if !store.registry.rotate(old.id, key.clone(), retires_at).await? {
+        return Err(Failure::Failed(format!("{} is revoked or replaced already", old.prefix)));
+    }
+    match retires_at {
+        Some(end) => eprintln!("{} stays valid until {}.", old.prefix, end.rfc3339()),
+        None => eprintln!("{} is revoked.", old.prefix),
     }
     show_once(&raw, &key, &Email::parse(&old.email).map_err(|error| Failure::Failed(error.to_string()))?, as_json);
     Ok(())
@@ -151,7 +166,7 @@ async fn revoke(name: String, data: DataArgs) -> Result<(), Failure> {
     let store = data.open_existing().await?;
     let key = choose(store.registry.list(None).await?, &name)?;
     if !store.registry.revoke(key.id, SystemClock.now()).await? {
-        return Err(revoked_already(&key.prefix));
+        return Err(Failure::Failed(format!("{} is revoked already", key.prefix)));
     }
     println!("revoked {} ({}, {:?})", key.prefix, key.email, key.label);
     Ok(())
@@ -209,13 +224,18 @@ fn describe(row: &KeyRow) -> Value {
         "daily_requests": row.daily_requests,
         "created_at": row.created_at.rfc3339(),
         "expires_at": row.expires_at.map(|time| time.rfc3339()),
+        "retires_at": row.retires_at.map(|time| time.rfc3339()),
         "last_used_at": row.last_used_at.map(|time| time.rfc3339()),
     })
 }
 
 fn state(row: &KeyRow, now: Timestamp) -> &'static str {
-    let expired = row.expires_at.is_some_and(|end| now >= end);
-    if row.status == KeyStatus::Active && expired { "expired" } else { row.status.as_str() }
+    let over = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
+    match row.status {
+        KeyStatus::Active if over(row.retires_at) => "replaced",
+        KeyStatus::Active if over(row.expires_at) => "expired",
+        status => status.as_str(),
+    }
 }
 
 /// What a key may not do, in a few words.
@@ -226,12 +246,9 @@ fn limits(row: &KeyRow) -> String {
     });
     let models = row.models.as_ref().map(|models| format!("models {}", models.join(",")));
     let daily = row.daily_requests.map(|daily| format!("{daily} a day"));
-    let expires = row.expires_at.map(|time| format!("until {}", time.rfc3339()));
+    let end = row.retires_at.into_iter().chain(row.expires_at).min();
+    let expires = end.map(|time| format!("until {}", time.rfc3339()));
     [stages, models, daily, expires].into_iter().flatten().collect::<Vec<_>>().join("; ")
-}
-
-fn revoked_already(prefix: &str) -> Failure {
-    Failure::Failed(format!("{prefix} is revoked already"))
 }
 
 fn mint() -> Result<RawKey, Failure> {
@@ -267,6 +284,11 @@ pub(super) fn life(text: &str) -> Result<Duration, String> {
         return Err("more than nothing and at most a hundred years".to_owned());
     }
     Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+/// As a life, or 0 for none at all.
+fn overlap(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { life(text) }
 }
 
 fn stage(name: &str) -> Result<Stage, String> {

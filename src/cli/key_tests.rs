@@ -47,8 +47,7 @@ fn says(result: Result<(), Failure>, what: &str) {
 #[test]
 fn a_key_is_made_with_its_limits_rotated_with_them_and_revoked() {
     let data = installation();
-    let line =
-        "key create --user ada@example.org --label laptop --expires 90d --stages plan,code --models a,b --daily 7";
+    let line = "key create --user ada@example.org --label laptop --expires 90d --stages plan,code --models a,b --conf none --daily 7";
     cfx(data.path(), line).unwrap();
     let made = keys(data.path()).remove(0);
     assert_eq!((&made.email[..], &made.label[..], made.daily_requests), ("ada@example.org", "laptop", Some(7)));
@@ -63,6 +62,8 @@ fn a_key_is_made_with_its_limits_rotated_with_them_and_revoked() {
     assert_eq!((old.status, fresh.status), (KeyStatus::Revoked, KeyStatus::Active));
     assert_eq!((&fresh.stages, &fresh.models, fresh.expires_at), (&old.stages, &old.models, old.expires_at));
 
+    let refused = cfx(data.path(), &format!("key rotate {}", old.id.0));
+    says(refused, "revoked or replaced already");
     cfx(data.path(), &format!("key revoke {}", fresh.id.0)).unwrap();
     assert!(keys(data.path()).iter().all(|row| row.status == KeyStatus::Revoked));
     says(cfx(data.path(), &format!("key revoke {}", fresh.id.0)), "revoked already");
@@ -82,8 +83,39 @@ fn a_key_made_by_the_command_opens_with_the_pepper_of_the_folder() {
 }
 
 #[test]
+fn a_key_rotated_with_an_overlap_stays_valid_for_as_long() {
+    let data = installation();
+    cfx(data.path(), "key create --user ada@example.org --daily 7").unwrap();
+    let old = keys(data.path()).remove(0);
+    cfx(data.path(), &format!("key rotate {} --overlap 24h", old.prefix)).unwrap();
+    let rows = keys(data.path());
+    let replaced = rows.iter().find(|row| row.id == old.id).unwrap();
+    let fresh = rows.iter().find(|row| row.id != old.id).unwrap();
+    assert_eq!((replaced.status, fresh.daily_requests), (KeyStatus::Active, Some(7)));
+    let end = replaced.retires_at.unwrap();
+    assert_eq!(fresh.created_at.until(end), Duration::from_secs(86_400));
+    assert_eq!([state(replaced, Timestamp(end.0 - 1)), state(replaced, end)], ["active", "replaced"]);
+    says(cfx(data.path(), &format!("key rotate {}", old.prefix)), "revoked or replaced already");
+    says(cfx(data.path(), "key rotate x --overlap 1w"), "as in 90d");
+}
+
+#[test]
+fn a_pepper_that_the_keys_were_not_made_with_is_refused() {
+    let data = installation();
+    cfx(data.path(), "key create --user ada@example.org").unwrap();
+    std::fs::write(data.path().join("pepper"), "another pepper, long enough\n").unwrap();
+    let refused = cfx(data.path(), "key create --user ada@example.org");
+    assert!(matches!(&refused, Err(Failure::Configuration(_))), "{refused:?}");
+    says(refused, "KEY_HASH_PEPPER is another one than the keys in this store were made with");
+    says(cfx(data.path(), &format!("key rotate {}", keys(data.path())[0].prefix)), "KEY_HASH_PEPPER");
+    assert_eq!(keys(data.path()).len(), 1);
+    cfx(data.path(), &format!("key revoke {}", keys(data.path())[0].prefix)).unwrap();
+}
+
+#[test]
 fn mistakes_say_what_to_do() {
     let data = installation();
+    says(cfx(data.path(), "key create --user ada@example.org --models nowhere"), "has no model \"nowhere\"");
     says(cfx(data.path(), "user create ada@example.org"), "there is a user ada@example.org already");
     says(cfx(data.path(), "user create ada"), "it has no @");
     says(cfx(data.path(), "key create --user bob@example.org"), "`cfx user create bob@example.org` makes one");

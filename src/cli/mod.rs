@@ -7,6 +7,7 @@ pub mod dev_key;
 pub mod echo;
 pub mod key;
 pub mod migrate;
+mod models;
 pub mod pepper;
 mod run;
 mod serve;

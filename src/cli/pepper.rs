@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::admission::{Pepper, PepperProblem, PepperStore};
 use crate::cli::Failure;
 use crate::config::Secret;
 
@@ -21,6 +22,16 @@ pub fn for_dev(data: &Path) -> Result<Secret, Failure> {
 /// The pepper that keys in `data` were made with, for commands.
 pub fn existing(data: &Path) -> Result<Secret, Failure> {
     from_environment()?.map_or_else(|| found(data), Ok)
+}
+
+/// The pepper ready for use, if the keys in `store` were made with it.
+pub async fn checked_against(store: &dyn PepperStore, pepper: &Secret) -> Result<Pepper, Failure> {
+    let pepper = Pepper::new(pepper.expose().as_bytes());
+    pepper.check(store).await.map_err(|problem| match problem {
+        PepperProblem::Another { .. } => Failure::Configuration(problem.to_string()),
+        PepperProblem::Store(_) => Failure::Failed(problem.to_string()),
+    })?;
+    Ok(pepper)
 }
 
 /// None where the variable is not set. A set one that is empty or short is refused: it is never what was meant.
@@ -63,6 +74,11 @@ fn from_file(path: &Path) -> Result<Secret, Failure> {
 }
 
 fn checked(name: &str, pepper: String) -> Result<Secret, Failure> {
+    if pepper.is_empty() {
+        return Err(Failure::Configuration(format!(
+            "{name} is empty, as it is in .env.example: set it to a secret of your own (`openssl rand -hex 32` makes one)"
+        )));
+    }
     if pepper.len() < SHORTEST {
         return Err(Failure::Configuration(format!(
             "{name} holds {} characters; a pepper has {SHORTEST} or more (`openssl rand -hex 32` makes one)",
@@ -115,5 +131,13 @@ mod tests {
         let Err(Failure::Configuration(text)) = found(data.path()) else { panic!("it was taken") };
         assert!(text.contains("pepper holds 5 characters"), "{text}");
         assert!(checked(VARIABLE, String::new()).is_err());
+    }
+
+    #[test]
+    fn the_pepper_of_the_example_is_none() {
+        let example = std::fs::read_to_string(".env.example").unwrap();
+        let line = example.lines().find_map(|line| line.strip_prefix("KEY_HASH_PEPPER=")).unwrap();
+        let Err(Failure::Configuration(text)) = checked(VARIABLE, line.to_owned()) else { panic!("it was taken") };
+        assert!(text.contains("KEY_HASH_PEPPER is empty") && text.contains("openssl rand -hex 32"), "{text}");
     }
 }

@@ -67,9 +67,10 @@ pub fn serve(
     let redis = store::redis()?;
     app::run(Start { snapshot, store, store_wait, redis, pepper, format, welcomed, on_ready }).map_err(|problem| {
         match problem {
-            StartProblem::Certificate(_) | StartProblem::Redis(_) | StartProblem::Store(StoreProblem::Lasting(_)) => {
-                Failure::Configuration(problem.to_string())
-            }
+            StartProblem::Certificate(_)
+            | StartProblem::Redis(_)
+            | StartProblem::Store(StoreProblem::Lasting(_))
+            | StartProblem::Pepper(_) => Failure::Configuration(problem.to_string()),
             other => Failure::Failed(other.to_string()),
         }
     })

@@ -4,6 +4,7 @@
 //! Order: key, exhausted-quota peek, body, stage and model, concurrency, quota, ledger. What is cheap and turns most
 //! of a flood away comes first; nothing is counted before everything that could refuse has been asked.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +60,9 @@ pub async fn authenticate(
     exchange: &Exchange,
     headers: &HeaderMap,
 ) -> Result<Authenticated, Refusal> {
-    let principal = services.keys.authenticate(credential::presented(headers)?).await?;
+    // Set for every connection with an address; those without one share a place.
+    let address = exchange.client.get().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let principal = services.keys.authenticate(credential::presented(headers)?, address).await?;
     let limits = exchange.snapshot.limits.of_user(&principal.email);
     let _ = exchange.principal.set(Arc::clone(&principal));
     Ok(Authenticated { principal, limits })
@@ -69,7 +72,7 @@ impl Authenticated {
     /// The counters this request runs on and up to where: the user's always, and the key's own where it has one.
     fn quotas(&self) -> impl Iterator<Item = (Subject, u32)> {
         let of_user = self.principal.user_daily_requests.unwrap_or(self.limits.daily_requests);
-        let of_key = self.principal.daily_requests.map(|limit| (Subject::Key(self.principal.key), limit));
+        let of_key = self.principal.daily_requests.map(|limit| (Subject::Key(self.principal.counter), limit));
         std::iter::once((Subject::User(self.principal.user), of_user)).chain(of_key)
     }
 
@@ -214,6 +217,11 @@ impl From<KeyRefusal> for Refusal {
             KeyRefusal::Missing => credential::missing(),
             KeyRefusal::Invalid => Refusal::new(Reason::InvalidApiKey, "the API key is not valid"),
             KeyRefusal::Expired => Refusal::new(Reason::ExpiredApiKey, "the API key has expired").final_word(),
+            KeyRefusal::TooManyFailed { wait } => Refusal::new(
+                Reason::TooManyFailedKeys,
+                "too many API keys from this address were not valid, and this one is not known yet",
+            )
+            .retry_after(wait),
             KeyRefusal::StoreUnavailable => {
                 store_unavailable("the API key cannot be checked: the store does not answer")
             }

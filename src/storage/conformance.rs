@@ -270,9 +270,9 @@ pub(super) async fn keys<S: KeyStore + KeyRegistry + AccountStore>(store: Arc<S>
     let before = store.generation().await.unwrap();
     let fresh = RawKey::mint().unwrap();
     let replacement = NewKey::of(&fresh, &Pepper::new(b"pepper"), key.user, "laptop", later);
-    assert!(store.rotate(key.id, replacement.clone()).await.unwrap());
+    assert!(store.rotate(key.id, replacement.clone(), None).await.unwrap());
     assert_ne!(store.generation().await.unwrap(), before, "a change shows in the generation");
-    assert!(!store.rotate(key.id, NewKey { id: KeyId(Uuid::new_v4()), ..replacement.clone() }).await.unwrap());
+    assert!(!store.rotate(key.id, NewKey { id: KeyId(Uuid::new_v4()), ..replacement.clone() }, None).await.unwrap());
     assert!(!KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap().active);
     assert!(KeyStore::find(&*store, fresh.public_id().as_str()).await.unwrap().unwrap().active);
     assert!(store.revoke(replacement.id, later).await.unwrap());

@@ -10,5 +10,7 @@ pub use migration::{Migration, Newer, Standing};
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod conformance_of_keys;
+#[cfg(test)]
 #[path = "../../tests/support/mod.rs"]
 mod support;

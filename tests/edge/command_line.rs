@@ -209,6 +209,22 @@ fn run_refuses_to_start_without_a_pepper() {
 }
 
 #[test]
+fn run_refuses_a_pepper_that_is_empty_or_not_the_one_of_the_keys() {
+    let edge = Harness::start();
+    let run = |pepper: &str| {
+        let mut command = cfx();
+        command.env("KEY_HASH_PEPPER", pepper).arg("run").arg("--conf").arg(edge.conf()).arg("--data").arg(edge.data());
+        let output = command.output().expect("cfx starts");
+        assert_eq!(output.status.code(), Some(78), "{}", printed(&output));
+        printed(&output)
+    };
+    let text = run("");
+    assert!(text.contains("KEY_HASH_PEPPER is empty") && text.contains("openssl rand -hex 32"), "{text}");
+    let text = run("quite another pepper, as long as it should be");
+    assert!(text.contains("KEY_HASH_PEPPER") && text.contains("set it to the value it had"), "{text}");
+}
+
+#[test]
 fn a_mistake_is_named_by_file_line_and_column() {
     let folder = folder();
     std::fs::write(

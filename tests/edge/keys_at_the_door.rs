@@ -81,6 +81,62 @@ fn one_key_may_come_in_any_of_three_headers_but_not_two_keys() {
     }
 }
 
+#[test]
+fn a_key_may_have_a_quota_of_its_own_that_a_rotation_does_not_renew() {
+    let edge = Harness::builder().quota(100).start();
+    let key = edge.new_key(crate::harness::USER, &["--daily", "2"]);
+    let first = ask_with(&edge, &key);
+    assert_eq!(
+        (first.status, first.header("x-ratelimit-limit"), first.header("x-ratelimit-remaining")),
+        (200, Some("2"), Some("1"))
+    );
+
+    let new = rotate(&edge, &key, &["--overlap", "1h"]);
+    assert_eq!(ask_with(&edge, &new).status, 200);
+    for used_up in [&key, &new] {
+        let refused = ask_with(&edge, used_up);
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (429, "daily_quota_exceeded"),
+            "one count for both: {refused}"
+        );
+    }
+    assert_eq!(edge.chat().status, 200, "the user's other keys go on");
+}
+
+#[test]
+fn a_flood_of_invented_keys_is_braked_and_the_honest_beside_it_go_on() {
+    let edge = Harness::start();
+    edge.assert_healthy();
+    let mut client = edge.client();
+    let mut codes = std::collections::BTreeMap::<_, u32>::new();
+    for _ in 0..500 {
+        let invented = cfx::admission::RawKey::mint().expect("randomness");
+        let answer = client.ask(&Request::get("/v1/models").key(invented.expose()));
+        if answer.status == 429 {
+            let seconds: u64 = answer.header("retry-after").and_then(|wait| wait.parse().ok()).expect("an integer");
+            assert!((1..=60).contains(&seconds) && answer.message().ends_with(&format!("try again in {seconds}s")));
+        }
+        *codes.entry(answer.code()).or_default() += 1;
+    }
+    // The minute may turn once while this runs.
+    let invalid = codes["invalid_api_key"];
+    assert!(invalid == 30 || invalid == 60, "{codes:?}");
+    assert_eq!(codes["too_many_failed_keys"], 500 - invalid);
+    for _ in 0..20 {
+        edge.assert_healthy();
+    }
+}
+
+fn rotate(edge: &Harness, key: &str, arguments: &[&str]) -> String {
+    let id = &key["cfx_live_".len()..][..12];
+    let mut command = crate::harness::cfx();
+    command.args(["key", "rotate", id, "--json", "--data"]).arg(edge.data()).args(arguments);
+    let output = command.output().expect("cfx starts");
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    made["key"].as_str().unwrap_or_else(|| panic!("no new key: {output:?}")).to_string()
+}
+
 fn ask_with(edge: &Harness, key: &str) -> Answer {
     edge.ask(&Request::post(CHAT, chat_body().to_string()).key(key))
 }

@@ -75,6 +75,17 @@ fn each_user_has_a_quota_of_their_own() {
 }
 
 #[test]
+fn a_limit_on_the_account_wins_over_the_configured_one() {
+    let edge = Harness::builder().quota(5).start();
+    let store = Connection::open(edge.data().join("cfx.db")).expect("the store opens");
+    store.busy_timeout(crate::harness::client::PATIENCE).expect("a busy timeout");
+    assert_eq!(store.execute("update accounts set daily_requests = 1", ()).ok(), Some(1));
+    let first = edge.chat();
+    assert_eq!((first.status, first.header("x-ratelimit-limit")), (200, Some("1")));
+    assert_eq!(edge.chat().code(), "daily_quota_exceeded");
+}
+
+#[test]
 fn what_never_reached_the_upstream_is_given_back() {
     let mut edge = Harness::builder().quota(3).upstream_target("http://127.0.0.1:9").start();
     for _ in 0..5 {

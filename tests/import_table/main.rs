@@ -65,6 +65,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const KEPT_IN: &[(&str, &[&str], &str)] = &[
     ("pingora", &["entry", "proxy", "upstream", "app"], "pingora types stay in entry, proxy, upstream and app"),
     ("rusqlite", &["storage"], "SQL lives in storage and nowhere else"),
+    ("tokio_postgres", &["storage"], "SQL lives in storage and nowhere else"),
 ];
 
 const LONGEST_FILE: usize = 400;

@@ -17,15 +17,15 @@ use crate::units::{KeyId, StoreError, Timestamp, UserId};
 
 const FIND: Statement = Statement {
     sql: "select key.id, key.user_id, key.key_hash, key.label, key.status, key.stages, key.models, key.daily_requests,
-                 key.expires_at, account.email, account.disabled_at,
-                 account.daily_requests as user_daily_requests
+                 key.expires_at, key.retires_at, coalesce(key.replaces, key.id) as counter, account.email,
+                 account.disabled_at, account.daily_requests as user_daily_requests
             from public.api_keys as key join cfx.accounts as account on account.id = key.user_id
            where key.public_id = $1",
     types: &[Type::TEXT],
 };
 const LIST: Statement = Statement {
     sql: "select key.id, key.user_id, key.prefix, key.label, key.status, key.stages, key.models, key.daily_requests,
-                 key.created_at, key.expires_at, key.last_used_at, account.email
+                 key.created_at, key.expires_at, key.retires_at, key.last_used_at, account.email
             from public.api_keys as key join cfx.accounts as account on account.id = key.user_id
            where $1::uuid is null or key.user_id = $1
            order by key.created_at desc, key.id",
@@ -52,15 +52,20 @@ const CREATE: Statement = Statement {
           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     types: NEW_KEY,
 };
-/// Both or neither: without an active old key there is nothing to insert from.
+/// Both or neither: without an active old key there is nothing to insert from. `replaces` names the first of all that
+/// followed one another, whose counter they run on.
 const ROTATE: Statement = Statement {
-    sql: "with revoked as (
-              update public.api_keys set status = 'revoked', revoked_at = $10
-               where id = $12 and status = 'active' returning id
+    sql: "with ended as (
+              update public.api_keys
+                 set status = case when $13::timestamptz is null then 'revoked' else status end,
+                     revoked_at = case when $13::timestamptz is null then $10 else revoked_at end,
+                     retires_at = $13
+               where id = $12 and status = 'active' and retires_at is null
+              returning coalesce(replaces, id) as first
           )
           insert into public.api_keys (id, user_id, public_id, prefix, key_hash, label, stages, models, daily_requests,
                                        created_at, expires_at, replaces)
-          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, revoked.id from revoked
+          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ended.first from ended
           returning id",
     types: &[
         Type::UUID,
@@ -75,6 +80,7 @@ const ROTATE: Statement = Statement {
         Type::TIMESTAMPTZ,
         Type::TIMESTAMPTZ,
         Type::UUID,
+        Type::TIMESTAMPTZ,
     ],
 };
 const REVOKE: Statement = Statement {
@@ -126,9 +132,9 @@ impl KeyRegistry for Postgres {
         self.pool.query(&LIST, vec![value(user.map(|user| user.0))]).await?.iter().map(key_row).collect()
     }
 
-    async fn rotate(&self, old: KeyId, new: NewKey) -> Result<bool, StoreError> {
+    async fn rotate(&self, old: KeyId, new: NewKey, retires_at: Option<Timestamp>) -> Result<bool, StoreError> {
         let mut values = new_key(new);
-        values.push(value(old.0));
+        values.extend([value(old.0), value(retires_at.map(to_system))]);
         let made = self.pool.query(&ROTATE, values).await?;
         self.heard.note_change();
         Ok(!made.is_empty())
@@ -165,10 +171,12 @@ fn stored_key(row: &Row) -> Result<StoredKey, StoreError> {
     Ok(StoredKey {
         hash: KeyHash::from_hex(hash).ok_or_else(|| StoreError("a key's hash cannot be read".to_owned()))?,
         active: status(row)? == KeyStatus::Active && !owner_disabled,
+        retires_at: optional_time(row, "retires_at")?,
         principal: Principal {
             user: UserId(column(row, "user_id")?),
             email: Arc::from(column::<&str>(row, "email")?),
             key: KeyId(column(row, "id")?),
+            counter: KeyId(column(row, "counter")?),
             label: column(row, "label")?,
             stages: stages(row, "stages")?,
             models: column(row, "models")?,
@@ -192,6 +200,7 @@ fn key_row(row: &Row) -> Result<KeyRow, StoreError> {
         daily_requests: optional_count(row, "daily_requests")?,
         created_at: time(row, "created_at")?,
         expires_at: optional_time(row, "expires_at")?,
+        retires_at: optional_time(row, "retires_at")?,
         last_used_at: optional_time(row, "last_used_at")?,
     })
 }

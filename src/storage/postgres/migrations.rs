@@ -72,13 +72,12 @@ pub enum MigrationError {
     )]
     HalfApplied { finding: String },
     #[error(
-        "DATABASE_URL logs in as {role}, who may not bring the database to this version's form ({said}): let the \
-         database's owner run `cfx migrate` (it makes roles, so with CREATEROLE the first time), or log in as him"
+        "the role {role} may not bring the database to this version's form ({said}): let the database's owner run \
+         `cfx migrate` (it makes roles, so with CREATEROLE the first time), or put the owner's login into DATABASE_URL"
     )]
     NoRights { role: String, said: String },
     #[error(
-        "DATABASE_URL leads to a server that takes no writes ({said}): it is a standby, or was set read-only; point it \
-         at the primary"
+        "the server takes no writes ({said}): it is a standby, or was set read-only; point DATABASE_URL at the primary"
     )]
     ReadOnly { said: String },
     #[error(
@@ -96,7 +95,7 @@ impl MigrationError {
     pub fn is_passing(&self) -> bool {
         match self {
             MigrationError::Locked { .. } => true,
-            MigrationError::Database(error) => error.as_db_error().is_none(),
+            MigrationError::Database(error) => error.code().is_none_or(is_passing),
             _ => false,
         }
     }
@@ -120,31 +119,31 @@ pub async fn pending(client: &(impl GenericClient + Sync)) -> Result<Vec<Migrati
 
 /// Every migration this program knows, in order, and when it was applied. Errors as for [`pending`].
 pub async fn status(client: &(impl GenericClient + Sync)) -> Result<Vec<Standing>, MigrationError> {
-    let server = client.query_typed(SERVER, &[]).await?;
-    let Some(server) = server.first() else { return Ok(Vec::new()) };
-    let (number, version): (i32, String) = (server.try_get(0)?, server.try_get(1)?);
+    let server = "select current_setting('server_version_num')::integer, current_setting('server_version'),
+                         quote_ident(current_user::text)";
+    let server = client.query_typed_one(server, &[]).await?;
+    let (number, version, role): (i32, String, String) = (server.try_get(0)?, server.try_get(1)?, server.try_get(2)?);
     if number < OLDEST_SERVER {
         return Err(MigrationError::OldServer(version));
     }
-    let role: String = server.try_get(3)?;
-    let read = async {
-        let records = if server.try_get(2)? { records(client).await? } else { Vec::new() };
-        let mut traces = Vec::with_capacity(ALL.len());
-        for row in client.query_typed(&traces_query(), &[]).await? {
-            traces.push(row.try_get::<_, Option<bool>>(0)?);
-        }
-        judge(&records, &traces)
-    };
-    read.await.map_err(|error| explain(error, role))
+    standing(client).await.map_err(|error| explain(error, role))
 }
 
-const SERVER: &str = "select current_setting('server_version_num')::integer, current_setting('server_version'),
-       to_regnamespace('cfx') is not null and exists (
-           select from pg_catalog.pg_class
-           where relname = 'schema_migrations' and relnamespace = to_regnamespace('cfx')),
-       quote_ident(current_user::text)";
+async fn standing(client: &(impl GenericClient + Sync)) -> Result<Vec<Standing>, MigrationError> {
+    loop {
+        let records = read_records(client).await?;
+        let judged = judge(&records, &read_traces(client).await?);
+        // Read one after the other, the two also differ where another edge migrated in between. That shows in the
+        // records, which only grow, so that this ends.
+        if matches!(judged, Err(MigrationError::HalfApplied { .. })) && read_records(client).await? != records {
+            continue;
+        }
+        return judged;
+    }
+}
 
 /// One row of `cfx.schema_migrations`.
+#[derive(PartialEq)]
 struct Record {
     version: i32,
     name: String,
@@ -152,7 +151,15 @@ struct Record {
     applied_at: String,
 }
 
-async fn records(client: &(impl GenericClient + Sync)) -> Result<Vec<Record>, tokio_postgres::Error> {
+/// By version; none where the table is not there.
+async fn read_records(client: &(impl GenericClient + Sync)) -> Result<Vec<Record>, tokio_postgres::Error> {
+    // From the catalogue itself: what a look-up by name found missing is remembered as missing for a while.
+    let table = "select 1 from pg_catalog.pg_class as class
+                 join pg_catalog.pg_namespace as schema on schema.oid = class.relnamespace
+                 where class.relname = 'schema_migrations' and schema.nspname = 'cfx'";
+    if client.query_typed(table, &[]).await?.is_empty() {
+        return Ok(Vec::new());
+    }
     let select = "select version, name, checksum,
                          to_char(applied_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
                   from cfx.schema_migrations order by version";
@@ -168,10 +175,11 @@ async fn records(client: &(impl GenericClient + Sync)) -> Result<Vec<Record>, to
     rows.iter().map(record).collect()
 }
 
-/// One row a migration, in order: its trace.
-fn traces_query() -> String {
+/// The trace of each migration, in order.
+async fn read_traces(client: &(impl GenericClient + Sync)) -> Result<Vec<Option<bool>>, tokio_postgres::Error> {
     let traces: Vec<_> = ALL.iter().map(|known| format!("({}, {})", known.migration.version, known.trace)).collect();
-    format!("select there from (values {}) as trace (version, there) order by version", traces.join(", "))
+    let select = format!("select there from (values {}) as trace (version, there) order by version", traces.join(", "));
+    client.query_typed(&select, &[]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Holds what the database remembers, and what it shows, against the files.
@@ -270,12 +278,20 @@ $$";
 
 /// An error of one file; those that are not the file's fault stay what they are, for [`explain`].
 fn in_migration(name: &'static str, error: tokio_postgres::Error) -> MigrationError {
-    let not_its_fault =
+    let of_the_place =
         [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::LOCK_NOT_AVAILABLE];
     match error.code() {
-        Some(code) if !not_its_fault.contains(code) => MigrationError::Failed { name, said: told(&error) },
+        Some(code) if !of_the_place.contains(code) && !is_passing(code) => {
+            MigrationError::Failed { name, said: told(&error) }
+        }
         _ => MigrationError::Database(error),
     }
+}
+
+/// Whether the server may answer otherwise later, by the class of its answer: the connection, a conflict with another
+/// transaction, a lack of room, an operator who stops or starts it.
+fn is_passing(code: &SqlState) -> bool {
+    ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
 }
 
 /// Says of an error from the server what it means here.

@@ -16,6 +16,7 @@ pub mod partitions;
 mod pool;
 mod quota;
 mod rows;
+mod settings;
 mod tls;
 mod url;
 mod words;

@@ -11,7 +11,7 @@ use crate::storage::sqlite::{Sqlite, text};
 use crate::units::{KeyId, StoreError, Timestamp, UserId};
 
 const WITH_OWNER: &str = "select api_keys.*, accounts.email, accounts.disabled_at,
-           accounts.daily_requests as user_daily_requests
+           accounts.daily_requests as user_daily_requests, coalesce(api_keys.replaces, api_keys.id) as counter
       from api_keys join accounts on accounts.id = api_keys.user_id";
 
 #[async_trait]
@@ -68,13 +68,14 @@ impl KeyRegistry for Sqlite {
         self.reader.run(select).await
     }
 
-    async fn rotate(&self, old: KeyId, new: NewKey) -> Result<bool, StoreError> {
+    async fn rotate(&self, old: KeyId, new: NewKey, retires_at: Option<Timestamp>) -> Result<bool, StoreError> {
         let replace = move |connection: &Connection| {
-            let revoked = revoke(connection, old, new.created_at)?;
-            if revoked {
+            let replaced = retire(connection, old, new.created_at, retires_at)?;
+            if replaced {
                 insert(connection, &new)?;
+                follow(connection, old, new.id)?;
             }
-            Ok(revoked)
+            Ok(replaced)
         };
         let replaced = self.in_transaction(replace).await?;
         self.note_change();
@@ -120,16 +121,46 @@ fn revoke(connection: &Connection, key: KeyId, at: Timestamp) -> rusqlite::Resul
     Ok(revoked == 1)
 }
 
+/// Ends a key at `retires_at`, or `now`. False where it has its end already.
+fn retire(
+    connection: &Connection,
+    key: KeyId,
+    now: Timestamp,
+    retires_at: Option<Timestamp>,
+) -> rusqlite::Result<bool> {
+    let end = retires_at.unwrap_or(now).rfc3339_micros();
+    let sql = match retires_at {
+        Some(_) => "update api_keys set retires_at = ?2 where id = ?1 and status = 'active' and retires_at is null",
+        None => {
+            "update api_keys set status = 'revoked', revoked_at = ?2
+              where id = ?1 and status = 'active' and retires_at is null"
+        }
+    };
+    Ok(connection.prepare_cached(sql)?.execute((key.0.to_string(), end))? == 1)
+}
+
+/// Lets `new` run on the counter that `old` runs on.
+fn follow(connection: &Connection, old: KeyId, new: KeyId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "update api_keys set replaces = (select coalesce(replaces, id) from api_keys where id = ?1) where id = ?2",
+        )?
+        .execute((old.0.to_string(), new.0.to_string()))
+        .map(drop)
+}
+
 fn stored_key(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
     let owner_disabled: Option<String> = row.get("disabled_at")?;
     let email: String = row.get("email")?;
     Ok(StoredKey {
         hash: text::read(row.get("key_hash")?, "a key's hash", KeyHash::from_hex)?,
         active: status(row)? == KeyStatus::Active && owner_disabled.is_none(),
+        retires_at: text::optional_time(row, "retires_at")?,
         principal: Principal {
             user: UserId(text::uuid(row, "user_id")?),
             email: Arc::from(email),
             key: KeyId(text::uuid(row, "id")?),
+            counter: KeyId(text::uuid(row, "counter")?),
             label: row.get("label")?,
             stages: text::stages(row, "stages")?,
             models: text::list(row, "models")?,
@@ -153,6 +184,7 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         daily_requests: row.get("daily_requests")?,
         created_at: text::time(row, "created_at")?,
         expires_at: text::optional_time(row, "expires_at")?,
+        retires_at: text::optional_time(row, "retires_at")?,
         last_used_at: text::optional_time(row, "last_used_at")?,
     })
 }

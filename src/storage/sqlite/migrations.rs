@@ -16,8 +16,9 @@ macro_rules! migration {
     };
 }
 
-/// In order; `version` is the place, counted from 1.
-pub(super) const ALL: &[Migration] = &[migration!(1, "0001_tables"), migration!(2, "0002_spend")];
+/// In order of their versions.
+pub(super) const ALL: &[Migration] =
+    &[migration!(1, "0001_tables"), migration!(2, "0002_spend"), migration!(3, "0003_edges_and_keys")];
 
 /// Why a database cannot be brought to this program's form.
 #[derive(Debug, thiserror::Error)]

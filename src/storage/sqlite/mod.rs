@@ -12,12 +12,13 @@ mod keys;
 mod ledger;
 mod migrations;
 mod quota;
+mod settings;
 mod text;
 mod worker;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -35,6 +36,8 @@ pub struct Sqlite {
     reader: Worker,
     /// Changes to keys and accounts by this process, which `data_version` does not show.
     own_changes: AtomicU64,
+    /// Edges on this file, as last counted.
+    live_edges: AtomicU32,
 }
 
 impl Sqlite {
@@ -49,15 +52,8 @@ impl Sqlite {
             writer: Worker::start("sqlite-writer", writer)?,
             reader: Worker::start("sqlite-reader", reader)?,
             own_changes: AtomicU64::new(0),
+            live_edges: AtomicU32::new(1),
         }))
-    }
-
-    /// Opens the file for a starting edge: as [`open`](Self::open), and closes the leases that earlier edges left
-    /// behind. What of them was not reported is counted as used, which never over-admits.
-    pub async fn open_for_edge(path: &Path) -> Result<Arc<Self>, StoreError> {
-        let store = Self::open(path)?;
-        store.in_transaction(quota::close_leases).await?;
-        Ok(store)
     }
 
     /// Migrations that [`open`](Self::open) would apply to the file at `path`, which is left as it is.

@@ -2,6 +2,13 @@
 //!
 //! Every call is one `IMMEDIATE` transaction: it holds the file's write lock from its first read, so that
 //! `request_count + leased ≤ limit` is judged and acted on as one, whatever other process has the file open.
+//!
+//! The file is made for one edge. Two may have it open while one takes over from the other; no words are carried
+//! between them. Instead each knows from `quota_edges` that it is not alone, and then holds one request at a time and
+//! none ahead, so that nothing lies unused where the other cannot ask for it. Until the first has noticed the second,
+//! three seconds at most, the second may be refused what the first holds.
+
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -10,13 +17,15 @@ use crate::admission::{Ask, Grant, OpenLease, Posting, QuotaStore, Settlement, S
 use crate::storage::sqlite::{Sqlite, text};
 use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, UserId};
 
-/// The file serves one edge.
-const LIVE_EDGES: u32 = 1;
+/// Edges that were seen in the last ten seconds, without the asking one.
+const OTHERS: &str = "select count(*) from quota_edges where edge <> ?1 and seen_at > unixepoch() - 10";
 
 #[async_trait]
 impl QuotaStore for Sqlite {
     async fn grant(&self, ask: Ask) -> Result<Grant, StoreError> {
-        self.in_transaction(move |connection| grant(connection, &ask)).await
+        let grant = self.in_transaction(move |connection| grant(connection, &ask)).await?;
+        self.live_edges.store(grant.live_edges, Ordering::Relaxed);
+        Ok(grant)
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
@@ -36,12 +45,26 @@ impl QuotaStore for Sqlite {
         self.reader.run(move |connection| Ok(counter.read(connection)?.0)).await
     }
 
-    async fn beat(&self, _edge: EdgeId) -> Result<u32, StoreError> {
-        Ok(LIVE_EDGES)
+    async fn beat(&self, edge: EdgeId) -> Result<u32, StoreError> {
+        let edge = edge.0.to_string();
+        let beat = move |connection: &Connection| {
+            connection
+                .prepare_cached("insert or replace into quota_edges (edge, seen_at) values (?1, unixepoch())")?
+                .execute([&edge])?;
+            connection.prepare_cached("delete from quota_edges where seen_at < unixepoch() - 60")?.execute(())?;
+            live_edges(connection, &edge)
+        };
+        let live_edges = self.in_transaction(beat).await?;
+        self.live_edges.store(live_edges, Ordering::Relaxed);
+        Ok(live_edges)
     }
 
-    async fn depart(&self, _edge: EdgeId) -> Result<(), StoreError> {
-        Ok(())
+    async fn depart(&self, edge: EdgeId) -> Result<(), StoreError> {
+        let edge = edge.0.to_string();
+        let depart = move |connection: &Connection| {
+            connection.prepare_cached("delete from quota_edges where edge = ?1")?.execute([edge]).map(drop)
+        };
+        self.in_transaction(depart).await
     }
 
     async fn open_leases(&self, edge: EdgeId) -> Result<Vec<OpenLease>, StoreError> {
@@ -62,9 +85,9 @@ impl QuotaStore for Sqlite {
         std::future::pending().await
     }
 
-    /// There is nobody to hear.
+    /// An edge that is alone has nobody to hear.
     fn hears(&self) -> bool {
-        true
+        self.live_edges.load(Ordering::Relaxed) == 1
     }
 }
 
@@ -83,13 +106,10 @@ fn open_lease(row: &Row<'_>) -> rusqlite::Result<OpenLease> {
     })
 }
 
-/// Counts every lease in full and forgets it: the edges that held them are gone.
-pub(super) fn close_leases(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(
-        "update usage_counters set request_count = request_count + leased, leased = 0 where leased > 0;
-         update key_counters set request_count = request_count + leased, leased = 0 where leased > 0;
-         delete from quota_leases",
-    )
+/// Edges on this file, `edge` included.
+fn live_edges(connection: &Connection, edge: &str) -> rusqlite::Result<u32> {
+    let others: u32 = connection.prepare_cached(OTHERS)?.query_row([edge], |row| row.get(0))?;
+    Ok(1 + others)
 }
 
 fn grant(connection: &Connection, ask: &Ask) -> rusqlite::Result<Grant> {
@@ -101,10 +121,14 @@ fn grant(connection: &Connection, ask: &Ask) -> rusqlite::Result<Grant> {
         .optional()?;
     let (used, leased) = counter.read(connection)?;
     let counted = used.saturating_add(leased);
+    let live_edges = live_edges(connection, &ask.edge.0.to_string())?;
+    // Nothing that other edges hold could be recalled.
+    let elsewhere = 0;
     if let Some(granted) = earlier {
-        return Ok(Grant { granted, counted, live_edges: LIVE_EDGES, elsewhere: 0 });
+        return Ok(Grant { granted, counted, live_edges, elsewhere });
     }
-    let granted = lease_size(ask.limit.saturating_sub(counted), LIVE_EDGES, ask.most);
+    let most = if live_edges > 1 { 1 } else { ask.most };
+    let granted = lease_size(ask.limit.saturating_sub(counted), live_edges, most);
     if granted > 0 {
         counter.change(connection, 0, i64::from(granted))?;
         let (user, key) = match ask.subject {
@@ -117,7 +141,7 @@ fn grant(connection: &Connection, ask: &Ask) -> rusqlite::Result<Grant> {
             )?
             .execute((ask.lease.0.to_string(), ask.edge.0.to_string(), user, key, ask.day.iso(), granted))?;
     }
-    Ok(Grant { granted, counted: counted + granted, live_edges: LIVE_EDGES, elsewhere: 0 })
+    Ok(Grant { granted, counted: counted + granted, live_edges, elsewhere })
 }
 
 fn settle(connection: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -13,11 +14,14 @@ use crate::clock::SystemClock;
 use crate::identity::AccountStore;
 use crate::ledger::{LedgerStore, Row};
 use crate::storage::conformance::{self, NOON, row};
+use crate::storage::conformance_of_keys;
 use crate::units::{Day, EdgeId, KeyId, Timestamp, UserId};
 
 const TODAY: Day = Day(20_484);
 /// Set in the process that a test starts in order to kill it.
 const VICTIM: &str = "CFX_TEST_VICTIM";
+const ADDRESS: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const VICTIMS_EDGE: EdgeId = EdgeId(Uuid::from_u128(13));
 
 /// A folder of its own for one database.
 pub(super) struct Disk(TempDir);
@@ -42,7 +46,10 @@ impl Disk {
 }
 
 fn limiter(store: Arc<Sqlite>) -> Arc<RateLimiter> {
-    let edge = EdgeId(Uuid::new_v4());
+    limiter_of(store, EdgeId(Uuid::new_v4()))
+}
+
+fn limiter_of(store: Arc<Sqlite>, edge: EdgeId) -> Arc<RateLimiter> {
     Arc::new(RateLimiter::new(store, edge, Arc::new(SystemClock), QuotaSettings::default()))
 }
 
@@ -55,7 +62,9 @@ async fn it_does_what_every_store_must() {
     conformance::ledger_store(&*store).await;
     let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
     assert_eq!(rows, 2_000);
-    conformance::keys(store).await;
+    conformance::keys(Arc::clone(&store)).await;
+    conformance_of_keys::rotation(&*store).await;
+    conformance_of_keys::pepper(&*store).await;
 }
 
 #[tokio::test]
@@ -116,7 +125,7 @@ async fn rows_are_written_once_and_their_sums_are_exact() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_clients_get_exactly_the_limit_and_the_file_says_so() {
     let disk = Disk::new();
-    let limiter = limiter(Sqlite::open_for_edge(&disk.path()).await.unwrap());
+    let limiter = limiter(disk.open());
     let user = Subject::User(UserId(Uuid::from_u128(1)));
     let client = |limiter: Arc<RateLimiter>| async move {
         let mut admitted = 0;
@@ -162,10 +171,10 @@ async fn a_revocation_by_another_process_reaches_a_cached_key() {
     let clock = crate::clock::ManualClock::at(Timestamp(NOON.0 - 1));
     let keys = Arc::new(Keys::new(edge, b"pepper", Arc::new(clock), crate::admission::KeySettings::default()));
     let watching = tokio::spawn(Arc::clone(&keys).watch());
-    assert_eq!(keys.authenticate(raw.expose()).await.unwrap().key, key.id);
+    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().key, key.id);
     command.revoke(key.id, NOON).await.unwrap();
     let refused = async {
-        while keys.authenticate(raw.expose()).await.is_ok() {
+        while keys.authenticate(raw.expose(), ADDRESS).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };
@@ -192,8 +201,8 @@ async fn two_processes_write_at_once_without_losing_anything() {
 #[tokio::test]
 async fn victim() {
     let Ok(path) = std::env::var(VICTIM) else { return };
-    let store = Sqlite::open_for_edge(Path::new(&path)).await.unwrap();
-    let limiter = limiter(Arc::clone(&store));
+    let store = Sqlite::open(Path::new(&path)).unwrap();
+    let limiter = limiter_of(Arc::clone(&store), VICTIMS_EDGE);
     store.append((0..50).map(row).collect()).await.unwrap();
     let user = Subject::User(UserId(Uuid::from_u128(1)));
     for _ in 0..3 {
@@ -203,18 +212,49 @@ async fn victim() {
 }
 
 #[tokio::test]
-async fn a_killed_process_loses_no_row_and_its_lease_counts_as_used() {
+async fn a_killed_process_loses_no_row_and_accounts_for_its_lease_when_it_is_back() {
     let disk = Disk::new();
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "storage::sqlite::tests::victim"]).env(VICTIM, disk.path());
     assert!(!child.output().unwrap().status.success());
-    let command = disk.open();
+    let store = disk.open();
     let user = Subject::User(UserId(Uuid::from_u128(1)));
-    assert_eq!(command.used(user, TODAY).await.unwrap(), 0, "a command leaves the leases of a living edge alone");
-    let edge = Sqlite::open_for_edge(&disk.path()).await.unwrap();
-    assert_eq!(edge.used(user, TODAY).await.unwrap(), 25, "the whole lease, 3 of which were truly used");
+    let open = store.open_leases(VICTIMS_EDGE).await.unwrap();
+    assert_eq!((store.used(user, TODAY).await.unwrap(), open[0].granted), (0, 25), "opening the file changes nothing");
+
+    let another = limiter(disk.open());
+    assert_eq!(another.recover(&HashMap::new()).await.unwrap(), 0, "each edge settles only its own");
+    let again = limiter_of(disk.open(), VICTIMS_EDGE);
+    assert_eq!(again.recover(&HashMap::from([(open[0].lease, 3)])).await.unwrap(), 1);
+    assert_eq!(store.used(user, TODAY).await.unwrap(), 3, "as many as a record was found of");
+    assert_eq!(store.open_leases(VICTIMS_EDGE).await.unwrap(), []);
     let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
     assert_eq!(rows, 50);
+}
+
+#[tokio::test]
+async fn two_edges_on_one_file_know_of_each_other_and_never_pass_the_limit() {
+    let disk = Disk::new();
+    let (one, other) = (disk.open(), disk.open());
+    let (first, second) = (EdgeId(Uuid::from_u128(1)), EdgeId(Uuid::from_u128(2)));
+    assert_eq!((one.beat(first).await.unwrap(), one.hears()), (1, true));
+    assert_eq!((other.beat(second).await.unwrap(), other.hears()), (2, false));
+    assert_eq!(
+        (one.beat(first).await.unwrap(), one.hears()),
+        (2, false),
+        "no longer alone: it holds what it needs now"
+    );
+
+    let edges = [limiter_of(Arc::clone(&one), first), limiter_of(other, second)];
+    let user = Subject::User(UserId(Uuid::from_u128(1)));
+    let taken = join_all((0..120).map(|number| edges[number % 2].check_and_increment(user, TODAY, 100))).await;
+    let admitted: Vec<_> = taken.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(admitted.len(), 100, "nothing lay unused on either side");
+    admitted.into_iter().for_each(crate::admission::Hold::spend);
+    assert!(edges[1].shutdown(Duration::from_secs(10)).await);
+    assert_eq!((one.beat(first).await.unwrap(), one.hears()), (1, true), "who takes leave is gone");
+    assert!(edges[0].shutdown(Duration::from_secs(10)).await);
+    assert_eq!(one.used(user, TODAY).await.unwrap(), 100);
 }
 
 #[test]
@@ -232,11 +272,11 @@ fn migrations_are_applied_once_whoever_comes_first() {
 }
 
 #[test]
-fn migrations_are_numbered_by_their_place_and_file() {
-    for (place, migration) in migrations::ALL.iter().enumerate() {
-        assert_eq!(usize::try_from(migration.version).unwrap(), place + 1);
+fn migrations_are_numbered_as_their_files_and_in_order() {
+    for migration in migrations::ALL {
         assert!(migration.name.starts_with(&format!("{:04}_", migration.version)));
     }
+    assert!(migrations::ALL.is_sorted_by(|one, next| one.version < next.version));
     let files = std::fs::read_dir("migrations/sqlite").unwrap().count();
     assert_eq!(files, migrations::ALL.len(), "every file is applied");
 }
@@ -248,7 +288,7 @@ fn a_database_newer_than_the_program_is_refused() {
     disk.sql().execute("insert into schema_migrations values (999, '0999_later', '')", ()).unwrap();
     let refusals = [Sqlite::open(&disk.path()).err(), Sqlite::pending(&disk.path()).err()];
     for refusal in refusals.into_iter().map(Option::unwrap) {
-        assert!(refusal.0.contains("schema version 999, this cfx knows versions up to 2"), "{refusal}");
+        assert!(refusal.0.contains("schema version 999, this cfx knows versions up to "), "{refusal}");
     }
 }
 

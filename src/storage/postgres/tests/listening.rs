@@ -1,5 +1,6 @@
 //! What other processes say, and what becomes of it when it cannot be heard.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::storage::support::proxy::Proxy;
 use crate::units::{EdgeId, Timestamp, UserId};
 
 const EDGE: EdgeId = EdgeId(Uuid::from_u128(1));
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The store by way of a proxy.
 async fn behind(proxy: &Proxy, database: &Database) -> Arc<Postgres> {
@@ -45,9 +47,9 @@ async fn a_revocation_by_another_process_reaches_a_cached_key() {
     let clock = ManualClock::at(Timestamp(NOON.0 - 1));
     let keys = Arc::new(Keys::new(edge, b"pepper", Arc::new(clock), KeySettings::default()));
     let watching = tokio::spawn(Arc::clone(&keys).watch());
-    assert_eq!(keys.authenticate(raw.expose()).await.unwrap().key, key.id);
+    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().key, key.id);
     command.revoke(key.id, NOON).await.unwrap();
-    eventually(async || keys.authenticate(raw.expose()).await.is_err()).await;
+    eventually(async || keys.authenticate(raw.expose(), ADDRESS).await.is_err()).await;
     watching.abort();
 }
 
@@ -124,17 +126,17 @@ async fn no_request_waits_for_a_slow_store_longer_than_a_quarter_of_a_second() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp(NOON.0 - 1)));
     let keys = Keys::new(store.clone(), b"pepper", clock, KeySettings::default());
     let limiter = Arc::new(RateLimiter::new(store.clone(), EDGE, Arc::new(SystemClock), QuotaSettings::default()));
-    assert_eq!(keys.authenticate(raw.expose()).await.unwrap().key, key.id);
+    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().key, key.id);
     proxy.delay(Duration::from_millis(500));
 
     let patience = Duration::from_millis(250) + Duration::from_millis(150); // a busy machine's own delays
     let begun = tokio::time::Instant::now();
     let unknown = RawKey::mint().unwrap();
-    assert_eq!(keys.authenticate(unknown.expose()).await.unwrap_err(), KeyRefusal::StoreUnavailable);
+    assert_eq!(keys.authenticate(unknown.expose(), ADDRESS).await.unwrap_err(), KeyRefusal::StoreUnavailable);
     assert!(begun.elapsed() < patience, "a key never seen: {:?}", begun.elapsed());
 
     let begun = tokio::time::Instant::now();
-    assert!(keys.authenticate(raw.expose()).await.is_ok(), "a cached key");
+    assert!(keys.authenticate(raw.expose(), ADDRESS).await.is_ok(), "a cached key");
     assert!(begun.elapsed() < patience, "a cached key: {:?}", begun.elapsed());
 
     let begun = tokio::time::Instant::now();

@@ -1,12 +1,16 @@
 //! How a database comes to this program's form, whoever comes first and whatever is there already.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio_postgres::Client;
 
 use crate::storage::postgres::migrations::{ALL, MigrationError, apply, pending, status};
 use crate::storage::support::postgres::{Database, Server};
+
+/// For what is a matter of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One text a thing in a catalogue, to compare before with after.
 async fn texts(client: &Client, query: &str) -> BTreeSet<String> {
@@ -47,6 +51,27 @@ async fn eight_edges_that_start_at_once_apply_each_file_once() {
         let applied: Vec<_> = applied.into_iter().map(|applied| applied.unwrap().len()).collect();
         assert_eq!(applied.iter().sum::<usize>(), ALL.len(), "{applied:?}");
         assert_eq!(applied.iter().filter(|&&count| count > 0).count(), 1, "one edge does it all: {applied:?}");
+    }
+}
+
+/// To read a database's standing takes several statements, between which another edge may commit.
+#[test]
+fn who_looks_on_while_another_edge_migrates_sees_before_or_after_and_never_half() {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for _ in 0..10 {
+        let database = run().block_on(Database::fresh());
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    run().block_on(async {
+                        let client = database.connect().await;
+                        let seen = async { while !pending(&client).await.unwrap().is_empty() {} };
+                        tokio::time::timeout(PATIENCE, seen).await.expect("the other edge comes to an end");
+                    });
+                });
+            }
+            threads.spawn(|| run().block_on(async { apply(&mut database.connect().await).await.unwrap() }));
+        });
     }
 }
 
@@ -212,4 +237,30 @@ async fn a_server_that_takes_no_writes_is_named() {
     apply(&mut client).await.unwrap();
     client.batch_execute("set default_transaction_read_only = on").await.unwrap();
     assert_eq!(apply(&mut client).await.unwrap(), [], "with nothing to do, nothing is written");
+}
+
+/// Another session has the tables locked, or the server is stopped, while a migration waits.
+#[tokio::test]
+async fn what_may_pass_is_told_apart_from_what_needs_a_person() {
+    let database = Database::fresh().await;
+    let (mut client, superuser) = (database.connect().await, database.connect_as("postgres").await);
+    let own = client.query_one("select pg_backend_pid()", &[]).await.unwrap().get::<_, i32>(0);
+    // The schema made and not committed elsewhere: the migration waits for it.
+    superuser.batch_execute("begin; create schema auth").await.unwrap();
+    let (applied, ()) = futures_util::join!(apply(&mut client), async {
+        let waits = "select exists (select from pg_locks where pid = $1 and not granted)";
+        let watcher = database.connect().await;
+        let until_it_waits = async {
+            while !watcher.query_one(waits, &[&own]).await.unwrap().get::<_, bool>(0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, until_it_waits).await.expect("the migration waits");
+        watcher.query("select pg_terminate_backend($1)", &[&own]).await.unwrap();
+    });
+    let error = applied.unwrap_err();
+    assert!(error.is_passing(), "{error}");
+    superuser.batch_execute("rollback").await.unwrap();
+    let mut client = database.connect().await;
+    assert_eq!(apply(&mut client).await.unwrap().len(), ALL.len(), "it can be done again");
 }

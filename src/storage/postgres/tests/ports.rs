@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::admission::{Ask, KeyRegistry, KeyStore, LARGEST_LEASE, QuotaStore, Settlement, Subject};
 use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::storage::conformance::{self, NOON, row};
+use crate::storage::conformance_of_keys;
 use crate::storage::postgres::{Address, Postgres};
 use crate::storage::support::postgres::Database;
 use crate::units::{Day, EdgeId, LeaseId, NanoUsd, RequestId, Timestamp, UserId};
@@ -47,7 +48,9 @@ async fn it_does_what_every_store_must() {
     let store = open(&database).await;
     conformance::quota_store(&*store).await;
     conformance::account_store(&*store).await;
-    conformance::keys(store).await;
+    conformance::keys(Arc::clone(&store)).await;
+    conformance_of_keys::rotation(&*store).await;
+    conformance_of_keys::pepper(&*store).await;
 }
 
 #[tokio::test]
