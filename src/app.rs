@@ -4,6 +4,7 @@
 //! fail fails before a public socket opens. Where the store must be waited for, the admin listener comes first and says
 //! so. Order at the end: public sockets, leases, ledger, access log.
 
+mod shared;
 pub mod stores;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, Shu
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, Concurrency, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -29,11 +30,13 @@ use crate::entry::{listeners, signals};
 use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolProblem, SpoolSettings};
 use crate::llm::Calibration;
 use crate::proxy::{Proxy, Services, Welcomed};
+use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{EdgeId, StoreError, Timestamp};
 use crate::upstream::Dialer;
+use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
 
 /// How long the store may take to hear the last of it.
@@ -55,6 +58,8 @@ pub struct Start {
     pub store_wait: Duration,
     /// The data folder, which must be there: it holds the ledger's spool.
     pub data: PathBuf,
+    /// None: this edge shares no counts but by its store.
+    pub redis: Option<RedisAddress>,
     pub pepper: Secret,
     /// Who is shown the built-in welcome page.
     pub welcomed: Option<Welcomed>,
@@ -71,6 +76,8 @@ pub enum StartProblem {
     Runtime(std::io::Error),
     #[error("cannot open the store: {0}")]
     Store(#[from] StoreProblem),
+    #[error("cannot use Redis: {0}")]
+    Redis(StoreError),
     #[error("{0}")]
     Pepper(String),
     #[error("{0}")]
@@ -155,7 +162,7 @@ struct Front {
     /// None where no entrypoint speaks TLS.
     certificates: Option<Arc<Certificates>>,
     /// Whose figures the metrics show, once there are any.
-    running: Arc<OnceLock<(Arc<Services>, Stores)>>,
+    running: Arc<OnceLock<(Arc<Services>, Stores, SharedCounts)>>,
     serves_admin: bool,
 }
 
@@ -197,21 +204,24 @@ impl Front {
         let problem = |error| StartProblem::Listen { address, what: "admin".into(), error };
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(problem)?;
         let (metrics, running) = (Arc::clone(&self.metrics), Arc::clone(&self.running));
+        let counting = Arc::clone(&self.running);
         let admin = Admin {
             drain: Arc::clone(&self.drain),
             readiness: Arc::clone(&self.readiness),
             metrics: Arc::new(move || {
-                if let Some((services, stores)) = running.get() {
+                if let Some((services, stores, _)) = running.get() {
                     let ledger = services.ledger.counts();
                     metrics.set_ledger(ledger.queued, ledger.dropped, ledger.quarantined);
                     metrics.set_spool(services.ledger.spool_bytes(), services.ledger.spool_cuts());
                     metrics.set_ledger_lag(services.ledger.lag());
                     metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
+                    metrics.set_streams_unshared(services.concurrency.unshared());
                     metrics.set_access_log_dropped(services.access.dropped());
                     metrics.set_store_listening(stores.listens());
                 }
                 metrics.render()
             }),
+            degraded: Arc::new(move || counting.get().and_then(|(_, _, shared)| shared.problem())),
         };
         runtime.spawn(async move {
             if let Err(error) = admin::serve(listener, admin, std::future::pending()).await {
@@ -256,19 +266,22 @@ impl Edge {
         front: Front,
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
-        let Start { snapshot, data, pepper, welcomed, format, on_ready, .. } = start;
+        let Start { snapshot, data, redis, pepper, welcomed, format, on_ready, .. } = start;
         let Front { metrics, drain, readiness, certificates, running, .. } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
         let edge = spool.edge();
+        let shared = runtime.block_on(SharedCounts::start(redis, edge, stores.quota.clone()));
+        let shared = shared.map_err(StartProblem::Redis)?;
+        let counts = shared.quota(&stores.quota);
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
-            quota: Arc::new(RateLimiter::new(stores.quota.clone(), edge, Arc::clone(&clock), quota)),
-            concurrency: Concurrency::new(),
+            quota: Arc::new(RateLimiter::new(counts, edge, Arc::clone(&clock), quota)),
+            concurrency: runtime.block_on(async { shared.concurrency() }),
             capacity: Capacity::new(),
             ledger: Ledger::new(spool, stores.ledger.clone(), Arc::clone(&clock), LedgerSettings::default()),
             calibration: Calibration::default(),
@@ -279,16 +292,21 @@ impl Edge {
             clock,
             welcomed,
         };
-        runtime
-            .block_on(account_for(&services.quota, edge, &recovered))
-            .map_err(|error| StoreProblem::Passing(error.0))?;
+        match runtime.block_on(account_for(&services.quota, edge, &recovered)) {
+            Ok(()) => {}
+            // Later it could not be told from this life's leases. They go with their day, counted as used.
+            Err(error) if shared.problem().is_some() => {
+                tracing::warn!(%error, "what an earlier life of this edge left open stays counted as used");
+            }
+            Err(error) => return Err(StoreProblem::Passing(error.0).into()),
+        }
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
         runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock)));
         let services = Arc::new(services);
         // Set once: nobody else has it.
-        let _ = running.set((Arc::clone(&services), stores));
+        let _ = running.set((Arc::clone(&services), stores, shared));
         Ok((Self { services, readiness, certificates }, on_ready))
     }
 

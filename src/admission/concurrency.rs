@@ -1,12 +1,14 @@
 //! How many requests one user may have open at once: streams, and requests of any kind.
 //!
-//! The cap holds on this edge alone. Failure stance: purely local, nothing to fail.
+//! Both caps hold on this edge alone, purely local, with nothing to fail. Where a shared store is configured, the cap
+//! of streams holds across all edges as well ([`SharedPlaces`], which has the failure stance).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
+use crate::admission::places::{Place, SharedPlaces};
 use crate::config::ResolvedLimits;
 use crate::units::UserId;
 
@@ -20,6 +22,8 @@ type Users = HashMap<UserId, Open, RandomState>;
 pub struct Concurrency {
     shards: [Mutex<Users>; SHARDS],
     hasher: RandomState,
+    /// None where edges share nothing.
+    shared: Option<Arc<SharedPlaces>>,
 }
 
 /// One open request; its drop frees the place.
@@ -29,6 +33,8 @@ pub struct Permit {
     table: Arc<Concurrency>,
     user: UserId,
     stream: bool,
+    /// Among all edges.
+    place: Option<Place>,
 }
 
 /// The user has as many requests open as they may.
@@ -52,7 +58,18 @@ impl Concurrency {
         Arc::default()
     }
 
-    /// Takes a place for one request of `user`, and one of the stream places where it is a `stream`.
+    /// A table whose streams also need a place among those of all edges.
+    pub fn shared(places: Arc<SharedPlaces>) -> Arc<Self> {
+        Arc::new(Self { shared: Some(places), ..Self::default() })
+    }
+
+    /// Streams admitted by this edge's cap alone while the shared store was away.
+    pub fn unshared(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.unshared())
+    }
+
+    /// Takes a place for one request of `user` on this edge, and one of the stream places where it is a `stream`.
+    /// Where the permit [`needs_sharing`](Permit::needs_sharing), it holds only after [`Permit::share`].
     pub fn enter(
         self: &Arc<Self>,
         user: UserId,
@@ -69,12 +86,29 @@ impl Concurrency {
         }
         shard.insert(user, Open { streams: streams + u32::from(stream), requests: requests + 1 });
         drop(shard);
-        Ok(Permit { table: Arc::clone(self), user, stream })
+        Ok(Permit { table: Arc::clone(self), user, stream, place: None })
     }
 
     fn shard(&self, user: UserId) -> MutexGuard<'_, Users> {
         let place = usize::try_from(self.hasher.hash_one(user)).unwrap_or_default() % SHARDS;
         self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// Whether the other edges are to be asked too.
+    pub fn needs_sharing(&self) -> bool {
+        self.stream && self.table.shared.is_some()
+    }
+
+    /// Takes the place among all edges. Waits for the shared store for 250 ms at most.
+    pub async fn share(mut self, limits: &ResolvedLimits) -> Result<Self, ConcurrencyRefusal> {
+        if let (Some(shared), true) = (&self.table.shared, self.stream) {
+            let limit = limits.concurrent_streams;
+            let place = shared.enter(self.user, limit).await;
+            self.place = Some(place.ok_or(ConcurrencyRefusal::Streams { limit })?);
+        }
+        Ok(self)
     }
 }
 

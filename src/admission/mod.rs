@@ -1,7 +1,7 @@
 //! Who may send a request now: API keys, the daily quota, concurrency, and the room left on this edge.
 //!
-//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`], [`PepperStore`] and
-//! [`QuotaStore`].
+//! Owns: the order-free checks and the values they yield; the ports [`KeyStore`], [`KeyRegistry`], [`PepperStore`],
+//! [`QuotaStore`] and [`ConcurrencyStore`].
 //! Must not know: HTTP, pingora, SQL, models.
 
 mod brake;
@@ -17,6 +17,7 @@ mod lease;
 mod lookup;
 mod outage;
 mod pepper;
+mod places;
 mod principal;
 mod quota;
 mod quota_store;
@@ -30,6 +31,7 @@ pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
 pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
 pub use pepper::{PepperProblem, PepperStore};
+pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{

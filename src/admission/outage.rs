@@ -1,4 +1,4 @@
-//! Whether the quota store is taken to be away, so that requests need not each find out for themselves.
+//! Whether a store is taken to be away, so that requests need not each find out for themselves.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,13 +9,27 @@ use tokio::time::Instant;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Begins with a call that failed or a wait that was too long, ends with the next answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outage {
+    store: &'static str,
+    /// What is done while it lasts.
+    instead: &'static str,
     /// Some while it lasts: when to try next.
     next_try: Mutex<Option<Instant>>,
 }
 
+impl Default for Outage {
+    fn default() -> Self {
+        Self::of("the quota store", "requests are counted without it")
+    }
+}
+
 impl Outage {
+    /// For the log: which store, and what is done without it.
+    pub(super) fn of(store: &'static str, instead: &'static str) -> Self {
+        Self { store, instead, next_try: Mutex::default() }
+    }
+
     pub(super) fn lasts(&self) -> bool {
         self.lock().is_some()
     }
@@ -33,13 +47,13 @@ impl Outage {
 
     pub(super) fn note_failure(&self, why: &str) {
         if self.lock().replace(Instant::now() + RETRY).is_none() {
-            tracing::warn!(why, "the quota store does not answer; requests are counted without it");
+            tracing::warn!(why, "{} does not answer; {}", self.store, self.instead);
         }
     }
 
     pub(super) fn note_answer(&self) {
         if self.lock().take().is_some() {
-            tracing::info!("the quota store answers again");
+            tracing::info!("{} answers again", self.store);
         }
     }
 

@@ -9,6 +9,7 @@ use super::Failure;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Snapshot, Source, Transport, load};
 use crate::entry::certificates::Certificate;
+use crate::storage::redis;
 
 /// Check the configuration without starting anything; exits with 78 where it is wrong
 #[derive(Debug, clap::Args)]
@@ -22,14 +23,15 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    match checked(&Source::Directory(args.conf.clone())) {
+    let redis_url = std::env::var(redis::VARIABLE).ok().filter(|url| !url.is_empty());
+    match checked(&Source::Directory(args.conf.clone()), redis_url.as_deref()) {
         Ok(snapshot) if args.json => {
-            println!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot) }));
+            println!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot, redis_url.is_some()) }));
             Ok(())
         }
         Ok(snapshot) => {
             println!("{}: {}", args.conf.display(), summary(&snapshot));
-            for note in notes(&snapshot) {
+            for note in notes(&snapshot, redis_url.is_some()) {
                 println!("note: {note}");
             }
             Ok(())
@@ -46,11 +48,30 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The configuration, with what a start would find out only afterwards held against it too.
-fn checked(source: &Source) -> Result<Snapshot, Vec<Problem>> {
-    let snapshot = load(source, &Overrides::default(), &|name| std::env::var(name).ok())
-        .map_err(|problems| problems.iter().cloned().collect::<Vec<_>>())?;
-    let problems = unservable(source, &snapshot);
-    if problems.is_empty() { Ok(snapshot) } else { Err(problems) }
+fn checked(source: &Source, redis_url: Option<&str>) -> Result<Snapshot, Vec<Problem>> {
+    let loaded = load(source, &Overrides::default(), &|name| std::env::var(name).ok());
+    let (mut problems, snapshot) = match loaded {
+        Ok(snapshot) => (unservable(source, &snapshot), Some(snapshot)),
+        Err(problems) => (problems.iter().cloned().collect(), None),
+    };
+    problems.extend(unusable_redis(redis_url));
+    match snapshot {
+        Some(snapshot) if problems.is_empty() => Ok(snapshot),
+        _ => Err(problems),
+    }
+}
+
+/// A `REDIS_URL` that is none.
+fn unusable_redis(url: Option<&str>) -> Option<Problem> {
+    let problem = redis::RedisAddress::parse(url?).err()?;
+    Some(Problem {
+        file: "environment".to_owned(),
+        line: None,
+        column: None,
+        path: String::new(),
+        message: problem.to_string(),
+        remedy: None,
+    })
 }
 
 /// Certificates that no client would accept, or no listener could serve.
@@ -89,12 +110,18 @@ fn summary(snapshot: &Snapshot) -> String {
 }
 
 /// What is no mistake, but may not be what the operator has in mind.
-fn notes(snapshot: &Snapshot) -> Vec<String> {
-    let streams = snapshot.limits.concurrent_streams;
-    let mut notes = vec![format!(
-        "without Redis the cap of {streams} streams per user is per edge: behind several edges a user may have \
-         {streams} on each"
-    )];
+fn notes(snapshot: &Snapshot, on_redis: bool) -> Vec<String> {
+    let (streams, requests) = (snapshot.limits.concurrent_streams, snapshot.limits.concurrent_requests);
+    let mut notes = vec![match on_redis {
+        true => format!(
+            "Redis counts the {streams} streams per user on all edges together; the cap of {requests} requests under \
+             way per user is per edge all the same"
+        ),
+        false => format!(
+            "without Redis the cap of {streams} streams per user is per edge: behind several edges a user may have \
+             {streams} on each"
+        ),
+    }];
     let tls = snapshot.edge.entrypoints.iter().find(|entrypoint| matches!(entrypoint.transport, Transport::Tls { .. }));
     if let (Some(tls), true) = (tls, snapshot.edge.certificates.is_empty()) {
         notes.push(format!(
@@ -144,6 +171,17 @@ mod tests {
             "{text}"
         );
         assert_eq!(run(Args { conf, json: true }).unwrap_err().to_string(), "1 problem");
+    }
+
+    #[test]
+    fn a_redis_url_is_looked_at_and_changes_what_is_noted() {
+        let conf = Source::Directory(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf"));
+        let problems = checked(&conf, Some("http://:secret@cache")).unwrap_err();
+        let text = problems[0].to_string();
+        assert!(text.starts_with("environment: REDIS_URL is no address") && !text.contains("secret"), "{text}");
+        let snapshot = checked(&conf, Some("redis://cache")).unwrap();
+        assert!(notes(&snapshot, true)[0].contains("on all edges together"));
+        assert!(notes(&snapshot, false)[0].contains("without Redis"));
     }
 
     #[test]

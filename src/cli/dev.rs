@@ -1,7 +1,7 @@
 //! `cfx dev`: the whole of it on one machine, with nothing to prepare.
 //!
-//! Uses what the environment offers (LITELLM_BASE_URL, DATABASE_URL, KEY_HASH_PEPPER); makes the rest itself and keeps it in the
-//! data directory: pepper, certificate, user and key. Without LITELLM_BASE_URL an echo model answers, and says so.
+//! Uses what the environment offers (LITELLM_BASE_URL, DATABASE_URL, REDIS_URL, KEY_HASH_PEPPER); makes the rest itself and keeps
+//! it in the data directory: pepper, certificate, user and key. Without LITELLM_BASE_URL an echo model answers, and says so.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;

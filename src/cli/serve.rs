@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Failure;
-use super::store::DataArgs;
+use super::store::{self, DataArgs};
 use crate::app::stores::{StoreChoice, StoreProblem};
 use crate::app::{self, Start, StartProblem};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
@@ -65,13 +65,15 @@ pub fn serve(
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
-    app::run(Start { snapshot, store, store_wait, data, pepper, format, welcomed, on_ready }).map_err(|problem| {
-        match problem {
+    let redis = store::redis()?;
+    app::run(Start { snapshot, store, store_wait, data, redis, pepper, format, welcomed, on_ready }).map_err(
+        |problem| match problem {
             StartProblem::Certificate(_)
+            | StartProblem::Redis(_)
             | StartProblem::Store(StoreProblem::Lasting(_))
             | StartProblem::Pepper(_)
             | StartProblem::Spool(_) => Failure::Configuration(problem.to_string()),
             other => Failure::Failed(other.to_string()),
-        }
-    })
+        },
+    )
 }

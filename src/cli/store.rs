@@ -8,6 +8,7 @@ use clap::Args;
 use crate::app::stores::{StoreChoice, StoreProblem, Stores};
 use crate::cli::Failure;
 use crate::storage::postgres::Address;
+use crate::storage::redis::{self, RedisAddress};
 use crate::units::StoreError;
 
 const MAIN: &str = "DATABASE_URL";
@@ -58,6 +59,12 @@ impl DataArgs {
         }
         Ok(store.open().await?)
     }
+}
+
+/// The Redis that `REDIS_URL` names, if it names one.
+pub(super) fn redis() -> Result<Option<RedisAddress>, Failure> {
+    let address = from_environment(redis::VARIABLE)?.map(|url| RedisAddress::parse(&url)).transpose();
+    address.map_err(|problem| Failure::Configuration(problem.to_string()))
 }
 
 impl From<StoreError> for Failure {

@@ -23,6 +23,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// Renders the metrics as they stand, in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What a ready edge does without at this moment, in words for the operator.
+    pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 /// Serves `/metrics`, `/-/healthy` and `/-/ready` until `stop` resolves.
@@ -43,13 +45,17 @@ async fn rendered(State(admin): State<Admin>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], (admin.metrics)())
 }
 
-async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, why.to_owned());
     if admin.drain.has_begun() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        return unready("stopping\n");
     }
     match admin.readiness.stand() {
-        Stand::Ready => (StatusCode::OK, "ready\n"),
-        Stand::WaitingForStore => (StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for the store\n"),
-        Stand::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        Stand::Ready => match (admin.degraded)() {
+            Some(what) => (StatusCode::OK, format!("ready, but {what}\n")),
+            None => (StatusCode::OK, "ready\n".to_owned()),
+        },
+        Stand::WaitingForStore => unready("starting: waiting for the store\n"),
+        Stand::Starting => unready("starting\n"),
     }
 }

@@ -130,7 +130,11 @@ impl Authenticated {
         let limits = &exchange.snapshot.limits;
         let stream = prepared.request.is_stream();
         let in_flight = services.capacity.enter(limits.in_flight)?;
-        let permit = services.concurrency.enter(self.principal.user, stream, &self.limits)?;
+        let mut permit = services.concurrency.enter(self.principal.user, stream, &self.limits)?;
+        if permit.needs_sharing() {
+            // Boxed: only where edges share a store, and then for streams alone.
+            permit = Box::pin(permit.share(&self.limits)).await?;
+        }
         let holds = match prepared.endpoint.is_metered() {
             true => self.take_quota(services, exchange).await?,
             false => Holds::default(),

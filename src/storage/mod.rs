@@ -2,6 +2,7 @@
 
 mod migration;
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 
 pub use migration::{Migration, Newer, Standing};

@@ -34,6 +34,7 @@ pub struct Metrics {
     spool_bytes: IntGauge,
     spool_cuts: IntCounter,
     access_log_dropped: IntCounter,
+    streams_unshared: IntCounter,
     store_listening: IntGauge,
     certificate_expiry: GaugeVec,
 }
@@ -84,6 +85,7 @@ impl Metrics {
             spool_bytes: registered(&registry, IntGauge::with_opts(opts(&names::SPOOL_BYTES))?)?,
             spool_cuts: registered(&registry, IntCounter::with_opts(opts(&names::SPOOL_CUTS))?)?,
             access_log_dropped: registered(&registry, IntCounter::with_opts(opts(&names::ACCESS_LOG_DROPPED))?)?,
+            streams_unshared: registered(&registry, IntCounter::with_opts(opts(&names::STREAMS_UNSHARED))?)?,
             store_listening: registered(&registry, IntGauge::with_opts(opts(&names::STORE_LISTENING))?)?,
             certificate_expiry: registered(
                 &registry,
@@ -151,6 +153,11 @@ impl Metrics {
     /// Brings the count of lost access lines up to `total`.
     pub fn set_access_log_dropped(&self, total: u64) {
         raise(&self.access_log_dropped, total);
+    }
+
+    /// Brings the count of streams admitted without the other edges up to `total`.
+    pub fn set_streams_unshared(&self, total: u64) {
+        raise(&self.streams_unshared, total);
     }
 
     /// Whether what other processes change is heard at this moment.

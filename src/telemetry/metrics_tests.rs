@@ -74,6 +74,7 @@ fn the_other_counters_and_gauges_show() {
     metrics.set_ledger(12, 3, 2);
     metrics.set_spool(4_096, 1);
     metrics.set_ledger_lag(Duration::from_millis(1_500));
+    metrics.set_streams_unshared(6);
     metrics.set_access_log_dropped(4);
     metrics.set_access_log_dropped(5);
     let text = metrics.render();
@@ -87,6 +88,7 @@ fn the_other_counters_and_gauges_show() {
     has(&text, "cfx_ledger_spool_cuts_total 1");
     has(&text, "cfx_ledger_lag_seconds 1.5");
     has(&text, "cfx_access_log_dropped_total 5");
+    has(&text, "cfx_streams_unshared_total 6");
 }
 
 #[test]

@@ -55,6 +55,10 @@ pub const QUOTA_LEASE: Name = Name {
     name: "cfx_quota_lease_total",
     help: "Quota leases the store granted, and requests admitted locally while it was away, by outcome.",
 };
+pub const STREAMS_UNSHARED: Name = Name {
+    name: "cfx_streams_unshared_total",
+    help: "Streams admitted by this edge's cap alone, because Redis did not answer.",
+};
 pub const STORE_LISTENING: Name = Name {
     name: "cfx_store_listening",
     help: "1 while a revoked key is noticed within a second; 0 while only the cache's time limit is left for that.",

@@ -25,6 +25,7 @@ mod nothing_crosses;
 mod nothing_leaks;
 mod on_postgres;
 mod on_postgres_badly;
+mod on_redis;
 mod protocols;
 mod quota_is_exact;
 mod relay;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// Not every program that includes this file uses all of it.
 const _: fn() = || {
-    let _ = (database, Server::private, Server::url, Server::kill, Server::restart);
+    let _ = (database, Server::private, Server::with, Server::url, Server::kill, Server::restart);
 };
 
 /// A URL with a database number that no other test of this run has been given. Publishing knows no numbers: channels
@@ -27,19 +27,26 @@ pub async fn database() -> String {
 pub struct Server {
     folder: TempDir,
     port: u16,
+    options: Vec<String>,
     process: Child,
 }
 
 impl Server {
     pub fn private() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further options of redis-server; `PORT` in them stands for the one it is to listen on.
+    pub fn with(options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         // Another process may take the port between its choice and its use.
         for _ in 0..20 {
             let folder = TempDir::new().expect("a folder");
             let chosen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
             let port = chosen.expect("a free port").port();
-            let mut process = start(&folder, port);
+            let mut process = start(&folder, port, &options);
             if answers(&mut process, port) {
-                return Self { folder, port, process };
+                return Self { folder, port, options, process };
             }
             stop(&mut process);
         }
@@ -57,7 +64,7 @@ impl Server {
     /// Starts it again on the same port, empty, and waits until it answers.
     pub fn restart(&mut self) {
         stop(&mut self.process);
-        self.process = start(&self.folder, self.port);
+        self.process = start(&self.folder, self.port, &self.options);
         assert!(answers(&mut self.process, self.port), "redis-server does not start again on its port");
     }
 }
@@ -68,10 +75,11 @@ impl Drop for Server {
     }
 }
 
-fn start(folder: &TempDir, port: u16) -> Child {
+fn start(folder: &TempDir, port: u16, options: &[String]) -> Child {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
-    command.arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg(folder.path()).args(options.iter().map(|option| option.replace("PORT", &port.to_string())));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server can be started: run scripts/setup test")
 }
 
