@@ -57,7 +57,6 @@ impl OpenRequests {
         self.reserved
     }
 
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

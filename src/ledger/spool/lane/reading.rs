@@ -117,7 +117,6 @@ impl Lane {
     }
 
     /// Requests under way.
-    #[cfg(test)]
     pub fn open_requests(&self) -> usize {
         self.open.len()
     }
