@@ -7,7 +7,6 @@
 mod shared;
 pub mod stores;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -34,7 +33,7 @@ use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::units::{EdgeId, StoreError, Timestamp};
+use crate::units::{StoreError, Timestamp};
 use crate::upstream::Dialer;
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
@@ -242,11 +241,8 @@ fn spool(data: &Path, snapshot: &Snapshot, now: Timestamp) -> Result<(Spool, Vec
 }
 
 /// Settles what earlier processes left open, by what their spools say was used of it: this edge's own first, which is
-/// asked for even where its spool says nothing.
-async fn account_for(quota: &RateLimiter, edge: EdgeId, recovered: &[Recovered]) -> Result<(), StoreError> {
-    if recovered.iter().all(|left| left.edge != edge) {
-        quota.recover(&HashMap::new()).await?;
-    }
+/// among them even where its spool says nothing.
+async fn account_for(quota: &RateLimiter, recovered: &[Recovered]) -> Result<(), StoreError> {
     for left in recovered {
         quota.recover_of(left.edge, &left.leases).await?;
     }
@@ -292,7 +288,7 @@ impl Edge {
             clock,
             welcomed,
         };
-        match runtime.block_on(account_for(&services.quota, edge, &recovered)) {
+        match runtime.block_on(account_for(&services.quota, &recovered)) {
             Ok(()) => {}
             // Later it could not be told from this life's leases. They go with their day, counted as used.
             Err(error) if shared.problem().is_some() => {

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
 use crate::admission::lease::{Slot, Turn};
@@ -16,6 +17,8 @@ use crate::units::StoreError;
 
 /// A call that takes longer than this counts as failed. Requests have long stopped waiting for it.
 const GIVE_UP: Duration = Duration::from_secs(5);
+/// Calls of a turn that are under way at once: as many as a pool of connections serves.
+const AT_ONCE: usize = 8;
 /// Settlements sent in one call.
 pub(super) const BATCH: usize = 500;
 /// How long other edges have to give up what they hold. A little less than requests wait for it, so that those hear
@@ -179,15 +182,16 @@ impl Shared {
 
     /// Looks at every slot once. With `close`, everything is given back. True while any slot has more to say.
     pub(super) async fn turn(&self, close: bool) -> bool {
-        let Gathered { settlements, own, busy } = self.gather(close);
+        let Gathered { mut settlements, own, busy } = self.gather(close);
         let mut failed = false;
-        for part in settlements.chunks(BATCH) {
-            failed |= !self.settle(part).await;
+        while !settlements.is_empty() {
+            let rest = settlements.split_off(BATCH.min(settlements.len()));
+            // Their slots are free for requests as soon as their own part is said.
+            let part = std::mem::replace(&mut settlements, rest);
+            failed |= !self.settle(&part).await;
         }
-        drop(settlements);
-        for call in own {
-            self.run_call(call, Errand::Settle).await;
-        }
+        let calls = futures_util::stream::iter(own);
+        calls.for_each_concurrent(AT_ONCE, |call| self.run_call(call, Errand::Settle)).await;
         failed || busy || (close && self.slots.iter().any(|shard| !lock(shard).is_empty()))
     }
 

@@ -50,6 +50,8 @@ pub(super) struct State {
     ended: Vec<Settlement>,
     /// Given back by requests; counted by the store as used.
     credit: u32,
+    /// Of these no record was opened: whoever takes one is recorded under its lease.
+    unopened: Vec<LeaseId>,
     /// Credit on its way back to the store.
     releasing: Option<Posting>,
     /// Admitted without the store, and not on their way to it yet.
@@ -150,6 +152,7 @@ impl State {
             leases: VecDeque::new(),
             ended: Vec::new(),
             credit: 0,
+            unopened: Vec::new(),
             releasing: None,
             local: 0,
             posting: None,
@@ -190,6 +193,9 @@ impl State {
 
     /// One of what is free: credit first, because the store counts it as used already.
     fn take_one(&mut self) -> Option<LeaseId> {
+        if let Some(lease) = self.unopened.pop() {
+            return Some(lease);
+        }
         if self.credit > 0 {
             self.credit -= 1;
             return None;
@@ -213,18 +219,26 @@ impl State {
         Some(left)
     }
 
-    pub(super) fn give_back(&mut self) {
+    /// `unopened`: the lease of a request that no record speaks of.
+    pub(super) fn give_back(&mut self, unopened: Option<LeaseId>) {
         self.touched = true;
         if self.local > 0 {
             self.local -= 1;
+        } else if let Some(lease) = unopened {
+            self.unopened.push(lease);
         } else {
             self.credit += 1;
         }
     }
 
+    /// Given back, and counted by the store as used.
+    pub(super) fn given_back(&self) -> u32 {
+        self.credit.saturating_add(u32::try_from(self.unopened.len()).unwrap_or(u32::MAX))
+    }
+
     /// Requests this edge may admit without asking.
     pub(super) fn free(&self) -> u32 {
-        self.credit + self.leases.iter().map(|lease| lease.available).sum::<u32>()
+        self.given_back() + self.leases.iter().map(|lease| lease.available).sum::<u32>()
     }
 
     /// Requests admitted today, as best this edge knows; other edges' leases count as used.
@@ -345,9 +359,10 @@ impl State {
             self.counted = self.counted.saturating_sub(lease.available);
         }
         self.abandon_lost();
-        if self.releasing.is_none() && self.credit > 0 {
-            self.releasing = Some(self.posting_of(self.credit));
+        if self.releasing.is_none() && self.given_back() > 0 {
+            self.releasing = Some(self.posting_of(self.given_back()));
             self.credit = 0;
+            self.unopened.clear();
         }
     }
 

@@ -10,7 +10,7 @@ impl State {
 
     /// Given back, and counted as used by the store: lost with the process.
     pub(in crate::admission) fn not_released(&self) -> u32 {
-        self.credit + self.releasing.map_or(0, |posting| posting.count)
+        self.given_back() + self.releasing.map_or(0, |posting| posting.count)
     }
 
     /// Admitted without the store, and perhaps not counted by it: lost with the process.

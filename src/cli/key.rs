@@ -180,6 +180,9 @@ async fn account(accounts: &dyn AccountStore, email: &Email) -> Result<Account, 
 /// The one key that `name` means: an id, or the beginning of a prefix with or without `cfx_live_`. A whole key is
 /// accepted too, because that is what a person who found one has in hand.
 fn choose(rows: Vec<KeyRow>, name: &str) -> Result<KeyRow, Failure> {
+    // Of a key with a mistake in it no more is shown than of a right one.
+    let shown = name.char_indices().nth("cfx_live_".len() + 12).map_or(name, |(end, _)| &name[..end]);
+    let shown = if name.starts_with("cfx_live_") { shown } else { name };
     let name = RawKey::parse(name).map_or(name.to_owned(), |raw| raw.display_prefix().to_owned());
     let bare = name.strip_prefix("cfx_live_").unwrap_or(&name).to_owned();
     let is_meant = |row: &KeyRow| {
@@ -190,7 +193,7 @@ fn choose(rows: Vec<KeyRow>, name: &str) -> Result<KeyRow, Failure> {
     match (meant.pop(), meant.len()) {
         (Some(row), 0) => Ok(row),
         (Some(_), others) => Err(Failure::Usage(format!("{name} may mean {} keys: give more of it", others + 1))),
-        (None, _) => Err(Failure::Failed(format!("there is no key {name}: `cfx key list` shows all"))),
+        (None, _) => Err(Failure::Failed(format!("there is no key {shown}: `cfx key list` shows all"))),
     }
 }
 

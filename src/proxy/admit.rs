@@ -135,12 +135,13 @@ impl Authenticated {
             // Boxed: only where edges share a store, and then for streams alone.
             permit = Box::pin(permit.share(&self.limits)).await?;
         }
-        let holds = match prepared.endpoint.is_metered() {
+        let mut holds = match prepared.endpoint.is_metered() {
             true => self.take_quota(services, exchange).await?,
             false => Holds::default(),
         };
         failpoint::reached(failpoint::AFTER_GRANT);
         let entry = services.ledger.open(self.opening(exchange, prepared, &holds)).await?;
+        holds.user.iter_mut().chain(&mut holds.key).for_each(Hold::note_opened);
         Ok(Admitted {
             entry,
             holds,

@@ -1,6 +1,7 @@
 //! The thread that does what no request should wait for: ENDs are written, files synced and removed, OPENs carried.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, Thread};
@@ -134,6 +135,15 @@ impl Shared {
     }
 }
 
+/// Whether a segment is left in a folder whose segments were all read; also where nobody can tell.
+fn holds_segments(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return true };
+    let segment = |entry: io::Result<std::fs::DirEntry>| {
+        entry.map_or(true, |entry| entry.path().extension().is_some_and(|kind| kind == "spool"))
+    };
+    entries.into_iter().any(segment)
+}
+
 fn remove(doomed: Doomed) {
     for file in &doomed.files {
         if let Err(error) = std::fs::remove_file(file)
@@ -143,6 +153,11 @@ fn remove(doomed: Doomed) {
         }
     }
     for folder in &doomed.folders {
+        if holds_segments(&folder.path) {
+            // What could not be read now may be readable at the next start, and its rows stand nowhere else.
+            tracing::error!(folder = %folder.path.display(), "a spool is kept: some of it could not be read");
+            continue;
+        }
         // Still locked: another process that finds it in this moment leaves it alone.
         if let Err(error) = std::fs::remove_dir_all(&folder.path) {
             tracing::warn!(folder = %folder.path.display(), %error, "a replayed spool cannot be removed");

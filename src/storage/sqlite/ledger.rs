@@ -20,7 +20,7 @@ const INSERT: &str = "insert into request_logs (
     values (
         ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
         ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)
-    on conflict (request_id) do nothing";
+    on conflict (user_id, request_id) do nothing";
 
 const SPEND: &str = "insert into usage_counters (
         user_id, day, answered, input_tokens, output_tokens, cost_nano_usd, updated_at)
