@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
-use pingora_proxy::ProxyServiceBuilder;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
 use tokio::runtime::Runtime;
 
 use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
@@ -35,7 +35,7 @@ use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{EdgeId, StoreError, Timestamp};
-use crate::upstream::Dialer;
+use crate::upstream::{Balancer, Dialer};
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
 
@@ -277,6 +277,7 @@ impl Edge {
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
+        let balancer = Balancer::new(snapshot.edge.upstreams.values());
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
@@ -285,7 +286,8 @@ impl Edge {
             capacity: Capacity::new(),
             ledger: Ledger::new(spool, stores.ledger.clone(), Arc::clone(&clock), LedgerSettings::default()),
             calibration: Calibration::default(),
-            dialer: Dialer::new(),
+            balancer,
+            dialer: Dialer::default(),
             drain,
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,

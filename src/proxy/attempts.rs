@@ -41,7 +41,7 @@ pub async fn until_head(
     total_by: Instant,
 ) -> Result<(Answer, Framing), Refusal> {
     let upstream = &prepared.upstream;
-    let mut targets = upstream::in_turn(upstream);
+    let mut targets = services.balancer.in_turn(upstream);
     let Some(mut target) = targets.next() else {
         return Err(Refusal::new(Reason::UpstreamUnavailable, "the upstream has no target").retry_after(BACK_IN));
     };
