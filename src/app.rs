@@ -235,7 +235,7 @@ impl Front {
 /// The spool of the ledger, and with it the identity of this edge; what earlier processes left in it is told and goes
 /// to the store behind the first requests.
 fn spool(data: &Path, snapshot: &Snapshot, now: Timestamp) -> Result<(Spool, Vec<Recovered>), StartProblem> {
-    let config::Spool { size, fsync, on_full } = snapshot.edge.spool;
+    let config::Spool { size, fsync, on_full } = snapshot.edge.ledger.spool;
     let lanes = snapshot.edge.server.threads.clamp(1, MOST_LANES);
     let settings = SpoolSettings { size, fsync, on_full, lanes, capacity: ROWS_IN_MEMORY };
     Ok(Spool::open(&data.join("spool"), settings, now)?)
@@ -305,7 +305,8 @@ impl Edge {
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
-        runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock)));
+        let retention = services.snapshot.load().edge.ledger.retention;
+        runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock), retention));
         let services = Arc::new(services);
         // Set once: nobody else has it.
         let _ = running.set((Arc::clone(&services), stores, shared));
