@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, counted};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Snapshot, Source, Transport, load};
 use crate::entry::certificates::Certificate;
@@ -90,12 +90,6 @@ fn unservable(source: &Source, snapshot: &Snapshot) -> Vec<Problem> {
         .collect()
 }
 
-/// `1 route`, `2 routes`.
-fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
 fn summary(snapshot: &Snapshot) -> String {
     let Snapshot { edge, models, limits } = snapshot;
     format!(
@@ -104,7 +98,7 @@ fn summary(snapshot: &Snapshot) -> String {
         counted(edge.upstreams.len(), "upstream"),
         counted(edge.routes.len(), "route"),
         counted(models.aliases.len(), "model"),
-        counted(limits.daily_requests as usize, "request"),
+        counted(limits.daily_requests, "request"),
     )
 }
 
