@@ -182,9 +182,9 @@ impl Front {
         let stores = match runtime.block_on(start.store.open_for_edge()) {
             Err(StoreProblem::Passing(problem)) => {
                 let limit = start.store_wait;
-                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
                 self.readiness.note_waiting();
                 self.serve_admin(start, runtime)?;
+                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
                 runtime.block_on(start.store.open_within(limit))?
             }
             opened => opened?,
