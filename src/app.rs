@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora_core::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
-use pingora_proxy::ProxyServiceBuilder;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
 use tokio::runtime::Runtime;
 
 use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
@@ -34,7 +34,7 @@ use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{StoreError, Timestamp};
-use crate::upstream::Dialer;
+use crate::upstream::{Balancer, Dialer};
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
 
@@ -181,9 +181,9 @@ impl Front {
         let stores = match runtime.block_on(start.store.open_for_edge()) {
             Err(StoreProblem::Passing(problem)) => {
                 let limit = start.store_wait;
-                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
                 self.readiness.note_waiting();
                 self.serve_admin(start, runtime)?;
+                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
                 runtime.block_on(start.store.open_within(limit))?
             }
             opened => opened?,
@@ -234,7 +234,7 @@ impl Front {
 /// The spool of the ledger, and with it the identity of this edge; what earlier processes left in it is told and goes
 /// to the store behind the first requests.
 fn spool(data: &Path, snapshot: &Snapshot, now: Timestamp) -> Result<(Spool, Vec<Recovered>), StartProblem> {
-    let config::Spool { size, fsync, on_full } = snapshot.edge.spool;
+    let config::Spool { size, fsync, on_full } = snapshot.edge.ledger.spool;
     let lanes = snapshot.edge.server.threads.clamp(1, MOST_LANES);
     let settings = SpoolSettings { size, fsync, on_full, lanes, capacity: ROWS_IN_MEMORY };
     Ok(Spool::open(&data.join("spool"), settings, now)?)
@@ -273,6 +273,7 @@ impl Edge {
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
+        let balancer = Balancer::new(snapshot.edge.upstreams.values());
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
@@ -281,7 +282,8 @@ impl Edge {
             capacity: Capacity::new(),
             ledger: Ledger::new(spool, stores.ledger.clone(), Arc::clone(&clock), LedgerSettings::default()),
             calibration: Calibration::default(),
-            dialer: Dialer::new(),
+            balancer,
+            dialer: Dialer::default(),
             drain,
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
@@ -299,7 +301,8 @@ impl Edge {
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
-        runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock)));
+        let retention = services.snapshot.load().edge.ledger.retention;
+        runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock), retention));
         let services = Arc::new(services);
         // Set once: nobody else has it.
         let _ = running.set((Arc::clone(&services), stores, shared));

@@ -175,9 +175,11 @@ fn the_command_line_wins_over_the_files() {
         upstream_url: Some("http://127.0.0.1:4001".to_owned()),
         redirect: None,
         welcome: true,
+        most_grace: Some(Duration::from_secs(3)),
         self_signed: Some(certificates.clone()),
     });
     let edge = &snapshot.edge;
+    assert_eq!(edge.server.grace, Duration::from_secs(3));
     assert_eq!(edge.entrypoints[0].address.port(), 8080);
     assert_eq!(edge.entrypoints[0].transport, Transport::Plain { redirect_to: Some(8443) });
     assert_eq!(edge.entrypoints[1].address.port(), 8443);
@@ -189,6 +191,8 @@ fn the_command_line_wins_over_the_files() {
     assert_eq!(edge.upstreams["litellm"].targets, upstream.targets);
     assert!(matches!(edge.routes.last().unwrap().action, Action::Welcome));
 
+    let patient = embedded(&Overrides { most_grace: Some(Duration::from_secs(86_400)), ..Overrides::default() });
+    assert_eq!(patient.edge.server.grace, Duration::from_secs(1_800), "what the file says is shorter");
     let plain = embedded(&Overrides { redirect: Some(false), ..Overrides::default() });
     assert_eq!(plain.edge.entrypoints[0].transport, Transport::Plain { redirect_to: None });
 }

@@ -20,8 +20,6 @@ use crate::units::StoreError;
 
 /// Between attempts at a start.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Months of the ledger that are kept besides the present one.
-const KEPT_MONTHS: u32 = 13;
 /// How often it is looked after the ledger's months, and how soon again where that failed.
 const UPKEEP: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::from_secs(600));
 
@@ -150,11 +148,12 @@ impl Stores {
         self.postgres.as_ref().is_none_or(|store| store.listens())
     }
 
-    /// Runs for the life of an edge: keeps months of the ledger ready, and drops those that are too old.
-    pub async fn look_after(self, clock: Arc<dyn Clock>) {
+    /// Runs for the life of an edge: keeps months of the ledger ready, and drops those that ended more than `retention`
+    /// months before this one began. Nothing is dropped of an embedded store.
+    pub async fn look_after(self, clock: Arc<dyn Clock>, retention: u32) {
         let Some(store) = self.postgres else { return };
         loop {
-            let pause = match store.turn_months(clock.now().day(), KEPT_MONTHS).await {
+            let pause = match store.turn_months(clock.now().day(), retention).await {
                 Ok(()) => UPKEEP.0,
                 Err(error) => {
                     tracing::warn!(%error, "the ledger's months were not turned; it is tried again");

@@ -23,6 +23,8 @@ pub struct Banner<'a> {
     pub echo: bool,
     /// Where the models are asked, when it is not the echo model.
     pub upstream: Option<&'a str>,
+    /// Which database is used.
+    pub store: Option<&'a str>,
     pub data_dir: Option<&'a Path>,
     /// Whether a terminal reads it: colours, or none.
     pub colour: bool,
@@ -60,6 +62,9 @@ pub fn banner(banner: &Banner<'_>) -> String {
     }
     row("metrics", format!("http://{}/metrics", banner.admin));
     row("logs", "one line a request on stdout, the rest on stderr (CFX_LOG=debug shows more)".to_owned());
+    if let Some(store) = banner.store {
+        row("database", store.to_owned());
+    }
     if let Some(data_dir) = banner.data_dir {
         row("data", data_dir.display().to_string());
     }
@@ -130,6 +135,7 @@ mod tests {
             model: "plan",
             echo: true,
             upstream: None,
+            store: Some("SQLite, in data/cfx.db"),
             data_dir: Some(Path::new("data")),
             colour: false,
         }
@@ -146,6 +152,7 @@ mod tests {
             "built-in echo model (no provider is called",
             "https    127.0.0.1:8443\n",
             "http://127.0.0.1:9090/metrics",
+            "database SQLite, in data/cfx.db\n",
             "data     data\n",
             "Ctrl-C stops it",
         ] {

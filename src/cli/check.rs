@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, counted};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Snapshot, Source, Transport, load};
 use crate::entry::certificates::Certificate;
@@ -38,7 +38,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
         Err(problems) if args.json => {
             println!("{}", json!({ "ok": false, "problems": problems }));
-            Err(Failure::Configuration(count(&problems)))
+            Err(Failure::Configuration(counted(problems.len(), "problem")))
         }
         Err(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -90,22 +90,15 @@ fn unservable(source: &Source, snapshot: &Snapshot) -> Vec<Problem> {
         .collect()
 }
 
-fn count(problems: &[Problem]) -> String {
-    match problems.len() {
-        1 => "1 problem".to_owned(),
-        several => format!("{several} problems"),
-    }
-}
-
 fn summary(snapshot: &Snapshot) -> String {
     let Snapshot { edge, models, limits } = snapshot;
     format!(
-        "good: {} entrypoints, {} upstreams, {} routes, {} models, {} requests a day per user",
-        edge.entrypoints.len(),
-        edge.upstreams.len(),
-        edge.routes.len(),
-        models.aliases.len(),
-        limits.daily_requests,
+        "good: {}, {}, {}, {}, {} a day per user",
+        counted(edge.entrypoints.len(), "entrypoint"),
+        counted(edge.upstreams.len(), "upstream"),
+        counted(edge.routes.len(), "route"),
+        counted(models.aliases.len(), "model"),
+        counted(limits.daily_requests, "request"),
     )
 }
 
@@ -146,6 +139,21 @@ mod tests {
     fn the_shipped_configuration_passes() {
         check("conf", false).unwrap();
         check("conf", true).unwrap();
+    }
+
+    #[test]
+    fn what_there_is_one_of_is_not_spoken_of_as_several() {
+        let root = tempfile::tempdir().unwrap();
+        let edge = "upstreams: { a: { targets: [\"http://a\"] } }\nroutes: [{ match: { path: /v1/ }, llm: a }]\n\
+                    entrypoints: { http: { address: \"127.0.0.1:80\" } }\n";
+        let models =
+            "models: { m: {}, n: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n";
+        std::fs::write(root.path().join("cfx.yaml"), edge).unwrap();
+        std::fs::write(root.path().join("models.yaml"), models).unwrap();
+        std::fs::write(root.path().join("limits.yaml"), "daily_requests: 1\n").unwrap();
+        let snapshot = checked(&Source::Directory(root.path().to_owned()), None).unwrap();
+        let said = "good: 1 entrypoint, 1 upstream, 1 route, 2 models, 1 request a day per user";
+        assert_eq!(summary(&snapshot), said);
     }
 
     #[test]

@@ -6,11 +6,13 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags};
 use super::store::wait;
 use super::{Failure, dev_key, echo, pepper};
+use crate::app::stores::StoreChoice;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
 use crate::entry::self_signed;
@@ -18,6 +20,8 @@ use crate::entry::self_signed;
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const HTTPS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+/// Whoever stops a program on their own machine does not want to wait for its streams.
+const GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -41,6 +45,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         upstream_url: named.or_else(|| echo.as_ref().map(|echo| echo.url.clone())),
         redirect: Some(false),
         welcome: true,
+        most_grace: Some(GRACE),
         self_signed: Some(certificate),
     };
     let source = conf.map_or(Source::Embedded, Source::Directory);
@@ -62,10 +67,20 @@ pub fn run(args: Args) -> Result<(), Failure> {
         model: "cfx-plan",
         echo: echo.is_some(),
         upstream: overrides.upstream_url.as_deref(),
+        store: Some(&store_row(&store)),
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
     serve::serve(snapshot, store, store_wait, folder, pepper, Some(dev_key.owner), Box::new(move || show(&text)))
+}
+
+/// What keeps the accounts, and where; never with a password.
+fn store_row(store: &StoreChoice) -> String {
+    let kind = match store {
+        StoreChoice::Embedded(_) => "SQLite, in",
+        StoreChoice::Postgres(_) => "Postgres,",
+    };
+    format!("{kind} {}", store.place())
 }
 
 #[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]

@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::Failure;
 use crate::cli::store::DataArgs;
+use crate::cli::{Failure, counted};
 use crate::ledger::{self, FolderStatus, SpoolStatus};
 
 #[derive(Debug, Args)]
@@ -57,20 +57,21 @@ fn as_text(found: &SpoolStatus) -> String {
     for folder in &found.folders {
         let holder = if folder.held { "in use" } else { "no process; the next start takes it over" };
         text += &format!("edge {} ({holder})\n", folder.edge.0);
-        text += &format!("  {} segments, {} bytes\n", folder.segments, folder.bytes);
+        text += &format!("  {}, {}\n", counted(folder.segments, "segment"), counted(folder.bytes, "byte"));
         let oldest = folder.oldest.map(|oldest| format!(", the oldest since {}", oldest.rfc3339())).unwrap_or_default();
-        let (rows, open) = (folder.waiting, folder.open);
-        text += &format!("  {rows} rows wait for the store, {open} requests have no end{oldest}\n");
+        let (rows, open) = (counted(folder.waiting, "row"), counted(folder.open, "request"));
+        text += &format!("  waiting for the store: {rows}; still without an end: {open}{oldest}\n");
         if folder.damaged > 0 && !folder.held {
-            text += &format!("  {} segments are damaged: the next start cuts and reports them\n", folder.damaged);
+            let damaged = counted(folder.damaged, "damaged segment");
+            text += &format!("  {damaged}: cut and reported by the next start\n");
         }
     }
     let set_aside = found.quarantine;
     text += &format!(
-        "quarantine: {} rows that the store refused, {} ends of segments ({} bytes in {})\n",
-        set_aside.rows,
-        set_aside.cuts,
-        set_aside.bytes,
+        "quarantine: {} that the store refused, {} of segments ({} in {})\n",
+        counted(set_aside.rows, "row"),
+        counted(set_aside.cuts, "end"),
+        counted(set_aside.bytes, "byte"),
         found.quarantine_path.display()
     );
     text

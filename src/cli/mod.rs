@@ -99,6 +99,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// `1 route`, `2 routes`.
+fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 #[expect(clippy::print_stderr, reason = "a command's failure belongs on the terminal")]
 fn report(failure: &Failure) {
     eprintln!("{failure}");

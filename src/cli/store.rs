@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::app::stores::{StoreChoice, StoreProblem, Stores};
-use crate::cli::Failure;
+use crate::cli::{Failure, counted};
 use crate::storage::postgres::Address;
 use crate::storage::redis::{self, RedisAddress};
 use crate::units::StoreError;
@@ -43,8 +43,9 @@ impl DataArgs {
             let missing = store.status().await?.iter().filter(|one| one.applied_at.is_none()).count();
             if missing > 0 {
                 return Err(Failure::Failed(format!(
-                    "{MAIN} names {}, which lacks {missing} migrations: `cfx migrate` applies them",
-                    store.place()
+                    "{MAIN} names {}, which lacks {}: `cfx migrate` applies what is missing",
+                    store.place(),
+                    counted(missing, "migration")
                 )));
             }
         }

@@ -14,6 +14,7 @@ mod source;
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
@@ -36,6 +37,8 @@ pub struct Overrides {
     pub redirect: Option<bool>,
     /// Whether the route that catches everything else shows the built-in page.
     pub welcome: bool,
+    /// The longest that open streams may go on after a stop was asked for.
+    pub most_grace: Option<Duration>,
     /// Served where the file names no certificate.
     pub self_signed: Option<CertificateFiles>,
 }

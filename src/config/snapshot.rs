@@ -31,7 +31,7 @@ pub struct Edge {
     /// Most specific first: exact hosts before any host, longer paths before shorter.
     pub routes: Vec<Route>,
     pub trusted_proxies: Vec<IpNet>,
-    pub spool: Spool,
+    pub ledger: Ledger,
     pub server: Server,
 }
 
@@ -126,6 +126,14 @@ pub struct Server {
     pub threads: usize,
     /// How long open streams may go on after a stop was asked for.
     pub grace: Duration,
+}
+
+/// How long rows are kept, and where they wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ledger {
+    /// Whole months besides the present one, after which a database that divides its rows by month drops them.
+    pub retention: u32,
+    pub spool: Spool,
 }
 
 /// What the ledger keeps on disk until the store has it.

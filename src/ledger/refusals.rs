@@ -30,7 +30,14 @@ struct Tally {
 struct Rest {
     last: Refused,
     /// In order of first appearance; a handful of codes at most.
-    reasons: Vec<(&'static str, u64)>,
+    reasons: Vec<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    reason: &'static str,
+    http_status: u16,
+    count: u64,
 }
 
 impl Refusals {
@@ -72,13 +79,13 @@ impl Refusals {
 
 impl Tally {
     fn add(&mut self, refused: Refused) {
-        let reason = refused.reason;
+        let first = Counted { reason: refused.reason, http_status: refused.http_status, count: 1 };
         match &mut self.rest {
-            None => self.rest = Some(Rest { last: refused, reasons: vec![(reason, 1)] }),
+            None => self.rest = Some(Rest { last: refused, reasons: vec![first] }),
             Some(rest) => {
-                match rest.reasons.iter_mut().find(|(known, _)| *known == reason) {
-                    Some((_, count)) => *count += 1,
-                    None => rest.reasons.push((reason, 1)),
+                match rest.reasons.iter_mut().find(|known| known.reason == first.reason) {
+                    Some(known) => known.count += 1,
+                    None => rest.reasons.push(first),
                 }
                 rest.last = refused;
             }
@@ -88,9 +95,13 @@ impl Tally {
 
 impl Rest {
     /// One row that reads `daily_quota_exceeded ×190`: with the time, stage and model of the last and an id of its own,
-    /// and without what is true of single requests only.
-    fn into_row(self) -> Row {
-        let counts: Vec<_> = self.reasons.iter().map(|(reason, count)| format!("{reason} ×{count}")).collect();
+    /// and without what is true of single requests only. The most frequent reason comes first and gives the row its
+    /// status, because a row has one; of equals, the reason that came first.
+    fn into_row(mut self) -> Row {
+        self.reasons.sort_by_key(|counted| std::cmp::Reverse(counted.count));
+        let http_status = self.reasons.first().map_or(self.last.http_status, |most| most.http_status);
+        let counts: Vec<_> =
+            self.reasons.iter().map(|Counted { reason, count, .. }| format!("{reason} ×{count}")).collect();
         let request = RequestId::new(self.last.created_at);
         let mut row = Row::refused(Refused {
             request,
@@ -99,6 +110,7 @@ impl Rest {
             stream: false,
             body_bytes: 0,
             latency: Duration::ZERO,
+            http_status,
             ..self.last
         });
         row.error = Some(counts.join(", "));

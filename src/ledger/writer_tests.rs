@@ -292,8 +292,9 @@ async fn ten_refusals_of_a_minute_are_rows_and_the_rest_one_row() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(desk.rows().len(), 13);
     assert_eq!(desk.errors().last().unwrap(), "daily_quota_exceeded ×190, invalid_json ×3");
+    assert_eq!(desk.rows().last().unwrap().http_status, 429, "of the most frequent reason, not of the last");
     let statuses: Vec<_> = desk.rows().iter().map(|row| row.status).collect();
-    assert_eq!(statuses.iter().filter(|status| **status == Status::RateLimited).count(), 10);
+    assert_eq!(statuses.iter().filter(|status| **status == Status::RateLimited).count(), 11);
     writing.abort();
 }
 

@@ -2,14 +2,16 @@
 //!
 //! The second is made when the first could not connect, was reset before its head, or was answered 502, 503 or 504:
 //! to another target where there is one, else to the stage's fallback model where it has one. A provider's 429 and
-//! every other 4xx pass through as they are.
+//! every other 4xx pass through as they are, save those that refuse our own key.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
 
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
@@ -22,6 +24,9 @@ use crate::upstream::{self, Answer, AttemptError, Limits};
 const MOST: u8 = 2;
 /// When to come back to an upstream that cannot be reached.
 const BACK_IN: Duration = Duration::from_secs(5);
+/// How much of a 400 is read before it is passed on, and how long its end is waited for.
+const LOOKED_AT: usize = 2048;
+const LOOKED_AT_FOR: Duration = Duration::from_millis(250);
 
 /// Why an attempt yielded nothing to pass on.
 struct Failure {
@@ -41,7 +46,7 @@ pub async fn until_head(
     total_by: Instant,
 ) -> Result<(Answer, Framing), Refusal> {
     let upstream = &prepared.upstream;
-    let mut targets = upstream::in_turn(upstream);
+    let mut targets = services.balancer.in_turn(upstream);
     let Some(mut target) = targets.next() else {
         return Err(Refusal::new(Reason::UpstreamUnavailable, "the upstream has no target").retry_after(BACK_IN));
     };
@@ -101,8 +106,8 @@ async fn one(
     exchange.answer.reached_upstream |= exchange.answer.unanswered;
     exchange.answer.unanswered &= matches!(outcome, Err(AttemptError::Silent));
     match outcome {
-        Ok(answer) => {
-            let framing = judge(&answer.head).inspect_err(|failure| {
+        Ok(mut answer) => {
+            let framing = judged(exchange, &mut answer, total_by).await.inspect_err(|failure| {
                 let status = answer.head.status.as_u16();
                 tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, status,
                     outcome = failure.outcome, "an upstream answer was not passed on");
@@ -116,16 +121,24 @@ async fn one(
     }
 }
 
+/// Whether an answer is to be passed on. Of all but a 400 the head alone decides.
+async fn judged(exchange: &mut Exchange, answer: &mut Answer, total_by: Instant) -> Result<Framing, Failure> {
+    let framing = judge(&answer.head)?;
+    if answer.head.status != StatusCode::BAD_REQUEST {
+        return Ok(framing);
+    }
+    exchange.answer.waiting_since = Some(Instant::now());
+    let by = total_by.min(Instant::now() + LOOKED_AT_FOR);
+    let body = answer.whole_within(LOOKED_AT, by).await;
+    exchange.answer.wait_is_over();
+    if body.is_some_and(|body| lacks_database(&body)) { Err(auth_error()) } else { Ok(framing) }
+}
+
 /// Whether a head is to be passed on, and in which framing its body comes.
 fn judge(head: &Parts) -> Result<Framing, Failure> {
     let framing = framing(head);
     match (head.status.as_u16(), framing) {
-        (401 | 403, _) => Err(Failure {
-            refusal: Refusal::new(Reason::UpstreamAuthError, "the model's service did not accept this gateway's key")
-                .final_word(),
-            elsewhere: false,
-            outcome: "auth",
-        }),
+        (401 | 403, _) => Err(auth_error()),
         (status @ 500.., _) => Err(Failure {
             refusal: Refusal::new(Reason::UpstreamError, format!("the model's service answered {status}")),
             elsewhere: matches!(status, 502..=504),
@@ -136,6 +149,31 @@ fn judge(head: &Parts) -> Result<Framing, Failure> {
         (200..=299, Some(framing)) => Ok(framing),
         (400..=499, Some(Framing::Json)) => Ok(Framing::Json),
         _ => Err(not_an_answer()),
+    }
+}
+
+/// Whether a LiteLLM without a database says so: that is how it answers a key which is not its master key. It does so
+/// with 400, and it is no fault of the client's.
+fn lacks_database(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: Named<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_slice(body).is_ok_and(|body: Body<'_>| body.error.kind == "no_db_connection")
+}
+
+fn auth_error() -> Failure {
+    Failure {
+        refusal: Refusal::new(Reason::UpstreamAuthError, "the model's service did not accept this gateway's key")
+            .final_word(),
+        elsewhere: false,
+        outcome: "auth",
     }
 }
 

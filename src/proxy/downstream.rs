@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
+use pingora::http::ResponseHeader;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{ErrorType, Result};
-use pingora_http::ResponseHeader;
 
 /// Where an answer goes. A pingora session today; anything that can take bytes and may stop wanting them.
 pub trait Downstream: Send {

@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::admission::{BodyMemory, Capacity, Concurrency, Keys, RateLimiter};
@@ -43,7 +43,7 @@ use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{RequestId, UserId};
-use crate::upstream::Dialer;
+use crate::upstream::{Balancer, Dialer};
 use exchange::Exchange;
 use route::Destination;
 
@@ -59,6 +59,7 @@ pub struct Services {
     pub capacity: Arc<Capacity>,
     pub ledger: Ledger,
     pub calibration: Calibration,
+    pub balancer: Balancer,
     pub dialer: Dialer,
     pub drain: Arc<Drain>,
     pub metrics: Arc<Metrics>,
@@ -155,7 +156,7 @@ impl ProxyHttp for Proxy {
         context.asked.get_or_insert_with(Instant::now);
         context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
         match &context.web {
-            Some(upstream) => web::peer(upstream).await,
+            Some(upstream) => web::peer(&self.services.balancer, upstream).await,
             None => Error::e_explain(ErrorType::InternalError, "no upstream was chosen"),
         }
     }

@@ -4,20 +4,20 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::HOST;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, route};
 use crate::config::{Target, Upstream};
-use crate::upstream;
+use crate::upstream::Balancer;
 
 /// The target whose turn it is, with its name resolved: pingora's own resolution blocks, and panics where it fails.
-pub async fn peer(upstream: &Upstream) -> Result<Box<HttpPeer>> {
-    let Some(target) = upstream::in_turn(upstream).next() else {
+pub async fn peer(balancer: &Balancer, upstream: &Upstream) -> Result<Box<HttpPeer>> {
+    let Some(target) = balancer.in_turn(upstream).next() else {
         return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream has no target");
     };
     let address = resolve(target).await.map_err(|mut error| {

@@ -74,10 +74,11 @@ data directory</dd>
 fn today(view: &Welcome) -> String {
     let Some(today) = view.today else { return String::new() };
     let limit = view.limit;
+    let noun = if today == 1 { "request" } else { "requests" };
     format!(
         r#"<section aria-labelledby="today">
 <h2 id="today">Today</h2>
-<p class="count"><strong>{today}</strong> requests · the limit is {limit} a day · quotas reset at 00:00 UTC</p>
+<p class="count"><strong>{today}</strong> {noun} · the limit is {limit} a day · quotas reset at 00:00 UTC</p>
 <progress aria-labelledby="today" max="{most}" value="{shown}">{today} of {limit}</progress>
 </section>"#,
         most = limit.max(1),
@@ -234,6 +235,12 @@ mod tests {
         ] {
             assert!(page.contains(said), "no `{said}` in:\n{page}");
         }
+    }
+
+    #[test]
+    fn one_request_is_one() {
+        assert!(page(&Welcome { today: Some(1), ..view() }).contains("<strong>1</strong> request ·"));
+        assert!(page(&Welcome { today: Some(0), ..view() }).contains("<strong>0</strong> requests ·"));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Broken(#[from] hyper::Error);
 pub struct Answer {
     pub head: http::response::Parts,
     body: Incoming,
+    /// Pieces that were looked at and are still to be yielded, the end included.
+    ahead: VecDeque<Result<Option<Bytes>, Broken>>,
     wire: Wire,
     target: Arc<Target>,
 }
@@ -147,7 +149,7 @@ async fn head_of(
         if untouched && sent.elapsed() < DEAD_WITHIN { AttemptError::Dead } else { AttemptError::Reset(error) }
     })?;
     let (head, body) = response.into_parts();
-    Ok(Answer { head, body, wire, target: Arc::clone(target) })
+    Ok(Answer { head, body, ahead: VecDeque::new(), wire, target: Arc::clone(target) })
 }
 
 impl OutgoingRequest {
@@ -170,6 +172,39 @@ impl OutgoingRequest {
 impl Answer {
     /// The next piece of the body; None at its clean end. Safe to drop while waiting: nothing is lost.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+        match self.ahead.pop_front() {
+            Some(piece) => piece,
+            None => self.arriving().await,
+        }
+    }
+
+    /// The whole body where it ends within `most` bytes and by `by`; None for any other. All of it is yielded by
+    /// [`Answer::chunk`] all the same.
+    pub async fn whole_within(&mut self, most: usize, by: Instant) -> Option<Vec<u8>> {
+        Alarm::default().before(by, pin!(self.look_ahead(most))).await?
+    }
+
+    async fn look_ahead(&mut self, most: usize) -> Option<Vec<u8>> {
+        let mut whole = Vec::new();
+        while whole.len() <= most {
+            let piece = self.arriving().await;
+            let ending = match &piece {
+                Ok(Some(bytes)) => {
+                    whole.extend_from_slice(bytes);
+                    None
+                }
+                Ok(None) => Some(true),
+                Err(_broken) => Some(false),
+            };
+            self.ahead.push_back(piece);
+            if let Some(clean) = ending {
+                return clean.then_some(whole);
+            }
+        }
+        None
+    }
+
+    async fn arriving(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
             let frame = poll_fn(|context| {
                 if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {

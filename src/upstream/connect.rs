@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use once_cell::sync::OnceCell;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -71,31 +73,15 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// Makes connections. One for the whole process: it holds the trust anchors.
-#[derive(Clone)]
+/// Makes connections. One for the whole process: it holds the trust anchors, read when an `https` target is first
+/// dialled. Most edges have none, and those that have one are told what is wrong by the request it is wrong for; the
+/// next request looks again.
+#[derive(Clone, Default)]
 pub struct Dialer {
-    tls: TlsConnector,
+    tls: Arc<OnceCell<TlsConnector>>,
 }
 
 impl Dialer {
-    /// Trusts what the operating system trusts; an unreadable or empty system store makes every `https` target fail
-    /// at its handshake, plain ones work on.
-    pub fn new() -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        let (_added, ignored) = roots.add_parsable_certificates(system.certs);
-        if ignored > 0 || !system.errors.is_empty() {
-            tracing::debug!(ignored, errors = system.errors.len(), "some system trust anchors could not be read");
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])
-            .unwrap_or_else(|_| rustls::ClientConfig::builder())
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { tls: TlsConnector::from(Arc::new(config)) }
-    }
-
     /// A fresh connection. Addresses are tried in the resolver's order; the last one's error is returned.
     pub(super) async fn dial(&self, target: &Target) -> io::Result<Box<dyn Io>> {
         let tcp = connect_any(target).await?;
@@ -104,14 +90,41 @@ impl Dialer {
             return Ok(Box::new(tcp));
         }
         let name = ServerName::try_from(target.host.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(self.tls.connect(name, tcp).await?))
+        Ok(Box::new(self.tls().await?.connect(name, tcp).await?))
+    }
+
+    /// The trust anchors are some hundred files: they are read beside the threads that serve.
+    async fn tls(&self) -> io::Result<TlsConnector> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
+        }
+        let cell = Arc::clone(&self.tls);
+        let reading = tokio::task::spawn_blocking(move || cell.get_or_try_init(|| connector(system_roots())).cloned());
+        reading.await.map_err(io::Error::other)?
     }
 }
 
-impl Default for Dialer {
-    fn default() -> Self {
-        Self::new()
+/// What the operating system trusts.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    let (_added, ignored) = roots.add_parsable_certificates(system.certs);
+    if ignored > 0 || !system.errors.is_empty() {
+        tracing::debug!(ignored, errors = system.errors.len(), "some system trust anchors could not be read");
     }
+    roots
+}
+
+fn connector(roots: RootCertStore) -> io::Result<TlsConnector> {
+    if roots.is_empty() {
+        return Err(io::Error::other("this machine trusts no certificate at all: install ca-certificates"));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 async fn connect_any(target: &Target) -> io::Result<TcpStream> {
@@ -123,4 +136,27 @@ async fn connect_any(target: &Target) -> io::Result<TcpStream> {
         }
     }
     Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_root() -> RootCertStore {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["cfx.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        roots
+    }
+
+    #[test]
+    fn a_machine_that_trusts_nobody_is_told_so_and_looked_at_again() {
+        let tls: OnceCell<TlsConnector> = OnceCell::new();
+        let problem = tls.get_or_try_init(|| connector(RootCertStore::empty())).err().unwrap();
+        assert!(problem.to_string().contains("install ca-certificates"), "{problem}");
+        assert!(tls.get_or_try_init(|| connector(a_root())).is_ok());
+        assert!(tls.get().is_some());
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{CHAT, Harness, Reply, chat_body, streaming, wire};
+use crate::harness::{CHAT, Harness, Reply, chat_body, gate, streaming, wire};
 
 struct Case {
     name: &'static str,
@@ -27,6 +27,18 @@ fn cases() -> Vec<Case> {
         Case { name: "HTML with 404", reply: || html("404 Not Found"), status: 502, code: "upstream_error" },
         Case { name: "401", reply: || litellm_error(401), status: 502, code: "upstream_auth_error" },
         Case { name: "403", reply: || litellm_error(403), status: 502, code: "upstream_auth_error" },
+        // LiteLLM without a database, to a key that is not its master key.
+        Case {
+            name: "400 for want of a database",
+            reply: || {
+                Reply::json(
+                    400,
+                    r#"{"error":{"message":"No connected db. 10.0.0.7","type":"no_db_connection","param":null,"code":"400"}}"#,
+                )
+            },
+            status: 502,
+            code: "upstream_auth_error",
+        },
         // LiteLLM 1.106 says 500 in plain text and closes, where its own code failed.
         Case {
             name: "500 in plain text",
@@ -158,6 +170,39 @@ fn what_a_client_did_wrong_at_the_provider_passes_through() {
         let answer = edge.chat();
         assert_eq!((answer.status, answer.json()), (status, body), "status and body as they came");
     }
+}
+
+/// What is looked into before it is passed on is passed on all the same.
+#[test]
+fn a_400_passes_as_it_came_however_long_slow_or_torn() {
+    let head = |length: usize| {
+        format!("HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
+    };
+    let body = json!({"error": {"message": "x".repeat(100_000), "type": "no_db_connection"}}).to_string();
+    let edge = Harness::start();
+    let whole = head(body.len()) + &body;
+    edge.upstream.then(Reply::raw(whole));
+    let answer = edge.chat();
+    assert!(answer.status == 400 && answer.complete && answer.text() == body, "a long one is the provider's own");
+
+    let (opener, gate) = gate();
+    let (first, second) = (r#"{"error":{"message":"too "#, r#"long","type":"x"}}"#);
+    let first_piece = head(first.len() + second.len()) + first;
+    edge.upstream.then(Reply::script(move |exchange| {
+        exchange.send(first_piece.as_bytes());
+        gate.pass();
+        exchange.send(second.as_bytes());
+    }));
+    let slow = edge.chat_stream();
+    assert_eq!(slow.status, 400, "the head does not wait for the end");
+    opener.open();
+    assert_eq!(slow.rest(), (vec![format!("{first}{second}")], true));
+
+    let torn = head(1_000) + first;
+    edge.upstream.then(Reply::raw(torn));
+    let answer = edge.chat();
+    assert!(answer.status == 400 && !answer.complete, "a torn one is cut, never ended cleanly: {answer}");
+    edge.assert_healthy();
 }
 
 #[test]

@@ -58,6 +58,28 @@ fn heads(code: &str, at: usize, found: &mut Vec<Import>) {
     }
 }
 
+/// Every name that begins a path, with its line: `serde` in `use serde::Serialize` and in `::serde::Serialize`. A name
+/// under which the file imports a module of ours is none.
+pub fn path_heads(code: &str) -> Vec<(usize, String)> {
+    let begins_path = |before: &str| match before.strip_suffix("::") {
+        Some(before) => !before.ends_with(is_word) && !before.ends_with('>'),
+        None => true,
+    };
+    // `use async_trait::async_trait;` names the crate all the same.
+    let imported = |name: &str, written: &str| code.match_indices(written).any(|(at, _)| !code[..at].ends_with(name));
+    let ours =
+        |name: &str| [";", ",", " as ", "::{self"].iter().any(|after| imported(name, &format!("::{name}{after}")));
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("::") {
+        let before = code[..at].trim_end_matches(is_word);
+        let name = &code[before.len()..at];
+        if !name.is_empty() && begins_path(before) && !ours(name) {
+            found.push((code[..at].matches('\n').count() + 1, name.to_string()));
+        }
+    }
+    found
+}
+
 /// Every identifier with its line.
 pub fn words(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();

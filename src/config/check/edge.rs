@@ -10,7 +10,7 @@ use super::super::raw::Node;
 use super::super::snapshot::{Edge, Server};
 use super::super::source::Source;
 use super::read::{At, all};
-use super::{entrypoints, quantity, routes, spool, tls, upstreams};
+use super::{entrypoints, ledger, quantity, routes, tls, upstreams};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const GRACE: Duration = Duration::from_secs(30 * 60);
@@ -28,7 +28,7 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let upstreams = file.get("upstreams").map(|at| upstreams::upstreams(&at)).unwrap_or_default();
     let routes = routes::routes(&file, &upstreams);
     let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
-    let spool = file.or("ledger", spool::DEFAULTS, |at| spool::of_ledger(&at));
+    let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
     addresses?;
     Ok(Edge {
@@ -38,7 +38,7 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
         upstreams: upstreams.sound()?,
         routes: routes?,
         trusted_proxies: trusted_proxies?,
-        spool: spool?,
+        ledger: ledger?,
         server: server?,
     })
 }

@@ -2,6 +2,7 @@
 
 mod edge;
 mod entrypoints;
+mod ledger;
 mod limits;
 mod models;
 mod names;
@@ -10,7 +11,6 @@ mod prices;
 mod quantity;
 mod read;
 mod routes;
-mod spool;
 mod stages;
 mod suggest;
 mod tls;

@@ -7,6 +7,20 @@ pub(super) const MOST_TOKENS: u64 = 1_000_000_000;
 
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
+/// A century, which no table of months outlives.
+const MOST_MONTHS: u32 = 1200;
+
+/// `13 months`, `1 month`.
+pub(super) fn months(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("months").or_else(|| text.strip_suffix("month")).map(str::trim_end);
+    let digits = number.filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.map(str::parse) {
+        Some(Ok(months @ 1..=MOST_MONTHS)) => Ok(months),
+        Some(_) => Err(format!("1 to {MOST_MONTHS} months")),
+        None => Err("whole months such as 13 months".to_owned()),
+    }
+}
+
 /// `250ms`, `10s`, `30m`, `1h30m`, `7d`; more than nothing and at most a year.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wanted = || "a duration such as 250ms, 10s, 30m or 1h30m".to_owned();
