@@ -166,6 +166,39 @@ async fn a_change_elsewhere_is_noticed_at_the_next_poll() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_revocation_that_nobody_tells_of_holds_within_a_minute() {
+    let settings = KeySettings::default();
+    assert_eq!(settings.fresh, Duration::from_secs(60));
+    // In use all the time, and asked for the last time just before or long before the revocation.
+    for (pause, before) in [(100, 0), (1_000, 29), (1_000, 31), (59_999, 0), (60_000, 0)] {
+        let door = Door::new();
+        let key = door.issue(None);
+        let watching = tokio::spawn(Arc::clone(&door.keys).watch());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        door.knock(&key).await.unwrap();
+        let pass = async |time: Duration| {
+            door.clock.advance(time);
+            tokio::time::sleep(time).await;
+        };
+        pass(Duration::from_secs(before)).await;
+        door.knock(&key).await.unwrap();
+        door.revoke(&key);
+        let mut passed = Duration::ZERO;
+        let refusal = loop {
+            pass(Duration::from_millis(pause)).await;
+            passed += Duration::from_millis(pause);
+            match door.knock(&key).await {
+                Ok(_) => assert!(passed < settings.fresh, "admitted {passed:?} after its revocation"),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!(refusal, KeyRefusal::Invalid);
+        assert_eq!(door.store.generation.load(Ordering::SeqCst), 0, "no word of it came");
+        watching.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_made_after_it_was_refused_opens_at_the_next_poll() {
     let door = Door::new();
     let key = door.issue(None);

@@ -31,3 +31,4 @@ mod quota_is_exact;
 mod relay;
 mod spool;
 mod stages_upstream;
+mod two_edges;

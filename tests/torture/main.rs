@@ -1,13 +1,16 @@
 //! The account survives: the real edge is killed again and again under load, at random moments and at the worst ones,
 //! and its spool is damaged. Then every request that reached the upstream must have exactly one row.
 //!
-//! `make torture`. `TORTURE_SEED` repeats the choices of an earlier run (not its timing), `TORTURE_KILLS` says how often
-//! it is killed (200), `DATABASE_URL` puts another store in the place of the embedded one: an empty one, made for this.
+//! `make torture`, which runs it on either store. `TORTURE_SEED` repeats the choices of an earlier run (not its timing),
+//! `TORTURE_KILLS` says how often it is killed (200), `TORTURE_STORE=postgres` puts a database made for this, on the
+//! server of the tests, in the place of the embedded store.
 #![cfg(test)]
 
 #[path = "../edge/harness/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the harness serves other tests too")]
 mod harness;
+#[path = "../support/postgres.rs"]
+mod postgres;
 
 mod chance;
 mod clients;
@@ -20,9 +23,9 @@ use std::time::{Duration, Instant};
 use chance::Chance;
 use clients::Clients;
 use harness::client::PATIENCE;
-use harness::process::DATABASE_URL;
 use harness::scripted::{Recorded, Reply, Scripted};
 use harness::{Harness, Process, wire};
+use store::Store;
 
 const FAILPOINTS: [&str; 5] = ["after_grant", "after_open", "after_first_byte", "after_end", "after_commit"];
 
@@ -52,10 +55,8 @@ impl Story {
 fn every_request_that_reached_the_upstream_has_exactly_one_row() {
     let kills = number("TORTURE_KILLS").unwrap_or(200);
     let seed = number("TORTURE_SEED").unwrap_or_else(Chance::fresh_seed);
-    eprintln!("TORTURE_SEED={seed} TORTURE_KILLS={kills}");
-    if let Ok(url) = std::env::var("DATABASE_URL") {
-        DATABASE_URL.set(url).expect("set once");
-    }
+    let store = Store::chosen();
+    eprintln!("TORTURE_STORE={store} TORTURE_SEED={seed} TORTURE_KILLS={kills}");
     let mut chance = Chance::new(seed);
     let mut edge = Harness::builder().quota(1_000_000).start();
     answer_in_many_ways(&edge.upstream);
@@ -88,7 +89,7 @@ fn every_request_that_reached_the_upstream_has_exactly_one_row() {
 
     clients.stop();
     assert!(edge.process.stop().success(), "a last, ordinary stop writes what there is");
-    check(&edge, &story);
+    check(&edge, &store, &story);
 }
 
 /// Runs into a place at which the process dies by itself.
@@ -159,14 +160,14 @@ fn answer_in_many_ways(upstream: &Scripted) {
     });
 }
 
-fn check(edge: &Harness, story: &Story) {
+fn check(edge: &Harness, store: &Store, story: &Story) {
     let reached: HashSet<String> = edge
         .upstream
         .requests()
         .iter()
         .map(|request| request.header("x-request-id").expect("every request has an id").to_string())
         .collect();
-    let found = store::read(&edge.data());
+    let found = store.read(&edge.data());
     let written: HashSet<&str> = found.rows.iter().map(|row| row.request.as_str()).collect();
     assert_eq!(written.len(), found.rows.len(), "no request has two rows");
     let missing: Vec<_> = reached.iter().filter(|id| !written.contains(id.as_str())).collect();
