@@ -56,7 +56,7 @@ impl Door {
     }
 
     async fn knock(&self, raw: &RawKey) -> Result<Arc<Principal>, KeyRefusal> {
-        self.keys.authenticate(raw.expose(), ADDRESS).await
+        self.keys.authenticate(raw.expose(), ADDRESS).await.map(|proved| proved.principal)
     }
 
     fn lookups(&self) -> u64 {
@@ -237,6 +237,18 @@ async fn an_outage_stops_only_keys_never_seen_and_for_an_hour_at_most() {
     assert_eq!(door.knock(&known).await, Err(KeyRefusal::StoreUnavailable));
     door.down(false);
     assert!(door.knock(&known).await.is_ok() && door.knock(&new).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proved_key_says_whether_the_store_was_waited_for_in_vain() {
+    let door = Door::new();
+    let key = door.issue(None);
+    let unanswered = async || door.keys.authenticate(key.expose(), ADDRESS).await.unwrap().unanswered;
+    assert!(!unanswered().await);
+    *door.store.delay.lock().unwrap() = Duration::from_millis(500);
+    door.keys.flush();
+    assert!(unanswered().await, "it was asked for, and is served as it was known");
+    assert!(!unanswered().await, "for a second the store is not asked again");
 }
 
 #[tokio::test(start_paused = true)]

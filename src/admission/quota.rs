@@ -115,6 +115,16 @@ impl RateLimiter {
         }
     }
 
+    /// The same for a request that has waited for this store already, in vain: what is not at hand is counted as it is
+    /// while the store is away, and asked for behind the request.
+    pub fn increment_at_once(&self, subject: Subject, day: Day, limit: u32) -> Result<Hold, QuotaRefusal> {
+        let slot = self.0.slot(subject, day);
+        match self.0.attempt(&slot, limit) {
+            Attempt::Done(result) => result,
+            Attempt::Wait { .. } => self.0.without_store(&slot, limit),
+        }
+    }
+
     /// Whether the limit is already known to be reached: spares reading the body of a request that will be refused.
     /// No I/O; `Ok` promises nothing.
     pub fn peek(&self, subject: Subject, day: Day, limit: u32) -> Result<(), QuotaRefusal> {
