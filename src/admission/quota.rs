@@ -225,10 +225,11 @@ impl Shared {
         }
     }
 
-    /// Waits for the store's answers, each `patience` long at most, and as long for other edges to give up leases.
+    /// Waits for the store's answers, each `patience` long at most, and as long for other edges to give up leases. An
+    /// answer that came late, to whatever was asked before, gives the next no time of its own.
     async fn wait(self: &Arc<Self>, slot: &Arc<Slot>, limit: u32) -> Result<Hold, QuotaRefusal> {
         let patience = self.settings.patience;
-        let mut recalled_by = None;
+        let (mut recalled_by, mut answered_by) = (None, None);
         loop {
             let changed = slot.changed.notified();
             tokio::pin!(changed);
@@ -239,7 +240,12 @@ impl Shared {
                 Attempt::Wait { recalling } => recalling,
             };
             let now = Instant::now();
-            let until = if recalling { *recalled_by.get_or_insert(now + patience) } else { now + patience };
+            let until = if recalling {
+                *recalled_by.get_or_insert(now + patience)
+            } else {
+                let by = answered_by.filter(|_| slot.lock().late).unwrap_or(now + patience);
+                *answered_by.insert(by)
+            };
             if timeout_at(until, changed).await.is_ok() {
                 continue;
             }
