@@ -37,7 +37,7 @@ impl Load {
         let begin = Instant::now();
         let client = |number: u32| {
             let key = &keys[number as usize % USERS];
-            let body = if number % 2 == 0 { chat_body() } else { streaming(chat_body()) };
+            let body = if number.is_multiple_of(2) { chat_body() } else { streaming(chat_body()) };
             let request = Request::post(CHAT, body.to_string()).key(key);
             let (over, first, http) = (Arc::clone(&over), begin + PACE * number / CLIENTS, edge.http);
             std::thread::spawn(move || ask_at_a_pace(http, &request, first, &over))
