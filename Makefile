@@ -40,6 +40,8 @@ soak: ## the long tests: 10,000 requests of every kind, then what they left behi
 	@scripts/setup build test
 	@scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)
 
-torture: ## kill -9 the edge under load 200 times and count its rows; TORTURE_KILLS, TORTURE_SEED, DATABASE_URL
+torture: ## kill -9 the edge under load 200 times on each store and count its rows; TORTURE_KILLS, TORTURE_SEED, TORTURE_STORE
 	@scripts/setup build test
-	@scripts/servers run cargo test --test torture -- --ignored --nocapture
+	@for store in $${TORTURE_STORE:-sqlite postgres}; do \
+	  TORTURE_STORE=$$store scripts/servers run cargo test --test torture -- --ignored --nocapture; \
+	done

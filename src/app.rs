@@ -278,6 +278,7 @@ impl Edge {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
             quota: Arc::new(RateLimiter::new(counts, edge, Arc::clone(&clock), quota)),
+            quota_beside_keys: !shared.counts_elsewhere(),
             concurrency: runtime.block_on(async { shared.concurrency() }),
             capacity: Capacity::new(),
             ledger: Ledger::new(spool, stores.ledger.clone(), Arc::clone(&clock), LedgerSettings::default()),

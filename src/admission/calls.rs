@@ -91,18 +91,18 @@ impl Shared {
     async fn speak(&self, slot: &Slot, errand: Errand) -> Result<(), StoreError> {
         let (post, release) = slot.lock().postings();
         if let Some(post) = post {
-            self.store.post(post).await?;
+            self.timed(slot, self.store.post(post)).await?;
             slot.lock().posted();
         }
         if errand == Errand::Settle || release.is_some() {
             let settlements = slot.lock().settlements();
             if !settlements.is_empty() {
-                self.store.settle(settlements.clone()).await?;
+                self.timed(slot, self.store.settle(settlements.clone())).await?;
                 slot.lock().settled(&settlements);
             }
         }
         if let Some(release) = release {
-            self.store.release(release).await?;
+            self.timed(slot, self.store.release(release)).await?;
             slot.lock().released();
         }
         match errand {
@@ -115,6 +115,14 @@ impl Shared {
         }
     }
 
+    /// One answer of the store, and whether requests still wait for it when it comes.
+    async fn timed<T>(&self, slot: &Slot, call: impl Future<Output = T>) -> T {
+        let asked = Instant::now();
+        let answer = call.await;
+        slot.lock().late = asked.elapsed() > self.settings.patience;
+        answer
+    }
+
     async fn ask(&self, slot: &Slot, limit: u32) -> Result<Asked, StoreError> {
         let (ask, freed) = {
             let mut state = slot.lock();
@@ -123,7 +131,7 @@ impl Shared {
             let most = if self.store.hears() { room.max(1) } else { 1 };
             (state.ask(self.edge, limit, most), state.denial.freed())
         };
-        let grant = self.store.grant(ask.clone()).await?;
+        let grant = self.timed(slot, self.store.grant(ask.clone())).await?;
         self.note_live_edges(grant.live_edges);
         self.note_lease(grant.granted);
         let mut state = slot.lock();
@@ -218,7 +226,11 @@ impl Shared {
 
     async fn settle(&self, part: &[(Call, Vec<Settlement>)]) -> bool {
         let all = part.iter().flat_map(|(_, settlements)| settlements.iter().copied()).collect();
-        match in_time(GIVE_UP, self.store.settle(all)).await {
+        let asked = Instant::now();
+        let answer = in_time(GIVE_UP, self.store.settle(all)).await;
+        let late = asked.elapsed() > self.settings.patience;
+        part.iter().for_each(|(call, _)| call.0.lock().late = late);
+        match answer {
             Ok(()) => {
                 self.outage.note_answer();
                 part.iter().for_each(|(call, settlements)| call.0.lock().settled(settlements));

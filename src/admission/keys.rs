@@ -95,6 +95,14 @@ pub enum KeyRefusal {
     StoreUnavailable,
 }
 
+/// A key that opens the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    pub principal: Arc<Principal>,
+    /// The store was asked about it and did not answer: this request has waited for the store once.
+    pub unanswered: bool,
+}
+
 /// Authenticates API keys. One for the process, shared.
 pub struct Keys(Arc<Shared>);
 
@@ -174,7 +182,7 @@ impl Keys {
 
     /// Whose key `presented` is, that came from `address`. A fresh known key costs one HMAC and no store; every other
     /// waits `patience` at most.
-    pub async fn authenticate(&self, presented: &str, address: IpAddr) -> Result<Arc<Principal>, KeyRefusal> {
+    pub async fn authenticate(&self, presented: &str, address: IpAddr) -> Result<Proved, KeyRefusal> {
         if presented.is_empty() {
             return Err(KeyRefusal::Missing);
         }
@@ -253,7 +261,7 @@ impl Shared {
         hash: KeyHash,
         proved: Option<Arc<Known>>,
         address: IpAddr,
-    ) -> Result<Arc<Principal>, KeyRefusal> {
+    ) -> Result<Proved, KeyRefusal> {
         let now = self.clock.now();
         if self.unknown.get(&hash).is_some_and(|seen| self.is_fresh(seen, now, self.settings.unknown_for)) {
             return Err(KeyRefusal::Invalid);
@@ -273,7 +281,7 @@ impl Shared {
                 self.unknown.insert(hash, Seen { at: now, epoch });
                 Err(KeyRefusal::Invalid)
             }
-            (Err(NotFound::Unanswered), Some(known)) => self.admit(&known, now),
+            (Err(NotFound::Unanswered), Some(known)) => Ok(Proved { unanswered: true, ..self.admit(&known, now)? }),
             (Err(NotFound::Unanswered), None) => Err(KeyRefusal::StoreUnavailable),
         }
     }
@@ -324,7 +332,7 @@ impl Shared {
         }
     }
 
-    fn admit(&self, known: &Arc<Known>, now: Timestamp) -> Result<Arc<Principal>, KeyRefusal> {
+    fn admit(&self, known: &Arc<Known>, now: Timestamp) -> Result<Proved, KeyRefusal> {
         if known.retires_at.is_some_and(|end| now >= end) {
             return Err(KeyRefusal::Invalid);
         }
@@ -335,7 +343,7 @@ impl Shared {
         if !known.in_used.load(Ordering::Relaxed) && !known.in_used.swap(true, Ordering::AcqRel) {
             self.used.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(known));
         }
-        Ok(Arc::clone(&known.principal))
+        Ok(Proved { principal: Arc::clone(&known.principal), unanswered: false })
     }
 
     fn is_fresh(&self, seen: Seen, now: Timestamp, within: Duration) -> bool {

@@ -56,7 +56,7 @@ impl Door {
     }
 
     async fn knock(&self, raw: &RawKey) -> Result<Arc<Principal>, KeyRefusal> {
-        self.keys.authenticate(raw.expose(), ADDRESS).await
+        self.keys.authenticate(raw.expose(), ADDRESS).await.map(|proved| proved.principal)
     }
 
     fn lookups(&self) -> u64 {
@@ -166,6 +166,39 @@ async fn a_change_elsewhere_is_noticed_at_the_next_poll() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_revocation_that_nobody_tells_of_holds_within_a_minute() {
+    let settings = KeySettings::default();
+    assert_eq!(settings.fresh, Duration::from_secs(60));
+    // In use all the time, and asked for the last time just before or long before the revocation.
+    for (pause, before) in [(100, 0), (1_000, 29), (1_000, 31), (59_999, 0), (60_000, 0)] {
+        let door = Door::new();
+        let key = door.issue(None);
+        let watching = tokio::spawn(Arc::clone(&door.keys).watch());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        door.knock(&key).await.unwrap();
+        let pass = async |time: Duration| {
+            door.clock.advance(time);
+            tokio::time::sleep(time).await;
+        };
+        pass(Duration::from_secs(before)).await;
+        door.knock(&key).await.unwrap();
+        door.revoke(&key);
+        let mut passed = Duration::ZERO;
+        let refusal = loop {
+            pass(Duration::from_millis(pause)).await;
+            passed += Duration::from_millis(pause);
+            match door.knock(&key).await {
+                Ok(_) => assert!(passed < settings.fresh, "admitted {passed:?} after its revocation"),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!(refusal, KeyRefusal::Invalid);
+        assert_eq!(door.store.generation.load(Ordering::SeqCst), 0, "no word of it came");
+        watching.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_made_after_it_was_refused_opens_at_the_next_poll() {
     let door = Door::new();
     let key = door.issue(None);
@@ -204,6 +237,18 @@ async fn an_outage_stops_only_keys_never_seen_and_for_an_hour_at_most() {
     assert_eq!(door.knock(&known).await, Err(KeyRefusal::StoreUnavailable));
     door.down(false);
     assert!(door.knock(&known).await.is_ok() && door.knock(&new).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proved_key_says_whether_the_store_was_waited_for_in_vain() {
+    let door = Door::new();
+    let key = door.issue(None);
+    let unanswered = async || door.keys.authenticate(key.expose(), ADDRESS).await.unwrap().unanswered;
+    assert!(!unanswered().await);
+    *door.store.delay.lock().unwrap() = Duration::from_millis(500);
+    door.keys.flush();
+    assert!(unanswered().await, "it was asked for, and is served as it was known");
+    assert!(!unanswered().await, "for a second the store is not asked again");
 }
 
 #[tokio::test(start_paused = true)]

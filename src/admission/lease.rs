@@ -75,6 +75,8 @@ pub(super) struct State {
     in_doubt: bool,
     /// A call to the store is under way for this slot.
     pub(super) busy: bool,
+    /// The store's last answer came when requests had stopped waiting for it: the next is not waited for anew.
+    pub(super) late: bool,
     touched: bool,
     idle: u32,
     since_report: u32,
@@ -165,6 +167,7 @@ impl State {
             next: fresh_lease(),
             in_doubt: false,
             busy: false,
+            late: false,
             touched: true,
             idle: 0,
             since_report: 0,

@@ -29,7 +29,7 @@ pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
-pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, StoredKey};
+pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, Proved, StoredKey};
 pub use pepper::{PepperProblem, PepperStore};
 pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;

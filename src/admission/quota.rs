@@ -115,6 +115,16 @@ impl RateLimiter {
         }
     }
 
+    /// The same for a request that has waited for this store already, in vain: what is not at hand is counted as it is
+    /// while the store is away, and asked for behind the request.
+    pub fn increment_at_once(&self, subject: Subject, day: Day, limit: u32) -> Result<Hold, QuotaRefusal> {
+        let slot = self.0.slot(subject, day);
+        match self.0.attempt(&slot, limit) {
+            Attempt::Done(result) => result,
+            Attempt::Wait { .. } => self.0.without_store(&slot, limit),
+        }
+    }
+
     /// Whether the limit is already known to be reached: spares reading the body of a request that will be refused.
     /// No I/O; `Ok` promises nothing.
     pub fn peek(&self, subject: Subject, day: Day, limit: u32) -> Result<(), QuotaRefusal> {
@@ -215,10 +225,11 @@ impl Shared {
         }
     }
 
-    /// Waits for the store's answers, each `patience` long at most, and as long for other edges to give up leases.
+    /// Waits for the store's answers, each `patience` long at most, and as long for other edges to give up leases. An
+    /// answer that came late, to whatever was asked before, gives the next no time of its own.
     async fn wait(self: &Arc<Self>, slot: &Arc<Slot>, limit: u32) -> Result<Hold, QuotaRefusal> {
         let patience = self.settings.patience;
-        let mut recalled_by = None;
+        let (mut recalled_by, mut answered_by) = (None, None);
         loop {
             let changed = slot.changed.notified();
             tokio::pin!(changed);
@@ -229,7 +240,12 @@ impl Shared {
                 Attempt::Wait { recalling } => recalling,
             };
             let now = Instant::now();
-            let until = if recalling { *recalled_by.get_or_insert(now + patience) } else { now + patience };
+            let until = if recalling {
+                *recalled_by.get_or_insert(now + patience)
+            } else {
+                let by = answered_by.filter(|_| slot.lock().late).unwrap_or(now + patience);
+                *answered_by.insert(by)
+            };
             if timeout_at(until, changed).await.is_ok() {
                 continue;
             }

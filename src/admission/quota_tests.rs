@@ -163,6 +163,24 @@ async fn the_leases_of_an_edge_never_keep_its_own_requests_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_an_answer_in_time_lets_a_request_wait_for_another() {
+    for (late, waited) in [(true, 250), (false, 200 + 250)] {
+        let edge = Edge::new();
+        edge.store.faults.hung.store(true, Ordering::SeqCst);
+        let slot = edge.limiter.0.slot(edge.user, edge.today());
+        let began = tokio::time::Instant::now();
+        let answered = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            slot.lock().late = late;
+            slot.changed.notify_waiters();
+        };
+        let (taken, ()) = tokio::join!(edge.take(1_000), answered);
+        assert!(taken.is_ok(), "counted without the store");
+        assert_eq!(began.elapsed(), Duration::from_millis(waited), "late: {late}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_costs_one_patience_and_then_nothing() {
     let edge = Edge::new();
     edge.spend(1, 100).await;

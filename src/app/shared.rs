@@ -43,6 +43,11 @@ impl SharedCounts {
         }
     }
 
+    /// Whether requests are counted in another place than they are kept in.
+    pub fn counts_elsewhere(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The table of open requests. To be called on the runtime that the places of its streams are renewed on.
     pub fn concurrency(&self) -> Arc<Concurrency> {
         let Some(redis) = &self.0 else { return Concurrency::new() };

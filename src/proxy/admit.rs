@@ -16,7 +16,7 @@ use super::exchange::{Exchange, QuotaView, Staged};
 use super::refuse::{Reason, Refusal};
 use super::{Prepared, Services, credential, stamp};
 use crate::admission::{
-    ConcurrencyRefusal, Hold, InFlight, KeyRefusal, Overloaded, Permit, Principal, QuotaRefusal, Subject,
+    ConcurrencyRefusal, Hold, InFlight, KeyRefusal, Overloaded, Permit, Principal, Proved, QuotaRefusal, Subject,
 };
 use crate::config::{ResolvedLimits, Upstream};
 use crate::failpoint;
@@ -53,6 +53,9 @@ impl Holds {
 pub struct Authenticated {
     pub principal: Arc<Principal>,
     limits: ResolvedLimits,
+    /// No patience is left for the store of the quota: it is that of the keys, which this request has waited for in
+    /// vain.
+    at_once: bool,
 }
 
 /// Checks the key. The request's identity is known from here on.
@@ -63,10 +66,10 @@ pub async fn authenticate(
 ) -> Result<Authenticated, Refusal> {
     // Set for every connection with an address; those without one share a place.
     let address = exchange.client.get().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let principal = services.keys.authenticate(credential::presented(headers)?, address).await?;
+    let Proved { principal, unanswered } = services.keys.authenticate(credential::presented(headers)?, address).await?;
     let limits = exchange.snapshot.limits.of_user(&principal.email);
     let _ = exchange.principal.set(Arc::clone(&principal));
-    Ok(Authenticated { principal, limits })
+    Ok(Authenticated { principal, limits, at_once: unanswered && services.quota_beside_keys })
 }
 
 impl Authenticated {
@@ -154,7 +157,11 @@ impl Authenticated {
     async fn take_quota(&self, services: &Services, exchange: &Exchange) -> Result<Holds, Refusal> {
         let mut holds = Holds::default();
         for (subject, limit) in self.quotas() {
-            let taken = services.quota.check_and_increment(subject, exchange.at.day(), limit).await;
+            let day = exchange.at.day();
+            let taken = match self.at_once {
+                true => services.quota.increment_at_once(subject, day, limit),
+                false => services.quota.check_and_increment(subject, day, limit).await,
+            };
             let hold = taken.map_err(|refusal| quota_refusal(exchange, refusal))?;
             match subject {
                 Subject::User(_) => holds.user = Some(hold),

@@ -55,6 +55,8 @@ pub struct Services {
     pub snapshot: ArcSwap<Snapshot>,
     pub keys: Arc<Keys>,
     pub quota: Arc<RateLimiter>,
+    /// Whether quotas are counted where keys are looked up, so that who waited for the one need not for the other.
+    pub quota_beside_keys: bool,
     pub concurrency: Arc<Concurrency>,
     pub capacity: Arc<Capacity>,
     pub ledger: Ledger,

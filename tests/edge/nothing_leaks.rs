@@ -178,7 +178,7 @@ fn open_descriptors(edge: &Harness) -> usize {
 }
 
 /// Resident memory in KiB.
-fn resident(edge: &Harness) -> u64 {
+pub fn resident(edge: &Harness) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", edge.process.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)

@@ -39,6 +39,14 @@ impl Store {
             .block_on(async { self.database.connect().await.query_one(sql, &[]).await.expect("a number").get(0) })
     }
 
+    /// The first column of every row, as text.
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        self.runtime.block_on(async {
+            let rows = self.database.connect().await.query(sql, &[]).await.expect("rows");
+            rows.iter().map(|row| row.get(0)).collect()
+        })
+    }
+
     pub fn execute(&self, sql: &str) {
         self.runtime
             .block_on(async { self.database.connect().await.batch_execute(sql).await.expect("it can be done") });

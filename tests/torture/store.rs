@@ -1,10 +1,54 @@
-//! What the store says at the end, whichever it is.
+//! Where the rows go, and what is found there at the end.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use tokio::runtime::Runtime;
+
 use crate::harness::process::DATABASE_URL;
 use crate::harness::rows;
+use crate::postgres::Database;
+
+/// The edge's store.
+pub enum Store {
+    /// The file in its folder.
+    Sqlite,
+    /// A database that is dropped at the end.
+    Postgres(Runtime, Database),
+}
+
+impl Store {
+    /// As `TORTURE_STORE` says; the embedded one where it says nothing.
+    pub fn chosen() -> Self {
+        match std::env::var("TORTURE_STORE").unwrap_or_default().as_str() {
+            "" | "sqlite" => Self::Sqlite,
+            "postgres" => {
+                let runtime = Runtime::new().expect("a runtime");
+                let database = runtime.block_on(Database::fresh());
+                DATABASE_URL.set(database.url()).expect("set once");
+                Self::Postgres(runtime, database)
+            }
+            other => panic!("TORTURE_STORE={other} is neither sqlite nor postgres"),
+        }
+    }
+
+    pub fn read(&self, data: &Path) -> Found {
+        match self {
+            Self::Sqlite => from_sqlite(data),
+            Self::Postgres(runtime, database) => runtime.block_on(from_postgres(database)),
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres(..) => "postgres",
+        })
+    }
+}
 
 pub struct Found {
     pub rows: Vec<Row>,
@@ -32,13 +76,6 @@ pub fn assert_quota(counted: i64, admitted: RangeInclusive<usize>) {
     assert!(admitted.contains(&counted), "{counted} counted by the quota, {admitted:?} by the rows");
 }
 
-pub fn read(data: &Path) -> Found {
-    match DATABASE_URL.get() {
-        Some(url) => from_postgres(url),
-        None => from_sqlite(data),
-    }
-}
-
 fn from_sqlite(data: &Path) -> Found {
     let store = rows::Store::open(data);
     let rows = store.rows().into_iter().map(|row| Row {
@@ -50,21 +87,13 @@ fn from_sqlite(data: &Path) -> Found {
     Found { rows: rows.collect(), counted: store.counted_requests() }
 }
 
-fn from_postgres(url: &str) -> Found {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the store");
-        tokio::spawn(connection);
-        let logs = "select request_id::text, status, coalesce(error_message, ''), attempts::bigint from request_logs";
-        let rows = client.query(logs, &[]).await.expect("request_logs");
-        let counters = "select coalesce(sum(request_count), 0)::bigint from usage_counters";
-        let counted = client.query_one(counters, &[]).await.expect("usage_counters").get(0);
-        let rows = rows.iter().map(|row| Row {
-            request: row.get(0),
-            status: row.get(1),
-            error: row.get(2),
-            attempts: row.get(3),
-        });
-        Found { rows: rows.collect(), counted }
-    })
+async fn from_postgres(database: &Database) -> Found {
+    let client = database.connect().await;
+    let logs = "select request_id::text, status, coalesce(error_message, ''), attempts::bigint from request_logs";
+    let rows = client.query(logs, &[]).await.expect("request_logs");
+    let counters = "select coalesce(sum(request_count), 0)::bigint from usage_counters";
+    let counted = client.query_one(counters, &[]).await.expect("usage_counters").get(0);
+    let rows =
+        rows.iter().map(|row| Row { request: row.get(0), status: row.get(1), error: row.get(2), attempts: row.get(3) });
+    Found { rows: rows.collect(), counted }
 }

@@ -186,7 +186,7 @@ async fn a_revocation_by_another_process_reaches_a_cached_key() {
     let clock = crate::clock::ManualClock::at(Timestamp(NOON.0 - 1));
     let keys = Arc::new(Keys::new(edge, b"pepper", Arc::new(clock), crate::admission::KeySettings::default()));
     let watching = tokio::spawn(Arc::clone(&keys).watch());
-    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().key, key.id);
+    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().principal.key, key.id);
     command.revoke(key.id, NOON).await.unwrap();
     let refused = async {
         while keys.authenticate(raw.expose(), ADDRESS).await.is_ok() {

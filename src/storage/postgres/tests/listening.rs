@@ -47,7 +47,7 @@ async fn a_revocation_by_another_process_reaches_a_cached_key() {
     let clock = ManualClock::at(Timestamp(NOON.0 - 1));
     let keys = Arc::new(Keys::new(edge, b"pepper", Arc::new(clock), KeySettings::default()));
     let watching = tokio::spawn(Arc::clone(&keys).watch());
-    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().key, key.id);
+    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().principal.key, key.id);
     command.revoke(key.id, NOON).await.unwrap();
     eventually(async || keys.authenticate(raw.expose(), ADDRESS).await.is_err()).await;
     watching.abort();
@@ -126,7 +126,7 @@ async fn no_request_waits_for_a_slow_store_longer_than_a_quarter_of_a_second() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp(NOON.0 - 1)));
     let keys = Keys::new(store.clone(), b"pepper", clock, KeySettings::default());
     let limiter = Arc::new(RateLimiter::new(store.clone(), EDGE, Arc::new(SystemClock), QuotaSettings::default()));
-    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().key, key.id);
+    assert_eq!(keys.authenticate(raw.expose(), ADDRESS).await.unwrap().principal.key, key.id);
     proxy.delay(Duration::from_millis(500));
 
     let patience = Duration::from_millis(250) + Duration::from_millis(150); // a busy machine's own delays
