@@ -10,9 +10,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
-use crate::admission::lease::{Slot, Turn};
+use crate::admission::lease::Turn;
 use crate::admission::quota::{Shared, lock};
 use crate::admission::quota_store::{Settlement, largest_lease};
+use crate::admission::slot::Slot;
 use crate::units::StoreError;
 
 /// A call that takes longer than this counts as failed. Requests have long stopped waiting for it.

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use crate::admission::calls::{BATCH, Call, Errand};
-use crate::admission::lease::Slot;
 use crate::admission::quota::{RateLimiter, Shared, lock};
 use crate::admission::quota_store::{OpenLease, Settlement, Subject, Word};
+use crate::admission::slot::Slot;
 use crate::units::{Day, EdgeId, LeaseId, StoreError};
 
 /// Between heartbeats. Stores take an edge for gone after about three of them.

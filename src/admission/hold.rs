@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::admission::lease::Slot;
+use crate::admission::slot::Slot;
 use crate::units::{LeaseId, Timestamp};
 
 /// One admitted request's place in the day's quota.

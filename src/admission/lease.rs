@@ -14,14 +14,12 @@
 //! hand it out again without a word, and says so only when nobody wants it.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::admission::denial::Denial;
 use crate::admission::quota_store::{Ask, Grant, Posting, PostingId, Settlement, Subject};
-use crate::units::{Day, EdgeId, LeaseId, Timestamp};
+use crate::units::{Day, EdgeId, LeaseId};
 
 /// Turns without a request after which everything goes back to the store: at four turns a second, one second.
 const IDLE: u32 = 4;
@@ -29,16 +27,6 @@ const IDLE: u32 = 4;
 const FORGOTTEN: u32 = 240;
 /// Turns between reports of a lease in use, so that the stored count lags by little more than a second.
 const REPORT: u32 = 4;
-
-/// One subject's day. Kept while any [`Hold`](super::Hold) of it lives.
-#[derive(Debug)]
-pub(super) struct Slot {
-    subject: Subject,
-    day: Day,
-    /// Notified whenever there may be something to take, or a reason to stop waiting.
-    pub(super) changed: Notify,
-    state: Mutex<State>,
-}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -127,27 +115,8 @@ pub(super) enum Turn {
     Forget,
 }
 
-impl Slot {
-    pub(super) fn new(subject: Subject, day: Day) -> Self {
-        Self { subject, day, changed: Notify::new(), state: Mutex::new(State::new(subject, day)) }
-    }
-
-    pub(super) fn whose(&self) -> (Subject, Day) {
-        (self.subject, self.day)
-    }
-
-    /// The midnight at which the count starts anew.
-    pub(super) fn reset(&self) -> Timestamp {
-        self.day.end()
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl State {
-    fn new(subject: Subject, day: Day) -> Self {
+    pub(super) fn new(subject: Subject, day: Day) -> Self {
         Self {
             subject,
             day,

@@ -22,6 +22,7 @@ mod principal;
 mod quota;
 mod quota_store;
 mod registry;
+mod slot;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -20,9 +20,10 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::admission::calls::Errand;
 use crate::admission::hold::Hold;
-use crate::admission::lease::{Slot, Taken, Then};
+use crate::admission::lease::{Taken, Then};
 use crate::admission::outage::Outage;
 use crate::admission::quota_store::{QuotaStore, Subject};
+use crate::admission::slot::Slot;
 use crate::clock::Clock;
 use crate::units::{Day, EdgeId, StoreError, Timestamp};
 
