@@ -208,11 +208,12 @@ impl Model {
         };
         let asks = edges.iter().flat_map(|edge| (0..count).map(|_| *edge));
         let taken: Vec<_> = join_all(asks.map(ask)).await.into_iter().flatten().collect();
-        for (edge, day, hold) in taken {
+        for (edge, day, mut hold) in taken {
             let node = &mut self.nodes[edge];
             if let Some(lease) = hold.lease() {
                 *node.opens.entry(lease).or_default() += 1;
             }
+            hold.note_opened();
             node.life.as_mut().unwrap().held.push((day, hold));
         }
     }
