@@ -112,8 +112,6 @@ pub(super) struct Ticket {
     slot: u32,
     /// The write that brings its OPEN to the disk's cache.
     write: u64,
-    /// Nothing else was under way in its lane, so that there is nobody to share a write with.
-    pub alone: bool,
 }
 
 /// A request cannot be written down.
@@ -132,12 +130,11 @@ impl Spool {
     pub(super) fn open_request(&self, opening: &Opening) -> Result<Option<Ticket>, SpoolFull> {
         let index = own_lane() % self.shared.lanes.len();
         let mut lane = self.shared.lane(index);
-        let alone = lane.open_requests() == 0;
         let opened = lane.open(opening);
         let write = lane.writes() + 1;
         drop(lane);
         match opened {
-            Ok(slot) => Ok(Some(Ticket { lane: index, slot, write, alone })),
+            Ok(slot) => Ok(Some(Ticket { lane: index, slot, write })),
             Err(problem) => self.shared.no_room(&problem),
         }
     }

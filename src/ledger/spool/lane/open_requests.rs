@@ -57,6 +57,7 @@ impl OpenRequests {
         self.reserved
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

@@ -117,6 +117,7 @@ impl Lane {
     }
 
     /// Requests under way.
+    #[cfg(test)]
     pub fn open_requests(&self) -> usize {
         self.open.len()
     }
