@@ -132,7 +132,6 @@ impl Ledger {
         // An entry from here on: whoever leaves while the disk is waited for has a row.
         let entry = Entry::new(self.clone(), opening, ticket);
         if let Some(ticket) = entry.ticket() {
-            self.0.spool.write(ticket)?;
             self.0.spool.synced(ticket).await?;
         }
         failpoint::reached(failpoint::AFTER_OPEN);

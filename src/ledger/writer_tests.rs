@@ -77,7 +77,7 @@ impl Desk {
     }
 
     fn open_as(&self, session: &str) -> Entry {
-        let mut opened = std::pin::pin!(self.ledger.open(Opening {
+        let opened = self.ledger.open(Opening {
             request: RequestId::new(self.clock.now()),
             created_at: self.clock.now(),
             user: UserId(Uuid::from_u128(1)),
@@ -90,10 +90,9 @@ impl Desk {
             model: Arc::from("deepseek"),
             stream: true,
             body_bytes: 2048,
-        }));
-        // Without `fsync: each` nothing is waited for: it lets others go first, once.
-        let mut polled = || futures_util::FutureExt::now_or_never(opened.as_mut());
-        polled().or_else(polled).expect("at once").unwrap()
+        });
+        // Without `fsync: each` nothing is waited for.
+        futures_util::FutureExt::now_or_never(opened).expect("at once").unwrap()
     }
 
     fn serve(&self, count: usize) {

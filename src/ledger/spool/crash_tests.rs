@@ -98,7 +98,6 @@ impl World {
     fn open(&mut self) {
         let opening = opening(self.next);
         let ticket = self.spool.open_request(&opening).unwrap().unwrap();
-        self.spool.write(&ticket).unwrap();
         *self.opens.entry(opening.lease.unwrap()).or_default() += 1;
         self.under_way.insert(self.next, ticket);
         self.becomes(End::OnDisk);

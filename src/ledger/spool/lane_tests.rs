@@ -24,7 +24,6 @@ impl Desk {
     fn serve(&mut self, from: u64, to: u64) {
         for n in from..to {
             let slot = self.lane.open(&opening(n)).unwrap();
-            self.lane.flush().unwrap();
             self.lane.end(Some(slot), row(n), 500);
         }
     }

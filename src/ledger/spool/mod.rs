@@ -110,7 +110,6 @@ struct Synced {
 pub(super) struct Ticket {
     lane: usize,
     slot: u32,
-    /// The write that brings its OPEN to the disk's cache.
     write: u64,
 }
 
@@ -125,30 +124,17 @@ impl Spool {
         self.shared.home.edge
     }
 
-    /// Takes an OPEN, which [`write`](Self::write) then writes. None: there is no room, and the request goes on without
-    /// (`on_full: drop`).
+    /// Writes an OPEN. None: there is no room, and the request goes on without (`on_full: drop`).
     pub(super) fn open_request(&self, opening: &Opening) -> Result<Option<Ticket>, SpoolFull> {
         let index = own_lane() % self.shared.lanes.len();
         let mut lane = self.shared.lane(index);
         let opened = lane.open(opening);
-        let write = lane.writes() + 1;
+        let write = lane.writes();
         drop(lane);
         match opened {
             Ok(slot) => Ok(Some(Ticket { lane: index, slot, write })),
             Err(problem) => self.shared.no_room(&problem),
         }
-    }
-
-    /// Writes a request's OPEN, where no other has written it along with its own. With a disk that fails and
-    /// `on_full: drop` the request goes on all the same.
-    pub(super) fn write(&self, ticket: &Ticket) -> Result<(), SpoolFull> {
-        let mut lane = self.shared.lane(ticket.lane);
-        if lane.writes() >= ticket.write {
-            return Ok(());
-        }
-        let written = lane.flush();
-        drop(lane);
-        written.or_else(|error| self.shared.no_room(&NoRoom::Disk(error)).map(drop))
     }
 
     /// Waits until the disk has a request's OPEN, where that was asked for.

@@ -3,17 +3,10 @@ use std::os::unix::fs::FileExt;
 use super::testing::{Disk, NOON, SMALL, drain, lease, opening, row};
 use super::*;
 
-/// Opens the `n`th request and writes it down.
-fn open(spool: &Spool, n: u64) -> Ticket {
-    let ticket = spool.open_request(&opening(n)).unwrap().unwrap();
-    spool.write(&ticket).unwrap();
-    ticket
-}
-
 /// Opens and ends the requests `from..to`.
 fn serve(spool: &Spool, from: u64, to: u64) {
     for n in from..to {
-        let ticket = open(spool, n);
+        let ticket = spool.open_request(&opening(n)).unwrap().unwrap();
         spool.end(Some(&ticket), row(n), 500).unwrap();
     }
 }
@@ -22,7 +15,7 @@ fn serve(spool: &Spool, from: u64, to: u64) {
 fn a_request_is_on_disk_before_it_goes_on() {
     let disk = Disk::new();
     let (spool, _) = disk.open(SMALL);
-    open(&spool, 1);
+    spool.open_request(&opening(1)).unwrap();
     let (next, recovered) = disk.killed().open(SMALL);
     let rows = drain(&next, 500);
     assert_eq!(rows, [Row::stopped(opening(1), opening(1).created_at)]);
@@ -31,23 +24,11 @@ fn a_request_is_on_disk_before_it_goes_on() {
 }
 
 #[test]
-fn one_write_serves_all_requests_at_hand() {
-    let disk = Disk::new();
-    let (spool, _) = disk.open(SMALL);
-    let tickets: Vec<_> = (0..5).map(|n| spool.open_request(&opening(n)).unwrap().unwrap()).collect();
-    spool.write(&tickets[2]).unwrap();
-    let writes = spool.shared.lane(tickets[0].lane).writes();
-    tickets.iter().for_each(|ticket| spool.write(ticket).unwrap());
-    assert_eq!(spool.shared.lane(tickets[0].lane).writes(), writes, "they are all in the first one");
-    assert_eq!(drain(&disk.killed().open(SMALL).0, 500).len(), 5);
-}
-
-#[test]
 fn replaying_twice_is_replaying_once() {
     let disk = Disk::new();
     let (spool, _) = disk.open(SMALL);
     serve(&spool, 0, 200);
-    open(&spool, 500);
+    spool.open_request(&opening(500)).unwrap();
     spool.flush();
     let dead = disk.killed();
     let (first, told) = dead.open(SMALL);
@@ -79,7 +60,7 @@ fn a_restart_on_the_same_folder_is_the_same_edge() {
 fn a_second_process_is_another_edge_and_leaves_the_first_alone() {
     let disk = Disk::new();
     let (old, _) = disk.open(SMALL);
-    let under_way = open(&old, 1);
+    let under_way = old.open_request(&opening(1)).unwrap().unwrap();
     let (new, recovered) = disk.open(SMALL);
     assert_ne!(new.edge(), old.edge());
     assert_eq!(recovered, [Recovered { edge: new.edge(), leases: HashMap::new() }]);
@@ -174,7 +155,7 @@ async fn with_fsync_each_a_request_waits_for_the_disk() {
     let disk = Disk::new();
     let (spool, _) = disk.open(SpoolSettings { fsync: Fsync::Each, ..SMALL });
     for n in 0..5 {
-        let ticket = open(&spool, n);
+        let ticket = spool.open_request(&opening(n)).unwrap().unwrap();
         assert_eq!(spool.synced(&ticket).await, Ok(()));
         let synced = *spool.shared.synced.as_ref().unwrap()[ticket.lane].borrow();
         assert!(synced.upto >= ticket.write && !synced.failed, "{synced:?}");
@@ -187,7 +168,7 @@ fn the_status_says_what_waits_and_who_holds_it() {
     assert!(status(&disk.root()).unwrap().folders.is_empty());
     let (spool, _) = disk.open(SMALL);
     serve(&spool, 0, 3);
-    open(&spool, 3);
+    spool.open_request(&opening(3)).unwrap();
     let found = status(&disk.root()).unwrap().folders.remove(0);
     assert_eq!((found.held, found.waiting, found.open, found.damaged), (true, 3, 1, 0));
     assert_eq!(found.oldest, Some(opening(3).created_at));

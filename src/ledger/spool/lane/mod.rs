@@ -143,8 +143,7 @@ impl Lane {
         self.make_segment()
     }
 
-    /// Takes an OPEN, to be written by the next [`flush`](Self::flush) with every END that waits. Gives the slot under
-    /// which the request is known here.
+    /// Writes an OPEN, and every END that waited to be written. Gives the slot under which the request is known here.
     pub fn open(&mut self, opening: &Opening) -> Result<u32, NoRoom> {
         self.latest = self.latest.max(opening.created_at);
         let mut start = self.buffer.len();
@@ -158,6 +157,11 @@ impl Lane {
             codec::open(&mut self.buffer, opening, false);
         }
         let place = self.place_of(start);
+        if let Err(error) = self.flush() {
+            // The ENDs stay for another try; what of the OPEN reached the disk is cut by its checksum.
+            self.buffer.truncate(start);
+            return Err(NoRoom::Disk(error));
+        }
         self.tally.count(opening);
         if let Some(current) = &mut self.current {
             current.open += 1;
@@ -211,8 +215,7 @@ impl Lane {
         Kept::Queued { full: self.queue.len() == batch }
     }
 
-    /// Writes what has gathered. On an error it stays; what of it reached the disk is written again, or cut by its
-    /// checksum.
+    /// Writes what has gathered. On an error it stays.
     pub fn flush(&mut self) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         if self.buffer.is_empty() {
