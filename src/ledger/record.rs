@@ -2,11 +2,13 @@
 //!
 //! Prompts and answers never come here; `error` holds a code or a short text of ours.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::failpoint;
 use crate::ledger::Ledger;
-use crate::ledger::spool::Ticket;
+use crate::ledger::spool::{SpoolFull, Ticket};
 use crate::units::{KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
 /// What is known of a request once it is admitted.
@@ -139,8 +141,18 @@ impl Entry {
         Self { ledger, opening: Some(opening), ticket }
     }
 
-    pub(super) fn ticket(&self) -> Option<&Ticket> {
-        self.ticket.as_ref()
+    /// Whether a record of it survives this process. Without (`on_full: drop`) there is nothing until it ends.
+    pub fn is_written(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// Waits until the disk has the record, where `fsync: each` asks for that.
+    pub async fn on_disk(&self) -> Result<(), SpoolFull> {
+        if let Some(ticket) = &self.ticket {
+            self.ledger.spool().synced(ticket).await?;
+        }
+        failpoint::reached(failpoint::AFTER_OPEN);
+        Ok(())
     }
 
     /// Ends the record. Returns at once; the row is written behind.
@@ -149,6 +161,20 @@ impl Entry {
             self.ledger.push(self.ticket.as_ref(), Row::of(opening, closing));
         }
     }
+
+    /// Ends the record of a request that did not happen, and writes that down before it returns: only then may another
+    /// have its place in the quota. Had its process died in between, both would be found opened, and one counted.
+    /// `Err`: it is not written yet, and the place is to stay counted.
+    pub fn close_for_another(mut self, closing: Closing) -> io::Result<()> {
+        let Some(opening) = self.opening.take() else { return Ok(()) };
+        self.end_now(Row::of(opening, closing))
+    }
+
+    fn end_now(&self, row: Row) -> io::Result<()> {
+        self.ledger.push(self.ticket.as_ref(), row);
+        // What was never opened is not found after a death, whatever became of its end.
+        self.ticket.as_ref().map_or(Ok(()), |ticket| self.ledger.spool().write_ends(ticket))
+    }
 }
 
 impl Drop for Entry {
@@ -156,7 +182,8 @@ impl Drop for Entry {
         let Some(opening) = self.opening.take() else { return };
         let latency = opening.created_at.until(self.ledger.now());
         let closing = Closing::without_answer(latency, Arc::clone(&opening.model), "internal_error");
-        self.ledger.push(self.ticket.as_ref(), Row::of(opening, closing));
+        // The disk's thread says so where it fails, and tries again.
+        let _ = self.end_now(Row::of(opening, closing));
     }
 }
 

@@ -122,20 +122,14 @@ impl Ledger {
         }))
     }
 
-    /// Begins the record of an admitted request: it is written to the spool when this returns, and with `fsync: each`
-    /// on the disk. Nothing of the request may go upstream before.
+    /// Begins the record of an admitted request: it is written to the spool when this returns. Nothing of the request
+    /// may go upstream before it is also [on the disk](Entry::on_disk).
     ///
     /// The write is made at once. To gather those of several requests would save a system call each, and leave a time
     /// between a place taken and its record, in which a death counts a request that never was.
-    pub async fn open(&self, opening: Opening) -> Result<Entry, SpoolFull> {
+    pub fn open(&self, opening: Opening) -> Result<Entry, SpoolFull> {
         let ticket = self.0.spool.open_request(&opening)?;
-        // An entry from here on: whoever leaves while the disk is waited for has a row.
-        let entry = Entry::new(self.clone(), opening, ticket);
-        if let Some(ticket) = entry.ticket() {
-            self.0.spool.synced(ticket).await?;
-        }
-        failpoint::reached(failpoint::AFTER_OPEN);
-        Ok(entry)
+        Ok(Entry::new(self.clone(), opening, ticket))
     }
 
     /// Notes a refused request. Never one answered 401.
@@ -224,6 +218,10 @@ impl Ledger {
 
     pub(super) fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    pub(super) fn spool(&self) -> &Spool {
+        &self.0.spool
     }
 
     pub(super) fn push(&self, ticket: Option<&Ticket>, row: Row) {

@@ -26,6 +26,7 @@ use crate::telemetry::metrics::StreamGauge;
 
 /// Everything an admitted request holds. Dropping it frees the permits and gives the quota back unless it was spent.
 pub struct Admitted {
+    /// First, so that its end is written before another has the place.
     pub entry: Entry,
     pub holds: Holds,
     _permit: Permit,
@@ -143,8 +144,12 @@ impl Authenticated {
             false => Holds::default(),
         };
         failpoint::reached(failpoint::AFTER_GRANT);
-        let entry = services.ledger.open(self.opening(exchange, prepared, &holds)).await?;
-        holds.user.iter_mut().chain(&mut holds.key).for_each(Hold::note_opened);
+        let entry = services.ledger.open(self.opening(exchange, prepared, &holds))?;
+        if entry.is_written() {
+            // Before anything is waited for: whoever leaves meanwhile has a row, and its place is recorded.
+            holds.user.iter_mut().chain(&mut holds.key).for_each(Hold::note_opened);
+        }
+        entry.on_disk().await?;
         Ok(Admitted {
             entry,
             holds,

@@ -162,6 +162,11 @@ impl Spool {
         }
     }
 
+    /// Writes the ENDs that have gathered beside a request's, its own with them.
+    pub(super) fn write_ends(&self, ticket: &Ticket) -> std::io::Result<()> {
+        self.shared.lane(ticket.lane).flush()
+    }
+
     /// Writes whatever has gathered in memory to the disk.
     pub(super) fn flush(&self) {
         for lane in 0..self.shared.lanes.len() {
