@@ -60,11 +60,13 @@ fn run(shared: &Shared, stop: &AtomicBool) {
         shared.work.swap(false, Ordering::AcqRel);
         let urgent = shared.urgent.swap(false, Ordering::AcqRel);
         shared.write_ends();
-        shared.remove_doomed();
         if urgent || stopping || last_sync.elapsed() >= SYNC_EVERY {
-            shared.sync();
+            shared.sync_and_remove();
             last_sync = Instant::now();
             shared.carry();
+            if stopping {
+                shared.sync_and_remove();
+            }
         }
         if stopping {
             return;
@@ -74,7 +76,7 @@ fn run(shared: &Shared, stop: &AtomicBool) {
         {
             continue;
         }
-        if shared.has_unsynced() {
+        if shared.has_unsynced() || shared.has_doomed() {
             std::thread::park_timeout(SYNC_EVERY.saturating_sub(last_sync.elapsed()).max(END_LAG));
         } else {
             std::thread::park();
@@ -107,31 +109,45 @@ impl Shared {
         (0..self.lanes.len()).any(|index| self.lane(index).has_unsynced())
     }
 
-    /// Asks the disk to keep what was written, and tells who waits for it.
-    fn sync(&self) {
+    fn has_doomed(&self) -> bool {
+        !self.doomed().is_empty()
+    }
+
+    /// What is of no use any more goes once the disk has what took its place: an END, a carried OPEN, the counts in
+    /// another segment's head. A loss of power may otherwise keep the removal and nothing else.
+    fn sync_and_remove(&self) {
+        let doomed = std::mem::take(&mut *self.doomed());
+        if self.sync() {
+            remove(doomed);
+        } else {
+            self.doomed().append(doomed);
+        }
+    }
+
+    /// Asks the disk to keep what was written, and tells who waits for it. False where it does not.
+    fn sync(&self) -> bool {
+        let mut all = true;
         for index in 0..self.lanes.len() {
             let Some((files, upto)) = self.lane(index).take_unsynced() else { continue };
             let synced = files.iter().try_for_each(|file| file.sync_data());
             if let Err(error) = &synced {
                 tracing::error!(%error, "the ledger's spool cannot be synced");
+                self.lane(index).not_synced(files);
+                all = false;
             }
             if let Some(told) = self.synced.as_ref().and_then(|synced| synced.get(index)) {
                 told.send_replace(Synced { upto, failed: synced.is_err() });
             }
         }
+        all
     }
 
     fn carry(&self) {
         for index in 0..self.lanes.len() {
             while self.lane(index).carry(CARRIED_AT_ONCE) {}
             let files = self.lane(index).garbage();
-            remove(Doomed { files, folders: Vec::new() });
+            self.doomed().append(Doomed { files, folders: Vec::new() });
         }
-    }
-
-    fn remove_doomed(&self) {
-        let doomed = std::mem::take(&mut *self.doomed.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        remove(doomed);
     }
 }
 

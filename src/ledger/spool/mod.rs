@@ -93,10 +93,22 @@ struct Shared {
     _folder: folder::Folder,
 }
 
+/// Files and folders that nothing needs any more, to be removed with the next sync.
 #[derive(Default)]
 struct Doomed {
     files: Vec<PathBuf>,
     folders: Vec<folder::Folder>,
+}
+
+impl Doomed {
+    fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.folders.is_empty()
+    }
+
+    fn append(&mut self, mut more: Self) {
+        self.files.append(&mut more.files);
+        self.folders.append(&mut more.folders);
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -217,6 +229,10 @@ impl Spool {
 impl Shared {
     fn lane(&self, index: usize) -> MutexGuard<'_, Lane> {
         self.lanes[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doomed(&self) -> MutexGuard<'_, Doomed> {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {

@@ -1,6 +1,5 @@
 //! Rows on their way out: to the store in batches, from the lanes and from what dead processes left, in turns.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::backlog::Finished;
@@ -59,10 +58,7 @@ impl Spool {
         for done in &taken.lanes {
             doomed.files.extend(self.shared.lane(done.lane).stored(done));
         }
-        let mut all = self.shared.doomed.lock().unwrap_or_else(PoisonError::into_inner);
-        all.files.append(&mut doomed.files);
-        all.folders.append(&mut doomed.folders);
-        drop(all);
+        self.shared.doomed().append(doomed);
         self.wake();
     }
 }

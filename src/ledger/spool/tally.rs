@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::ledger::record::Opening;
 use crate::units::{Day, LeaseId, Timestamp};
 
-/// Leases that one segment's head remembers.
-const MOST: usize = 16_384;
+/// Leases that one segment's head remembers at the most.
+const MOST: u64 = 16_384;
 /// Lease, count, time of the last.
 const ENTRY: usize = 16 + 4 + 8;
 
@@ -55,13 +55,19 @@ impl Tally {
         }
     }
 
-    /// Forgets what no restart will ask for at `now`.
-    pub fn prune(&mut self, now: Timestamp) {
+    /// How many leases the head of a segment of this many bytes may remember: a quarter of it, so that there is room for
+    /// requests behind them however small it is. What is forgotten is counted after a death as it was last reported.
+    pub fn most_in(segment: u64) -> usize {
+        usize::try_from(MOST.min(segment / 4 / ENTRY as u64)).unwrap_or_default()
+    }
+
+    /// Forgets what no restart will ask for at `now`, and all but the `most` leases used last.
+    pub fn prune(&mut self, now: Timestamp, most: usize) {
         let yesterday = Day(now.day().0 - 1);
         self.0.retain(|_, count| count.last.day() >= yesterday);
-        if self.0.len() > MOST {
+        if self.0.len() > most {
             let mut last: Vec<_> = self.0.values().map(|count| count.last).collect();
-            let (_, oldest_kept, _) = last.select_nth_unstable_by(MOST, |one, other| other.cmp(one));
+            let (_, oldest_kept, _) = last.select_nth_unstable_by(most, |one, other| other.cmp(one));
             let oldest_kept = *oldest_kept;
             self.0.retain(|_, count| count.last > oldest_kept);
         }

@@ -254,6 +254,14 @@ impl Lane {
         Some((files, self.writes))
     }
 
+    /// The disk did not keep these: it is asked again.
+    pub fn not_synced(&mut self, files: Vec<Arc<File>>) {
+        self.unsynced = true;
+        let current = self.current.as_ref().map(|current| &current.file);
+        let sealed = files.into_iter().filter(|file| !current.is_some_and(|current| Arc::ptr_eq(file, current)));
+        self.unsynced_files.extend(sealed);
+    }
+
     /// Whether a record that is in the buffer already may stay in this segment, with `reserve` bytes for its END.
     fn has_room(&self, record: usize, reserve: u32) -> bool {
         let Some(current) = &self.current else { return false };
@@ -273,7 +281,7 @@ impl Lane {
 
     /// In room that is claimed already, and given back where it comes to nothing.
     fn make_segment(&mut self) -> Result<(), NoRoom> {
-        self.tally.prune(self.latest);
+        self.tally.prune(self.latest, self.home.leases);
         let name =
             Name { edge: self.home.edge, generation: self.home.generation, lane: self.index, number: self.next_number };
         let path = self.home.folder.join(name.file_name());
@@ -288,6 +296,7 @@ impl Lane {
         if let Some(full) = self.current.replace(fresh) {
             self.seal(full);
         }
+        self.unsynced = true; // its head may be all that is left of the counts in files before it
         Ok(())
     }
 
