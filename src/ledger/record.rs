@@ -2,7 +2,6 @@
 //!
 //! Prompts and answers never come here; `error` holds a code or a short text of ours.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +31,9 @@ pub struct Opening {
     pub stream: bool,
     pub body_bytes: u64,
 }
+
+/// Leases by which a request is counted: of its user's quota, and of its key's own.
+pub(super) type Leases = [Option<LeaseId>; 2];
 
 /// How it ended.
 #[derive(Debug, Clone)]
@@ -141,11 +143,6 @@ impl Entry {
         Self { ledger, opening: Some(opening), ticket }
     }
 
-    /// Whether a record of it survives this process. Without (`on_full: drop`) there is nothing until it ends.
-    pub fn is_written(&self) -> bool {
-        self.ticket.is_some()
-    }
-
     /// Waits until the disk has the record, where `fsync: each` asks for that.
     pub async fn on_disk(&self) -> Result<(), SpoolFull> {
         if let Some(ticket) = &self.ticket {
@@ -162,18 +159,22 @@ impl Entry {
         }
     }
 
-    /// Ends the record of a request that did not happen, and writes that down before it returns: only then may another
-    /// have its place in the quota. Had its process died in between, both would be found opened, and one counted.
-    /// `Err`: it is not written yet, and the place is to stay counted.
-    pub fn close_for_another(mut self, closing: Closing) -> io::Result<()> {
-        let Some(opening) = self.opening.take() else { return Ok(()) };
-        self.end_now(Row::of(opening, closing))
+    /// Ends the record of a request that did not happen, and writes that down before it returns: only then may others
+    /// have its places in the quota. Had its process died in between, both would be found opened, and one counted.
+    #[must_use = "places whose END is not written stay counted"]
+    pub fn give_back(mut self, closing: Closing) -> bool {
+        self.opening.take().is_none_or(|opening| self.end_given_back(opening, closing))
     }
 
-    fn end_now(&self, row: Row) -> io::Result<()> {
-        self.ledger.push(self.ticket.as_ref(), row);
-        // What was never opened is not found after a death, whatever became of its end.
-        self.ticket.as_ref().map_or(Ok(()), |ticket| self.ledger.spool().write_ends(ticket))
+    fn end_given_back(&self, opening: Opening, closing: Closing) -> bool {
+        let places = [opening.lease, opening.key_lease];
+        let row = Row::of(opening, closing);
+        if let Some(ticket) = &self.ticket {
+            return self.ledger.give_back(ticket, row, &places);
+        }
+        // What was never opened is not found after a death, whatever becomes of its end.
+        self.ledger.push(None, row);
+        true
     }
 }
 
@@ -182,8 +183,8 @@ impl Drop for Entry {
         let Some(opening) = self.opening.take() else { return };
         let latency = opening.created_at.until(self.ledger.now());
         let closing = Closing::without_answer(latency, Arc::clone(&opening.model), "internal_error");
-        // The disk's thread says so where it fails, and tries again.
-        let _ = self.end_now(Row::of(opening, closing));
+        // Where it is not written, the disk's thread says so and tries again.
+        let _ = self.end_given_back(opening, closing);
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use crate::clock::Clock;
 use crate::failpoint;
-use crate::ledger::record::{Entry, Opening, Refused, Row};
+use crate::ledger::record::{Entry, Leases, Opening, Refused, Row};
 use crate::ledger::refusals::Refusals;
 use crate::ledger::spool::{Spool, SpoolFull, Taken, Ticket};
 use crate::units::{StoreError, Timestamp};
@@ -224,8 +224,19 @@ impl Ledger {
         &self.0.spool
     }
 
+    /// As [`push`](Self::push), for a request that did not happen. True: others may have its places, `places`.
+    pub(super) fn give_back(&self, ticket: &Ticket, row: Row, places: &Leases) -> bool {
+        let given_back = self.0.spool.give_back(ticket, row, places, self.0.settings.batch);
+        self.note_pushed(given_back.full);
+        given_back.written
+    }
+
     pub(super) fn push(&self, ticket: Option<&Ticket>, row: Row) {
-        match self.0.spool.end(ticket, row, self.0.settings.batch) {
+        self.note_pushed(self.0.spool.end(ticket, row, self.0.settings.batch));
+    }
+
+    fn note_pushed(&self, pushed: Result<bool, SpoolFull>) {
+        match pushed {
             Ok(true) => self.0.full.notify_one(),
             Ok(false) => {}
             Err(SpoolFull) => {

@@ -187,7 +187,7 @@ async fn a_place_that_another_may_take_is_written_as_given_back_before() {
     let open = || crate::ledger::status(&desk.folder.path().join("spool")).unwrap().folders[0].open;
     // Often: the disk's thread would have written any single one at this very moment.
     for _ in 0..40 {
-        desk.open().close_for_another(success()).unwrap();
+        assert!(desk.open().give_back(success()));
         assert_eq!(open(), 0, "a death now would find it opened, and so counted beside whoever has its place");
         drop(desk.open());
         assert_eq!(open(), 0, "the same of one that nobody closed");

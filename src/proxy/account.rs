@@ -27,7 +27,7 @@ pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
             if exchange.answer.reached_upstream {
                 admitted.holds.spend();
                 admitted.entry.close(closing);
-            } else if admitted.entry.close_for_another(closing).is_err() {
+            } else if !admitted.entry.give_back(closing) {
                 admitted.holds.spend(); // as whoever finds its OPEN alone will count it
             }
         }

@@ -139,16 +139,12 @@ impl Authenticated {
             // Boxed: only where edges share a store, and then for streams alone.
             permit = Box::pin(permit.share(&self.limits)).await?;
         }
-        let mut holds = match prepared.endpoint.is_metered() {
+        let holds = match prepared.endpoint.is_metered() {
             true => self.take_quota(services, exchange).await?,
             false => Holds::default(),
         };
         failpoint::reached(failpoint::AFTER_GRANT);
         let entry = services.ledger.open(self.opening(exchange, prepared, &holds))?;
-        if entry.is_written() {
-            // Before anything is waited for: whoever leaves meanwhile has a row, and its place is recorded.
-            holds.user.iter_mut().chain(&mut holds.key).for_each(Hold::note_opened);
-        }
         entry.on_disk().await?;
         Ok(Admitted {
             entry,

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::record::{Opening, Row};
+use super::record::{Leases, Opening, Row};
 use crate::config::{Fsync, OnSpoolFull};
 use crate::units::{EdgeId, LeaseId, StoreError, Timestamp};
 use backlog::Backlog;
@@ -61,7 +61,7 @@ pub struct SpoolSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
     pub edge: EdgeId,
-    /// OPENs by lease, of today and yesterday.
+    /// Requests by lease, of today and yesterday: OPENs, but for those that gave their place back.
     pub leases: HashMap<LeaseId, u32>,
 }
 
@@ -125,6 +125,14 @@ pub(super) struct Ticket {
     write: u64,
 }
 
+/// What became of the END of a request that did not happen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GivenBack {
+    /// As of any END.
+    pub full: Result<bool, SpoolFull>,
+    pub written: bool,
+}
+
 /// A request cannot be written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger's spool has no room")]
@@ -165,18 +173,20 @@ impl Spool {
     /// `Err`: the row is lost.
     pub(super) fn end(&self, ticket: Option<&Ticket>, row: Row, batch: usize) -> Result<bool, SpoolFull> {
         let index = ticket.map_or_else(|| own_lane() % self.shared.lanes.len(), |ticket| ticket.lane);
-        let kept = self.shared.lane(index).end(ticket.map(|ticket| ticket.slot), row, batch);
+        let kept = self.shared.lane(index).end(ticket.map(|ticket| ticket.slot), row, &[None; 2], batch);
         self.wake();
-        match kept {
-            Kept::Queued { full } => Ok(full),
-            Kept::OnDisk => Ok(false),
-            Kept::Lost => Err(SpoolFull),
-        }
+        kept.into()
     }
 
-    /// Writes the ENDs that have gathered beside a request's, its own with them.
-    pub(super) fn write_ends(&self, ticket: &Ticket) -> std::io::Result<()> {
-        self.shared.lane(ticket.lane).flush()
+    /// Takes the END of a request that did not happen, and writes it before it returns: others may then have its
+    /// places. `written`: false where that failed, and it waits in memory for the disk's thread.
+    pub(super) fn give_back(&self, ticket: &Ticket, row: Row, places: &Leases, batch: usize) -> GivenBack {
+        let mut lane = self.shared.lane(ticket.lane);
+        let full = Result::from(lane.end(Some(ticket.slot), row, places, batch));
+        let written = lane.flush().is_ok();
+        drop(lane);
+        self.wake();
+        GivenBack { full, written }
     }
 
     /// Writes whatever has gathered in memory to the disk.
@@ -222,6 +232,16 @@ impl Spool {
         let asked = self.shared.work.load(Ordering::Acquire) || self.shared.work.swap(true, Ordering::AcqRel);
         if !asked || self.shared.urgent.load(Ordering::Acquire) {
             self.thread.wake();
+        }
+    }
+}
+
+impl From<Kept> for Result<bool, SpoolFull> {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Queued { full } => Ok(full),
+            Kept::OnDisk => Ok(false),
+            Kept::Lost => Err(SpoolFull),
         }
     }
 }

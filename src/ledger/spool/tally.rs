@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use uuid::Uuid;
 
-use crate::ledger::record::Opening;
+use crate::ledger::record::{Leases, Opening};
 use crate::units::{Day, LeaseId, Timestamp};
 
 /// Leases that one segment's head remembers at the most.
@@ -17,7 +17,7 @@ const MOST: u64 = 16_384;
 /// Lease, count, time of the last.
 const ENTRY: usize = 16 + 4 + 8;
 
-/// OPENs by lease.
+/// OPENs by lease, without those whose END gave the place back.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Tally(HashMap<LeaseId, Count, BuildHasherDefault<OwnBits>>);
 
@@ -52,6 +52,16 @@ impl Tally {
             let count = self.0.entry(*lease).or_insert(Count { opens: 0, last: opening.created_at });
             count.opens = count.opens.saturating_add(1);
             count.last = count.last.max(opening.created_at);
+        }
+    }
+
+    /// Takes back one OPEN under each of its leases: its places are free, and whoever has them next is counted by an
+    /// OPEN of its own.
+    pub fn uncount(&mut self, given_back: &Leases) {
+        for lease in given_back.iter().flatten() {
+            if let Some(count) = self.0.get_mut(lease) {
+                count.opens = count.opens.saturating_sub(1);
+            }
         }
     }
 

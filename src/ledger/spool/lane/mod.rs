@@ -22,7 +22,7 @@ use super::codec::{self, Position};
 use super::home::{Home, NoRoom};
 use super::segment::{self, Name};
 use super::tally::Tally;
-use crate::ledger::record::{Opening, Row};
+use crate::ledger::record::{Leases, Opening, Row};
 use crate::units::Timestamp;
 use open_requests::{OpenRequests, Opened};
 pub(super) use reading::{Done, Window};
@@ -171,10 +171,11 @@ impl Lane {
     }
 
     /// Takes an END, to be written with the next OPEN or by the disk's thread. `slot`: None where nothing was opened.
-    pub fn end(&mut self, slot: Option<u32>, row: Row, batch: usize) -> Kept {
+    /// `given_back`: the places that its request had, where others may have them once the END is written.
+    pub fn end(&mut self, slot: Option<u32>, row: Row, given_back: &Leases, batch: usize) -> Kept {
         self.latest = self.latest.max(row.created_at);
         let start = self.buffer.len();
-        codec::end(&mut self.buffer, &row);
+        codec::end(&mut self.buffer, &row, given_back);
         let length = self.buffer.len() - start;
         if !self.has_room(length, 0) {
             // Behind an OPEN there is room: it was reserved. Where the disk broke its word the segment grows.
@@ -185,6 +186,7 @@ impl Lane {
             }
             self.buffer.extend_from_slice(&end);
         }
+        self.tally.uncount(given_back);
         let start = self.place_of(self.buffer.len() - length);
         let end = self.place_of(self.buffer.len());
         if let Some(current) = &mut self.current {
