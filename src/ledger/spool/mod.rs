@@ -93,22 +93,14 @@ struct Shared {
     _folder: folder::Folder,
 }
 
-/// Files and folders that nothing needs any more, to be removed with the next sync.
+/// What nothing needs any more.
 #[derive(Default)]
 struct Doomed {
+    /// Of dead processes: the store has it all.
     files: Vec<PathBuf>,
     folders: Vec<folder::Folder>,
-}
-
-impl Doomed {
-    fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.folders.is_empty()
-    }
-
-    fn append(&mut self, mut more: Self) {
-        self.files.append(&mut more.files);
-        self.folders.append(&mut more.folders);
-    }
+    /// Of this one: gone once the disk has what took their place.
+    replaced: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
