@@ -267,11 +267,18 @@ impl State {
         self.leases.push_back(Lease { id, granted: grant.granted, available: grant.granted, reported: 0 });
     }
 
-    /// Everything the store does not know yet about this slot's leases.
+    /// Everything the store does not know yet about this slot's leases. Of an open one not what lies given back: it would
+    /// stay counted if this process died now.
     pub(super) fn settlements(&self) -> Vec<Settlement> {
-        let open = self.leases.iter().filter(|lease| lease.used() > lease.reported);
-        let open = open.map(|lease| self.settlement(lease.id, lease.used(), false));
+        let used = self.leases.iter().map(|lease| (lease, lease.used().saturating_sub(self.given_back_of(lease))));
+        let open = used.filter(|(lease, used)| *used > lease.reported);
+        let open = open.map(|(lease, used)| self.settlement(lease.id, used, false));
         self.ended.iter().copied().chain(open).collect()
+    }
+
+    fn given_back_of(&self, lease: &Lease) -> u32 {
+        let places = self.given_back.iter().filter(|place| **place == lease.id).count();
+        u32::try_from(places).unwrap_or(u32::MAX)
     }
 
     /// The store has acknowledged these.
