@@ -6,11 +6,12 @@
 
 mod shared;
 pub mod stores;
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -217,10 +218,15 @@ impl Front {
                     metrics.set_streams_unshared(services.concurrency.unshared());
                     metrics.set_access_log_dropped(services.access.dropped());
                     metrics.set_store_listening(stores.listens());
+                    upstreams::show(&services.balancer, &metrics);
                 }
                 metrics.render()
             }),
-            degraded: Arc::new(move || counting.get().and_then(|(_, _, shared)| shared.problem())),
+            degraded: Arc::new(move || {
+                let (services, _, shared) = counting.get()?;
+                let problems = [shared.problem(), services.balancer.problem(Instant::now())];
+                problems.into_iter().flatten().reduce(|all, problem| format!("{all}; {problem}"))
+            }),
         };
         runtime.spawn(async move {
             if let Err(error) = admin::serve(listener, admin, std::future::pending()).await {
@@ -273,7 +279,8 @@ impl Edge {
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
-        let balancer = Balancer::new(snapshot.edge.upstreams.values());
+        let models = snapshot.models.aliases.values().map(|model| &model.upstream_model);
+        let balancer = Balancer::new(snapshot.edge.upstreams.values(), models);
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),

@@ -11,6 +11,7 @@ mod problem;
 mod raw;
 mod snapshot;
 mod source;
+mod watching;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;
+pub use watching::{Breaker, Health};
 
 use problem::{Checked, Report};
 use raw::Node;

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::watching::{Breaker, Health};
 use crate::units::Stage;
 
 /// One whole configuration, swapped as one. A request keeps the snapshot it began with.
@@ -67,6 +68,9 @@ pub struct Upstream {
     /// word alone. None: no credential is sent.
     pub authorization: Option<HeaderValue>,
     pub timeouts: Timeouts,
+    pub breaker: Breaker,
+    /// None: no target is asked how it is.
+    pub health: Option<Health>,
 }
 
 /// One address of an upstream: `http://litellm:4000`.

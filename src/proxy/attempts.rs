@@ -3,6 +3,9 @@
 //! The second is made when the first could not connect, was reset before its head, or was answered 502, 503 or 504:
 //! to another target where there is one, else to the stage's fallback model where it has one. A provider's 429 and
 //! every other 4xx pass through as they are, save those that refuse our own key.
+//!
+//! What has only failed lately is not asked at all: a target that nothing reaches, a model that fails for several users
+//! (docs/decisions/008). Where that leaves nobody to ask, the request is refused at once.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,13 +14,13 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::exchange::Exchange;
+use super::exchange::{Ending, Exchange};
 use super::refuse::{Reason, Refusal};
 use super::relay::Framing;
 use super::{Prepared, Services, outgoing};
-use crate::config::{Model, Target};
+use crate::config::Model;
 use crate::llm::{Rewritten, rewrite};
-use crate::upstream::{self, Answer, AttemptError, Head, Limits};
+use crate::upstream::{self, Answer, AttemptError, Group, Head, Limits, Member, Seat, Trial};
 
 const MOST: u8 = 2;
 /// When to come back to an upstream that cannot be reached.
@@ -33,6 +36,24 @@ struct Failure {
     elsewhere: bool,
     /// The label in `cfx_upstream_attempts_total`.
     outcome: &'static str,
+    fault: Fault,
+}
+
+/// Who is to blame for an attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It could not be reached, broke off before the head, or stayed silent.
+    Target,
+    /// It answered 5xx.
+    Model,
+    Nobody,
+}
+
+/// Where a request may go.
+struct Way<'a> {
+    seat: Seat,
+    trial: Trial,
+    model: &'a Arc<Model>,
 }
 
 /// Tries until a head is worth passing on, and says why not when none is.
@@ -44,19 +65,25 @@ pub async fn until_head(
     total_by: Instant,
 ) -> Result<(Answer, Framing), Refusal> {
     let upstream = &prepared.upstream;
-    let mut targets = services.balancer.in_turn(upstream);
-    let Some(mut target) = targets.next() else {
-        return Err(Refusal::new(Reason::UpstreamUnavailable, "the upstream has no target").retry_after(BACK_IN));
-    };
-    let mut model: &Arc<Model> = &prepared.choice.model;
+    let group = services.balancer.of(upstream);
+    group.budget.note_request(Instant::now());
+    let (own, fallback) = (&prepared.choice.model, prepared.choice.fallback.as_ref());
+    let others = |model: &Arc<Model>| fallback.filter(|other| !Arc::ptr_eq(other, model));
+    let mut way = way(&group, (own, None), others(own)).map_err(left_alone)?;
     let mut rewritten: Option<Rewritten> = None;
     loop {
+        let Way { seat, trial, model } = way;
+        if !Arc::ptr_eq(model, own) && rewritten.is_none() {
+            rewritten = Some(rewrite(&prepared.request, &prepared.choice, model));
+            exchange.answer.fallback_model = Some(Arc::clone(&model.alias));
+        }
         let stream = prepared.request.is_stream();
         let body = rewritten.as_ref().unwrap_or(&prepared.body);
         exchange.answer.text_sent = body.len.saturating_sub(attachments(prepared));
         let segments = body.segments.clone();
         let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments);
-        let failure = match one(services, exchange, prepared, target, &request, total_by).await {
+        let member = Arc::clone(seat.member());
+        let failure = match one(services, exchange, prepared, (seat, trial), &request, total_by).await {
             Ok(found) => return Ok(found), // counted when its end is known
             Err(failure) => failure,
         };
@@ -64,16 +91,58 @@ pub async fn until_head(
         if !failure.elsewhere || exchange.answer.attempts >= MOST {
             return Err(failure.refusal);
         }
-        if let Some(other) = targets.next() {
-            target = other;
-        } else if let Some(fallback) = prepared.choice.fallback.as_ref().filter(|other| !Arc::ptr_eq(other, model)) {
-            model = fallback;
-            rewritten = Some(rewrite(&prepared.request, &prepared.choice, model));
-            exchange.answer.fallback_model = Some(Arc::clone(&model.alias));
-        } else {
-            return Err(failure.refusal);
+        match self::way(&group, (model, Some(&member)), others(model)) {
+            Ok(next) if may_go_on(&group, &member, failure.fault) => way = next,
+            _ => return Err(failure.refusal),
         }
     }
+}
+
+/// What the end of an answer that was passed on says of its model. Whoever leaves says nothing of it, nor does a 4xx,
+/// nor an upstream that breaks off behind its head.
+pub fn conclude(exchange: &mut Exchange, ending: Ending) {
+    let Some(trial) = exchange.answer.trial.take() else { return };
+    match ending {
+        Ending::ErrorInside => trial.failed(client(exchange)),
+        Ending::Whole if exchange.answer.status < 400 => trial.succeeded(),
+        Ending::Whole | Ending::Left | Ending::Broken(_) => {}
+    }
+}
+
+/// To a model at any target but one, or else to the fallback at any. Where something stands before both, how long until
+/// one of them may be asked.
+fn way<'a>(
+    group: &Group,
+    (model, except): (&'a Arc<Model>, Option<&Arc<Member>>),
+    fallback: Option<&'a Arc<Model>>,
+) -> Result<Way<'a>, Duration> {
+    let now = Instant::now();
+    let mut soonest = Duration::MAX;
+    for (model, except) in std::iter::once((model, except)).chain(fallback.map(|model| (model, None))) {
+        let found = group.trial(&model.upstream_model, now).and_then(|trial| Ok((trial, group.seat(except, now)?)));
+        match found {
+            Ok((trial, seat)) => return Ok(Way { seat, trial, model }),
+            Err(wait) => soonest = soonest.min(wait),
+        }
+    }
+    Err(soonest)
+}
+
+/// Whether an upstream may be sent one more second attempt. A request that was under way on a target which has just
+/// been taken out is moved and not multiplied: there are as many of them as were in flight there, once.
+fn may_go_on(group: &Group, left: &Member, fault: Fault) -> bool {
+    let now = Instant::now();
+    fault == Fault::Target && left.wait(now).is_some() || group.budget.take(now)
+}
+
+fn left_alone(wait: Duration) -> Refusal {
+    let message = "the model's service has failed lately and is left alone for a while";
+    Refusal::new(Reason::UpstreamUnavailable, message).retry_after(wait)
+}
+
+/// What tells clients apart for a breaker.
+fn client(exchange: &Exchange) -> u128 {
+    exchange.principal.get().map_or(0, |principal| principal.user.0.as_u128())
 }
 
 /// Bytes of images, files and sounds, which pass as they came.
@@ -85,7 +154,7 @@ async fn one(
     services: &Services,
     exchange: &mut Exchange,
     prepared: &Prepared,
-    target: &Arc<Target>,
+    (seat, trial): (Seat, Trial),
     request: &upstream::OutgoingRequest,
     total_by: Instant,
 ) -> Result<(Answer, Framing), Failure> {
@@ -99,19 +168,26 @@ async fn one(
     exchange.answer.waiting_since = Some(Instant::now());
     // The client may leave at any moment of this: what is true of the request then is in the exchange, not here.
     let standing = &mut exchange.answer.unanswered;
-    let outcome = upstream::send(&services.dialer, target, request, limits, standing).await;
+    let outcome = upstream::send(&services.dialer, seat, request, limits, standing).await;
     exchange.answer.wait_is_over();
     exchange.answer.reached_upstream |= exchange.answer.unanswered;
     exchange.answer.unanswered &= matches!(outcome, Err(AttemptError::Silent));
     match outcome {
-        Ok(mut answer) => {
-            let framing = judged(exchange, &mut answer, total_by).await.inspect_err(|failure| {
+        Ok(mut answer) => match judged(exchange, &mut answer, total_by).await {
+            Ok(framing) => {
+                exchange.answer.trial = Some(trial);
+                Ok((answer, framing))
+            }
+            Err(failure) => {
                 let status = answer.head.status.as_u16();
                 tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, status,
-                    outcome = failure.outcome, "an upstream answer was not passed on");
-            })?;
-            Ok((answer, framing))
-        }
+                        outcome = failure.outcome, "an upstream answer was not passed on");
+                if failure.fault == Fault::Model {
+                    trial.failed(client(exchange));
+                }
+                Err(failure)
+            }
+        },
         Err(error) => {
             tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, %error, "an attempt failed");
             Err(Failure::from(error))
@@ -141,6 +217,7 @@ fn judge(head: &Head) -> Result<Framing, Failure> {
             refusal: Refusal::new(Reason::UpstreamError, format!("the model's service answered {status}")),
             elsewhere: matches!(status, 502..=504),
             outcome: "server_error",
+            fault: Fault::Model,
         }),
         // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6): no answer of a model.
         (204 | 205, _) => Err(not_an_answer()),
@@ -172,6 +249,7 @@ fn auth_error() -> Failure {
             .final_word(),
         elsewhere: false,
         outcome: "auth",
+        fault: Fault::Nobody,
     }
 }
 
@@ -180,6 +258,7 @@ fn not_an_answer() -> Failure {
         refusal: Refusal::new(Reason::UpstreamError, "the model's service answered with something that is not JSON"),
         elsewhere: false,
         outcome: "not_json",
+        fault: Fault::Nobody,
     }
 }
 
@@ -203,16 +282,19 @@ impl From<AttemptError> for Failure {
                     .retry_after(BACK_IN),
                 elsewhere: true,
                 outcome: "connect",
+                fault: Fault::Target,
             },
             AttemptError::Reset(_) | AttemptError::Dead => Failure {
                 refusal: Refusal::new(Reason::UpstreamError, "the model's service closed the connection unanswered"),
                 elsewhere: true,
                 outcome: "reset",
+                fault: Fault::Target,
             },
             AttemptError::Silent => Failure {
                 refusal: Refusal::new(Reason::UpstreamTimeout, "the model's service did not answer in time"),
                 elsewhere: false,
                 outcome: "timeout",
+                fault: Fault::Target,
             },
         }
     }

@@ -73,6 +73,11 @@ impl Meter {
         }
     }
 
+    /// A stream of which whole events have passed, none of them an error.
+    pub fn begins_well(&self) -> bool {
+        matches!(self, Meter::Stream(tap) if tap.report().at_boundary && !tap.report().error)
+    }
+
     /// An error object inside a 200 is not a success, even when it was passed on whole.
     pub fn verdict(&self, status: u16, ending: Ending) -> Ending {
         let error = match self {

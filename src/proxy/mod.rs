@@ -43,7 +43,7 @@ use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{RequestId, UserId};
-use crate::upstream::{Balancer, Dialer};
+use crate::upstream::{Balancer, Dialer, Seat};
 use exchange::Exchange;
 use route::Destination;
 
@@ -103,6 +103,8 @@ pub struct Proxy {
 pub struct Context {
     exchange: Exchange,
     web: Option<Arc<Upstream>>,
+    /// At the target that a web request goes to.
+    seat: Option<Seat>,
     /// When a web upstream was first asked for.
     asked: Option<Instant>,
     _under_way: UnderWay,
@@ -132,7 +134,7 @@ impl ProxyHttp for Proxy {
         let now = self.services.clock.now();
         let snapshot = self.services.snapshot.load_full();
         let exchange = Exchange::open(RequestId::new(now), now, snapshot);
-        Box::new(Context { exchange, web: None, asked: None, _under_way: self.services.drain.track() })
+        Box::new(Context { exchange, web: None, seat: None, asked: None, _under_way: self.services.drain.track() })
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
@@ -158,9 +160,26 @@ impl ProxyHttp for Proxy {
         context.asked.get_or_insert_with(Instant::now);
         context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
         match &context.web {
-            Some(upstream) => web::peer(&self.services.balancer, upstream).await,
+            Some(upstream) => {
+                let seat = web::seat(&self.services.balancer, upstream, context.seat.take())?;
+                web::peer(context.seat.insert(seat).target(), upstream).await
+            }
             None => Error::e_explain(ErrorType::InternalError, "no upstream was chosen"),
         }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Box<Context>,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(seat) = &mut context.seat {
+            seat.failed();
+        }
+        error.set_retry(context.exchange.answer.attempts < web::MOST_ATTEMPTS);
+        error
     }
 
     async fn upstream_request_filter(
@@ -190,6 +209,9 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.note_wait();
+        if let Some(seat) = &mut context.seat {
+            seat.answered();
+        }
         web::dress_response(response, &mut context.exchange)
     }
 

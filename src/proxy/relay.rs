@@ -121,6 +121,7 @@ async fn answered(
     meter.read(services, exchange, terms, ending);
     let ending = meter.verdict(exchange.answer.status, ending);
     services.metrics.attempt(&terms.upstream.name, attempt_label(ending));
+    attempts::conclude(exchange, ending);
     ending
 }
 
@@ -163,6 +164,9 @@ async fn pass_on(
         }
         if ended {
             return end(exchange, answer, meter, downstream, &mut patience).await;
+        }
+        if let Some(trial) = exchange.answer.trial.as_mut().filter(|trial| trial.is_probe() && meter.begins_well()) {
+            trial.begins_well();
         }
         patience.renew();
         if meter.said_all() {

@@ -1,6 +1,7 @@
 //! Routes that are not models: the stock proxy loop with its headers dressed on the way in and out.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -13,13 +14,20 @@ use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, route};
 use crate::config::{Target, Upstream};
-use crate::upstream::Balancer;
+use crate::upstream::{Balancer, Seat};
 
-/// The target whose turn it is, with its name resolved: pingora's own resolution blocks, and panics where it fails.
-pub async fn peer(balancer: &Balancer, upstream: &Upstream) -> Result<Box<HttpPeer>> {
-    let Some(target) = balancer.in_turn(upstream).next() else {
-        return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream has no target");
-    };
+/// A connection that cannot be made is tried once more, at another target.
+pub const MOST_ATTEMPTS: u8 = 2;
+
+/// A seat at the best target there is, other than the one that just failed.
+pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>) -> Result<Seat> {
+    let group = balancer.of(upstream);
+    let seat = group.seat(failed.as_ref().map(Seat::member), Instant::now());
+    seat.map_err(|_wait| unreachable_error(ErrorType::ConnectNoRoute, "no target of the upstream may be asked"))
+}
+
+/// A target with its name resolved: pingora's own resolution blocks, and panics where it fails.
+pub async fn peer(target: &Target, upstream: &Upstream) -> Result<Box<HttpPeer>> {
     let address = resolve(target).await.map_err(|mut error| {
         error.esource = ErrorSource::Upstream;
         error
@@ -38,6 +46,12 @@ async fn resolve(target: &Target) -> Result<SocketAddr> {
         .await
         .or_err(ErrorType::ConnectNoRoute, "the upstream's name does not resolve")?;
     addresses.next().ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "the upstream's name has no address"))
+}
+
+fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {
+    let mut error = Error::explain(kind, words);
+    error.esource = ErrorSource::Upstream;
+    error
 }
 
 /// Tells the web application who asked and how, and the id under which it is logged. What the client claims about
@@ -77,7 +91,7 @@ pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) ->
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::config::{Overrides, Source, load};

@@ -11,6 +11,8 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeV
 use crate::telemetry::histogram::DurationHistogram;
 use crate::telemetry::names::{self, Name, label};
 use crate::telemetry::series::RequestSeries;
+use crate::telemetry::upstreams::UpstreamSeries;
+pub use crate::telemetry::upstreams::{BreakerReading, HealthReading};
 use crate::units::{NanoUsd, Stage, Timestamp, Usage};
 
 /// The `Content-Type` of [`Metrics::render`].
@@ -37,6 +39,7 @@ pub struct Metrics {
     streams_unshared: IntCounter,
     store_listening: IntGauge,
     certificate_expiry: GaugeVec,
+    upstreams: UpstreamSeries,
 }
 
 /// One finished request of any route.
@@ -91,6 +94,7 @@ impl Metrics {
                 &registry,
                 GaugeVec::new(opts(&names::CERTIFICATE_EXPIRY), &[label::NAME])?,
             )?,
+            upstreams: UpstreamSeries::new(&registry)?,
             registry,
         })
     }
@@ -176,6 +180,21 @@ impl Metrics {
                 gauge.set(seconds);
             }
         }
+    }
+
+    /// How a breaker stands.
+    pub fn set_breaker(&self, seen: &BreakerReading<'_>) {
+        self.upstreams.set_breaker(seen);
+    }
+
+    /// How a target stands that is asked for its health.
+    pub fn set_health(&self, seen: &HealthReading<'_>) {
+        self.upstreams.set_health(seen);
+    }
+
+    /// Brings the count of second attempts that an upstream was spared up to `total`.
+    pub fn set_retries_refused(&self, upstream: &str, total: u64) {
+        self.upstreams.set_retries_refused(upstream, total);
     }
 
     /// Everything, in the text exposition format ([`CONTENT_TYPE`]).

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod names;
 mod series;
 mod shard;
+mod upstreams;
 
 /// How a stream of lines is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

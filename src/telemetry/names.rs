@@ -30,6 +30,22 @@ pub const COST: Name =
 pub const STREAMS: Name = Name { name: "cfx_streams_in_flight", help: "Streamed answers under way." };
 pub const ATTEMPTS: Name =
     Name { name: "cfx_upstream_attempts_total", help: "Requests sent to an upstream, retries included, by outcome." };
+pub const BREAKER_STATE: Name = Name {
+    name: "cfx_breaker_state",
+    help: "0 closed, 1 half-open, 2 open. A target's breaker has no model, a model's no target.",
+};
+pub const BREAKER_TURNS: Name =
+    Name { name: "cfx_breaker_transitions_total", help: "How often a breaker came into a state." };
+pub const TARGET_HEALTHY: Name =
+    Name { name: "cfx_target_healthy", help: "1 while a target passes its health checks; only where there are any." };
+pub const HEALTH_TURNS: Name = Name {
+    name: "cfx_target_health_transitions_total",
+    help: "How often health checks found a target ill, or well again.",
+};
+pub const RETRIES_REFUSED: Name = Name {
+    name: "cfx_upstream_retries_refused_total",
+    help: "Second attempts not made, because an upstream had been sent too many already.",
+};
 pub const LEDGER_QUEUE: Name = Name { name: "cfx_ledger_queue", help: "Ledger records that wait to be stored." };
 pub const LEDGER_DROPPED: Name =
     Name { name: "cfx_ledger_dropped_total", help: "Ledger records lost because disk and memory had no room." };
@@ -78,6 +94,8 @@ pub mod label {
     pub const KIND: &str = "kind";
     pub const UPSTREAM: &str = "upstream";
     pub const OUTCOME: &str = "outcome";
+    pub const TARGET: &str = "target";
+    pub const STATE: &str = "state";
     pub const NAME: &str = "name";
     pub const VERSION: &str = "version";
 }

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +13,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::connect::Dialer;
 use super::framing::Framing;
-use super::head::Head;
+use super::head::{Head, Parsed};
+use super::member::Seat;
 use super::patience::Alarm;
 use super::pool;
 use super::wire::{Outbox, Wire, WireProblem};
@@ -60,7 +60,8 @@ pub struct Answer {
     /// What of the request the answer did not wait for.
     unsent: Option<Outbox>,
     keeps_alive: bool,
-    target: Arc<Target>,
+    /// In flight at its target for as long as the answer is held.
+    seat: Seat,
 }
 
 /// How long each part of an attempt may take.
@@ -78,18 +79,41 @@ pub struct Limits {
 /// taken the request, and the model may be at work on it.
 const DEAD_WITHIN: Duration = Duration::from_secs(1);
 
-/// Sends `request` to `target` and waits for the answer's head.
+/// Sends `request` to the target of `seat` and waits for the answer's head. The target's breaker hears what came of it.
 ///
 /// `standing` is true from the moment a connection stands, and so for as long as the upstream may have the request:
 /// also when this is dropped halfway. A kept connection that turns out to have been dead is replaced by a fresh one,
 /// once, and does not count as a failure.
 pub async fn send(
     dialer: &Dialer,
-    target: &Arc<Target>,
+    mut seat: Seat,
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
 ) -> Result<Answer, AttemptError> {
+    match exchanged(dialer, seat.target(), request, limits, standing).await {
+        Ok((wire, parsed, unsent)) => {
+            seat.answered();
+            let Parsed { head, length, keeps_alive } = parsed;
+            Ok(Answer { head, framing: length.into(), ahead: VecDeque::new(), wire, unsent, keeps_alive, seat })
+        }
+        Err(error) => {
+            seat.failed();
+            Err(error)
+        }
+    }
+}
+
+/// A connection, the head that came on it, and what of the request that did not wait for.
+type Exchanged = (Wire, Parsed, Option<Outbox>);
+
+async fn exchanged(
+    dialer: &Dialer,
+    target: &Target,
+    request: &OutgoingRequest,
+    limits: Limits,
+    standing: &mut bool,
+) -> Result<Exchanged, AttemptError> {
     if let Some(wire) = pool::take(target) {
         *standing = true;
         match head_of(wire, target, request, limits).await {
@@ -116,10 +140,10 @@ async fn open(dialer: &Dialer, target: &Target, limits: Limits) -> Result<Wire, 
 
 async fn head_of(
     mut wire: Wire,
-    target: &Arc<Target>,
+    target: &Target,
     request: &OutgoingRequest,
     limits: Limits,
-) -> Result<Answer, AttemptError> {
+) -> Result<Exchanged, AttemptError> {
     let sent = Instant::now();
     let head_by = limits.total_by.min(sent + limits.head);
     let mut outbox = Outbox::new(std::iter::once(request.head(target)).chain(request.segments.iter().cloned()));
@@ -135,15 +159,7 @@ async fn head_of(
     let parsed = arrived.map_err(|problem| {
         if !heard && sent.elapsed() < DEAD_WITHIN { AttemptError::Dead } else { AttemptError::Reset(problem) }
     })?;
-    Ok(Answer {
-        head: parsed.head,
-        framing: parsed.length.into(),
-        ahead: VecDeque::new(),
-        wire,
-        unsent: (!outbox.is_sent()).then_some(outbox),
-        keeps_alive: parsed.keeps_alive,
-        target: Arc::clone(target),
-    })
+    Ok((wire, parsed, (!outbox.is_sent()).then_some(outbox)))
 }
 
 impl OutgoingRequest {
@@ -237,7 +253,7 @@ impl Answer {
     /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.
     pub fn recycle(self) {
         if self.keeps_alive && self.unsent.is_none() && self.framing == Framing::Ended {
-            pool::keep(&self.target, self.wire);
+            pool::keep(self.seat.target(), self.wire);
         }
     }
 }

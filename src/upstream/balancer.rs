@@ -1,42 +1,149 @@
-//! Which of an upstream's targets is asked first: each in its turn, by pingora's round robin.
+//! Which of an upstream's targets is asked: of those that may be, the one with the least in flight; of equals, the one
+//! whose turn it is by pingora's round robin. What is known of targets and models lives here, beside the configuration.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::Extensions;
 use pingora_core::protocols::l4::socket::SocketAddr as Address;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, RoundRobin};
 
-use crate::config::{Target, Upstream};
+use super::breaker::{Rule, Stand};
+use super::budget::Budget;
+use super::guard::{Guard, Reading, Subject, Trial};
+use super::member::{Member, Seat};
+use crate::config::Upstream;
 
-/// The turns of every upstream that has a choice. An upstream with one target costs nothing here.
+/// When to come back where nothing says when.
+const BACK_IN: Duration = Duration::from_secs(5);
+
+/// All upstreams of this edge.
 pub struct Balancer {
-    turns: HashMap<String, Arc<RoundRobin>>,
+    groups: HashMap<String, Arc<Group>, ahash::RandomState>,
+}
+
+/// One upstream: its targets, and the models that it was asked for.
+pub struct Group {
+    name: String,
+    members: Vec<Arc<Member>>,
+    /// None where there is no choice.
+    turns: Option<Arc<RoundRobin>>,
+    /// By the upstream's name for the model.
+    models: HashMap<Arc<str>, Arc<Guard>, ahash::RandomState>,
+    pub budget: Budget,
 }
 
 impl Balancer {
-    pub fn new<'a>(upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>) -> Self {
-        let several = upstreams.into_iter().filter(|upstream| upstream.targets.len() > 1);
-        Self { turns: several.map(|upstream| (upstream.name.clone(), Arc::new(turns(upstream)))).collect() }
+    /// `models` are the upstreams' own names of all models that they may be asked for.
+    pub fn new<'a>(
+        upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>,
+        models: impl Iterator<Item = &'a Arc<str>> + Clone,
+    ) -> Self {
+        let group = |upstream: &Arc<Upstream>| (upstream.name.clone(), Arc::new(Group::new(upstream, models.clone())));
+        Self { groups: upstreams.into_iter().map(group).collect() }
     }
 
-    /// The targets of an upstream, each once, beginning with the one whose turn it is; the others follow in the file's
-    /// order. The order is ours and not the selection's: its later picks take turns from other requests, and may yield
-    /// the target that has just failed.
-    pub fn in_turn<'a>(&self, upstream: &'a Upstream) -> impl Iterator<Item = &'a Arc<Target>> + use<'a> {
-        let count = upstream.targets.len();
-        let first = if count > 1 { self.turn_of(&upstream.name) % count } else { 0 };
-        upstream.targets.iter().cycle().skip(first).take(count)
+    /// What is known of an upstream. Of one that this edge did not start with nothing is.
+    pub fn of(&self, upstream: &Upstream) -> Arc<Group> {
+        match self.groups.get(&upstream.name) {
+            Some(group) => Arc::clone(group),
+            None => Arc::new(Group::new(upstream, std::iter::empty())),
+        }
     }
 
-    fn turn_of(&self, upstream: &str) -> usize {
-        let Some(turns) = self.turns.get(upstream) else { return 0 };
-        turns.iter(&[]).next().map_or(0, position)
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups.values()
+    }
+
+    /// Targets and models that nothing is sent to at this moment, for the operator.
+    pub fn problem(&self, now: Instant) -> Option<String> {
+        let mut problems: Vec<String> = self.groups().flat_map(|group| group.problems(now)).collect();
+        problems.sort_unstable();
+        (!problems.is_empty()).then(|| problems.join("; "))
     }
 }
 
+impl Group {
+    fn new<'a>(upstream: &Upstream, models: impl Iterator<Item = &'a Arc<str>>) -> Self {
+        let rule = Rule { failures: upstream.breaker.failures, open_for: upstream.breaker.open_for, by_several: false };
+        let member = |target| Arc::new(Member::new(&upstream.name, target, rule));
+        let model = |model: &Arc<str>| {
+            let subject = Subject { upstream: upstream.name.clone(), target: String::new(), model: model.to_string() };
+            (Arc::clone(model), Arc::new(Guard::new(subject, Rule { by_several: true, ..rule })))
+        };
+        Self {
+            name: upstream.name.clone(),
+            members: upstream.targets.iter().map(member).collect(),
+            turns: (upstream.targets.len() > 1).then(|| Arc::new(turns(upstream))),
+            models: models.map(model).collect(),
+            budget: Budget::new(Instant::now()),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn members(&self) -> &[Arc<Member>] {
+        &self.members
+    }
+
+    /// A seat at the best target there is, `except` one that has just failed. Else how long until there may be one.
+    pub fn seat(&self, except: Option<&Arc<Member>>, now: Instant) -> Result<Seat, Duration> {
+        let (first, count) = (self.turn(), self.members.len());
+        loop {
+            let mut soonest = None::<Duration>;
+            let others = self.members.iter().cycle().skip(first).take(count);
+            let others = others.filter(|member| except.is_none_or(|except| !Arc::ptr_eq(except, member)));
+            let open = others.filter(|member| match member.wait(now) {
+                None => true,
+                Some(wait) => {
+                    soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
+                    false
+                }
+            });
+            // Of equals this is the first.
+            let Some(member) = open.min_by_key(|member| member.in_flight()) else {
+                return Err(soonest.unwrap_or(BACK_IN));
+            };
+            // Another may have taken the only seat at one that is half-open; it is not looked at again then.
+            if let Some(seat) = Seat::take(member, now) {
+                return Ok(seat);
+            }
+        }
+    }
+
+    /// Leave to ask a model. Else how long until it may be asked.
+    pub fn trial(&self, model: &str, now: Instant) -> Result<Trial, Duration> {
+        self.models.get(model).map_or(Ok(Trial::FREE), |guard| Trial::of(guard, now))
+    }
+
+    /// All its breakers.
+    pub fn readings(&self, now: Instant) -> impl Iterator<Item = Reading<'_>> {
+        let guards = self.members.iter().map(|member| &member.guard);
+        guards.chain(self.models.values().map(|guard| &**guard)).map(move |guard| guard.reading(now))
+    }
+
+    fn problems(&self, now: Instant) -> Vec<String> {
+        let ill = self.members.iter().filter(|member| !member.is_well());
+        let ill = ill.map(|member| format!("upstream {}: {} fails its health check", self.name, member.target));
+        let open = self.readings(now).filter_map(|Reading { subject, stand, .. }| {
+            let Subject { upstream, target, model } = subject;
+            let what = if model.is_empty() { target.clone() } else { format!("model {model}") };
+            (stand != Stand::Closed)
+                .then(|| format!("upstream {upstream}: the breaker of {what} is {}", stand.as_str()))
+        });
+        ill.chain(open).collect()
+    }
+
+    fn turn(&self) -> usize {
+        let Some(turns) = &self.turns else { return 0 };
+        turns.iter(&[]).next().map_or(0, position) % self.members.len().max(1)
+    }
+}
 /// A backend's address is its position in the upstream's list, written as a port: names are resolved when they are
 /// dialled, so that there is no address yet. Whoever has more targets than ports uses the first 65,535.
 fn turns(upstream: &Upstream) -> RoundRobin {
@@ -54,45 +161,5 @@ fn position(backend: &Backend) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Timeouts;
-
-    fn upstream(name: &str, targets: u16) -> Arc<Upstream> {
-        let target = |port| Arc::new(Target::new(false, "model".to_owned(), port).unwrap());
-        let second = std::time::Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, first_byte: second, between_chunks: second, total: second };
-        let targets = (1..=targets).map(target).collect();
-        Arc::new(Upstream { name: name.to_owned(), targets, authorization: None, timeouts })
-    }
-
-    fn ports(balancer: &Balancer, upstream: &Upstream) -> Vec<u16> {
-        balancer.in_turn(upstream).map(|target| target.port).collect()
-    }
-
-    #[test]
-    fn each_target_comes_first_in_its_turn_and_once_in_all() {
-        let three = upstream("three", 3);
-        let balancer = Balancer::new([&three]);
-        let orders: Vec<_> = (0..4).map(|_| ports(&balancer, &three)).collect();
-        assert_eq!(orders, [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]);
-    }
-
-    #[test]
-    fn upstreams_take_turns_apart_from_each_other() {
-        let (one, other) = (upstream("one", 2), upstream("other", 2));
-        let balancer = Balancer::new([&one, &other]);
-        for first in [1, 2, 1, 2] {
-            assert_eq!((ports(&balancer, &one)[0], ports(&balancer, &other)[0]), (first, first));
-        }
-    }
-
-    #[test]
-    fn one_target_needs_no_turn_and_an_unknown_upstream_keeps_its_order() {
-        let (one, unknown) = (upstream("one", 1), upstream("unknown", 2));
-        let balancer = Balancer::new([&one]);
-        assert!(balancer.turns.is_empty());
-        assert_eq!(ports(&balancer, &one), [1]);
-        assert_eq!(ports(&balancer, &unknown), [1, 2]);
-    }
-}
+#[path = "balancer_tests.rs"]
+mod tests;

@@ -1,19 +1,28 @@
-//! The way to an upstream: its targets and their turns, their addresses, the connections kept to them, one attempt at an exchange.
+//! The way to an upstream: its targets and which of them is asked, their addresses, the connections kept to them, one
+//! attempt at an exchange; and what was learnt of targets and models on the way, their breakers.
 //!
-//! Owns: when a connection is made, kept and thrown away, and what can go wrong before and after an answer's head.
+//! Owns: when a connection is made, kept and thrown away, what can go wrong before and after an answer's head, and what
+//! is left alone after it did.
 //! Must not know: who asks, what the bytes mean, whether a second attempt is due.
 
 mod attempt;
 mod balancer;
+mod breaker;
+mod budget;
 mod connect;
 mod framing;
+mod guard;
 mod head;
+mod member;
 mod patience;
 mod pool;
 mod wire;
 
 pub use attempt::{Answer, AttemptError, Broken, Limits, OutgoingRequest, send};
-pub use balancer::Balancer;
+pub use balancer::{Balancer, Group};
+pub use breaker::Stand;
 pub use connect::Dialer;
+pub use guard::{Reading, Subject, Trial};
 pub use head::Head;
+pub use member::{Member, Seat};
 pub use patience::Alarm;

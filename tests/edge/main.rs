@@ -34,3 +34,4 @@ mod spool;
 mod stages_upstream;
 mod store_away_for_long;
 mod two_edges;
+mod upstreams_fail;

@@ -15,6 +15,7 @@ mod stages;
 mod suggest;
 mod tls;
 mod upstreams;
+mod watching;
 
 pub(super) use edge::edge;
 pub(super) use limits::limits;

@@ -110,6 +110,8 @@ fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
         targets: vec![Arc::new(target.clone())],
         authorization: upstream.authorization.clone(),
         timeouts: upstream.timeouts,
+        breaker: upstream.breaker,
+        health: upstream.health.clone(),
     }
 }
 

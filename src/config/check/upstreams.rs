@@ -10,6 +10,7 @@ use super::super::snapshot::{Target, TimeoutOverrides, Timeouts, Upstream};
 use super::names::Names;
 use super::quantity;
 use super::read::{At, Named, all};
+use super::watching;
 
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(10),
@@ -23,13 +24,21 @@ pub(super) fn upstreams(section: &At) -> Names<Upstream> {
 }
 
 fn upstream(named: &Named) -> Checked<Upstream> {
-    let fields = named.value.fields(&["targets", "api_key", "timeouts"])?;
+    let fields = named.value.fields(&["targets", "api_key", "timeouts", "breaker"])?;
     let targets = fields.required("targets", "write for example targets: [\"http://litellm:4000\"]");
     let targets = targets.and_then(|at| targets_of(&at));
     let authorization = fields.optional("api_key", |at| bearer(&at));
     let timeouts = fields.optional("timeouts", |at| timeouts(&at));
-    let timeouts = timeouts?.unwrap_or_default().over(TIMEOUTS);
-    Ok(Upstream { name: named.name.to_owned(), targets: targets?, authorization: authorization?, timeouts })
+    let breaker = fields.optional("breaker", |at| watching::breaker(&at));
+    let health = fields.optional("health", |at| watching::health(&at));
+    Ok(Upstream {
+        name: named.name.to_owned(),
+        targets: targets?,
+        authorization: authorization?,
+        timeouts: timeouts?.unwrap_or_default().over(TIMEOUTS),
+        breaker: breaker?.unwrap_or_default(),
+        health: health?,
+    })
 }
 
 fn bearer(at: &At) -> Checked<HeaderValue> {

@@ -34,6 +34,7 @@ pub struct Builder {
     concurrent_streams: u32,
     limits: Vec<String>,
     timeouts: String,
+    upstream: Vec<String>,
     edge: Vec<String>,
     upstream_target: Option<String>,
     redirects: bool,
@@ -48,6 +49,7 @@ impl Default for Builder {
             concurrent_streams: 1_000,
             limits: Vec::new(),
             timeouts: "connect: 2s, first_byte: 20s, between_chunks: 20s, total: 60s".to_string(),
+            upstream: Vec::new(),
             edge: Vec::new(),
             upstream_target: None,
             redirects: false,
@@ -85,6 +87,12 @@ impl Builder {
         let found = self.models.lines().find(|have| have.trim_start().starts_with(beginning)).map(String::from);
         let found = found.unwrap_or_else(|| panic!("models.yaml has no line {beginning:?}"));
         self.models = self.models.replace(&found, line);
+        self
+    }
+
+    /// One more line of the LLM upstream.
+    pub fn upstream(mut self, line: &str) -> Self {
+        self.upstream.push(format!("    {line}"));
         self
     }
 
@@ -172,6 +180,7 @@ upstreams:
     targets: ["{target}"]
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
+{upstream}
   web: {{ targets: ["http://{web}"] }}
 routes:
   - {{ match: {{ path: /v1/ }}, llm: litellm }}
@@ -181,6 +190,7 @@ server: {{ threads: 2, grace: 2s }}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
             timeouts = self.timeouts,
+            upstream = self.upstream.join("\n"),
             web = web.address,
             conf = conf.display(),
             extra = self.edge.join("\n"),

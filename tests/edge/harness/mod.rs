@@ -10,6 +10,7 @@ pub mod ordinary;
 pub mod process;
 pub mod rows;
 pub mod scripted;
+pub mod switch;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use client::{Answer, Client, Next, Request, Streaming};
 pub use process::{Process, cfx};
 pub use rows::Row;
 pub use scripted::{Reply, Scripted, gate};
+pub use switch::Switch;
 
 /// What the edge shows LiteLLM, and nobody else.
 pub const UPSTREAM_KEY: &str = "sk-litellm-held-by-the-edge-only";
@@ -144,6 +146,11 @@ impl Harness {
     pub fn restart(&mut self) {
         self.process.stop();
         self.process = Process::run(&self.conf(), &self.data(), self.admin).expect("cfx starts again");
+    }
+
+    /// What `/-/ready` says.
+    pub fn readiness(&self) -> Answer {
+        Client::plain(self.admin).ask(&Request::get("/-/ready").instead("Host", &self.admin.to_string()))
     }
 
     /// A counter's or gauge's value on `/metrics`, summed over every series whose labels contain all of `labels`.

@@ -1,0 +1,157 @@
+use super::*;
+use crate::config::{Breaker, Target, Timeouts};
+
+const OPEN_FOR: Duration = Duration::from_secs(30);
+
+fn upstream(name: &str, targets: u16) -> Arc<Upstream> {
+    let target = |port| Arc::new(Target::new(false, "model".to_owned(), port).unwrap());
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { connect: second, first_byte: second, between_chunks: second, total: second };
+    let targets = (1..=targets).map(target).collect();
+    let breaker = Breaker { failures: 2, open_for: OPEN_FOR };
+    Arc::new(Upstream { name: name.to_owned(), targets, authorization: None, timeouts, breaker, health: None })
+}
+
+fn group(targets: u16) -> Arc<Group> {
+    let (upstream, models) = (upstream("some", targets), [Arc::from("small")]);
+    Balancer::new([&upstream], models.iter()).of(&upstream)
+}
+
+fn port(seat: &Seat) -> u16 {
+    seat.target().port
+}
+
+fn seat(group: &Group) -> Seat {
+    group.seat(None, Instant::now()).unwrap()
+}
+
+fn fail(group: &Group, port: u16, times: usize) {
+    let member = group.members().iter().find(|member| member.target.port == port).unwrap();
+    (0..times).for_each(|_| Seat::take(member, Instant::now()).unwrap().failed());
+}
+
+#[test]
+fn the_idle_take_turns() {
+    let group = group(3);
+    let ports: Vec<_> = (0..4).map(|_| port(&seat(&group))).collect();
+    assert_eq!(ports, [1, 2, 3, 1]);
+}
+
+#[test]
+fn the_least_busy_comes_first_for_as_long_as_the_others_hold_their_answers() {
+    let group = group(3);
+    let held: Vec<_> = (0..5).map(|_| seat(&group)).collect();
+    let mut ports: Vec<_> = held.iter().map(port).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [1, 1, 2, 2, 3]);
+    assert_eq!(port(&seat(&group)), 3);
+    drop(held);
+    assert!(group.members().iter().all(|member| member.in_flight() == 0));
+}
+
+#[test]
+fn upstreams_take_turns_apart_from_each_other() {
+    let (one, other) = (upstream("one", 2), upstream("other", 2));
+    let balancer = Balancer::new([&one, &other], [].iter());
+    let (one, other) = (balancer.of(&one), balancer.of(&other));
+    for first in [1, 2, 1, 2] {
+        assert_eq!((port(&seat(&one)), port(&seat(&other))), (first, first));
+    }
+}
+
+#[test]
+fn one_target_needs_no_turn_and_an_unknown_upstream_starts_with_nothing_known() {
+    let one = group(1);
+    assert!(one.turns.is_none());
+    assert_eq!(port(&seat(&one)), 1);
+    let unknown = Balancer::new([], [].iter()).of(&upstream("unknown", 2));
+    assert!(unknown.trial("whatever", Instant::now()).is_ok_and(|trial| !trial.is_probe()));
+    assert_eq!(unknown.members().len(), 2);
+}
+
+#[test]
+fn the_one_that_just_failed_is_not_asked_again() {
+    let group = group(2);
+    let first = seat(&group);
+    let second = group.seat(Some(first.member()), Instant::now()).unwrap();
+    assert_ne!(port(&first), port(&second));
+    let alone = self::group(1);
+    let only = seat(&alone);
+    assert!(alone.seat(Some(only.member()), Instant::now()).is_err());
+}
+
+#[test]
+fn an_open_one_is_stepped_over_until_its_time_and_then_probed_once() {
+    let group = group(2);
+    fail(&group, 1, 2);
+    assert!((0..4).all(|_| port(&seat(&group)) == 2));
+    let later = Instant::now() + OPEN_FOR;
+    let ports: Vec<_> = (0..4).map(|_| group.seat(None, later).unwrap()).collect();
+    let probes: Vec<_> = ports.iter().filter(|seat| port(seat) == 1).collect();
+    assert_eq!(probes.len(), 1, "one probe, however idle it is");
+}
+
+#[test]
+fn with_all_open_it_is_said_when_to_come_back() {
+    let group = group(2);
+    fail(&group, 1, 2);
+    fail(&group, 2, 2);
+    let wait = group.seat(None, Instant::now()).err().unwrap();
+    assert!(wait <= OPEN_FOR && wait > OPEN_FOR / 2, "{wait:?}");
+}
+
+#[test]
+fn a_probe_that_is_dropped_without_a_word_lets_the_next_try() {
+    let group = group(1);
+    fail(&group, 1, 2);
+    let later = Instant::now() + OPEN_FOR;
+    let probe = group.seat(None, later).unwrap();
+    assert!(group.seat(None, later).is_err());
+    drop(probe);
+    let mut probe = group.seat(None, later).unwrap();
+    probe.answered();
+    assert!(group.seat(None, Instant::now()).is_ok());
+}
+
+#[test]
+fn a_model_is_left_alone_after_the_failures_of_several_clients() {
+    let group = group(1);
+    let trial = || group.trial("small", Instant::now());
+    (0..10).for_each(|_| trial().unwrap().failed(1));
+    assert!(trial().is_ok());
+    trial().unwrap().failed(2);
+    assert!(trial().is_err_and(|wait| wait <= OPEN_FOR));
+    assert!(group.trial("another", Instant::now()).is_ok());
+}
+
+#[test]
+fn an_answer_that_begins_well_closes_it_and_its_end_is_one_outcome_more() {
+    let group = group(1);
+    let trial = || group.trial("small", Instant::now());
+    [1, 2].into_iter().for_each(|by| trial().unwrap().failed(by));
+    let later = Instant::now() + OPEN_FOR;
+    let mut probe = group.trial("small", later).unwrap();
+    assert!(probe.is_probe() && group.trial("small", later).is_err());
+    probe.begins_well();
+    assert!(!probe.is_probe() && trial().is_ok());
+    probe.succeeded();
+}
+
+#[test]
+fn the_operator_is_told_what_is_left_alone() {
+    let upstream = upstream("some", 2);
+    let models = [Arc::from("small")];
+    let balancer = Balancer::new([&upstream], models.iter());
+    let now = Instant::now();
+    assert_eq!(balancer.problem(now), None);
+    let group = balancer.of(&upstream);
+    fail(&group, 1, 2);
+    [1, 2].into_iter().for_each(|by| group.trial("small", now).unwrap().failed(by));
+    let problem = balancer.problem(now).unwrap();
+    assert_eq!(
+        problem,
+        "upstream some: the breaker of http://model:1 is open; upstream some: the breaker of model small is open"
+    );
+    let turns: Vec<_> = group.readings(now).map(|reading| reading.turns).collect();
+    assert_eq!(turns, [[0, 0, 1], [0, 0, 0], [0, 0, 1]]);
+}

@@ -1,0 +1,206 @@
+//! When to stop asking what only fails, and when to ask again. Pure: the time is passed in, nobody is told.
+//!
+//! Closed → open after so many failures in a row, or ten among the last twenty outcomes within 10 s → half-open once it
+//! has been open for its time, when one request is let through as a probe → closed by the probe's success, open again
+//! by its failure. What is a failure is for the caller to say ([docs/decisions/008](../../docs/decisions/008-breaker.md)).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Of the last so many outcomes, half are too many, where all of that half fell into [`WITHIN`].
+const LAST: u64 = 20;
+const HALF: usize = 10;
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// What one breaker goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Failures in a row that open it.
+    pub failures: usize,
+    /// How long nothing is asked then.
+    pub open_for: Duration,
+    /// Whether it takes more than one to open it: nobody's failures are then worth more than half of what it takes,
+    /// rounded up.
+    pub by_several: bool,
+}
+
+/// How a breaker stands. The numbers are those of the metric `cfx_breaker_state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stand {
+    Closed = 0,
+    HalfOpen = 1,
+    Open = 2,
+}
+
+impl Stand {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stand::Closed => "closed",
+            Stand::HalfOpen => "half-open",
+            Stand::Open => "open",
+        }
+    }
+}
+
+/// Whether a request may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    Go,
+    /// It goes as the one that finds out. Whoever gives it up without an outcome says so with [`Breaker::give_up`].
+    Probe,
+    /// Nothing goes before this long has passed.
+    Wait(Duration),
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    /// By whom: any number that is the same for the same client.
+    Failure(u128),
+}
+
+#[derive(Debug)]
+pub struct Breaker {
+    rule: Rule,
+    state: State,
+    /// Who failed since the last success, none counted beyond its share.
+    run: Vec<u128>,
+    /// Failures among the last outcomes, the oldest first, none counted beyond its share.
+    recent: VecDeque<Failure>,
+    /// Outcomes so far.
+    outcomes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Closed,
+    Open {
+        until: Instant,
+    },
+    /// A probe is under way. One that has not come back by then is taken for lost, and the next is sent.
+    HalfOpen {
+        next_probe: Instant,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    /// Its number among all outcomes.
+    number: u64,
+    at: Instant,
+    by: u128,
+}
+
+impl Breaker {
+    pub fn new(rule: Rule) -> Self {
+        Self { rule, state: State::Closed, run: Vec::new(), recent: VecDeque::new(), outcomes: 0 }
+    }
+
+    /// How it stands for whoever comes at this moment.
+    pub fn stand(&self, now: Instant) -> Stand {
+        match self.state {
+            State::Closed => Stand::Closed,
+            State::Open { until } if now < until => Stand::Open,
+            State::Open { .. } | State::HalfOpen { .. } => Stand::HalfOpen,
+        }
+    }
+
+    /// The state it was last brought into, whatever has passed since.
+    pub fn phase(&self) -> Stand {
+        match self.state {
+            State::Closed => Stand::Closed,
+            State::HalfOpen { .. } => Stand::HalfOpen,
+            State::Open { .. } => Stand::Open,
+        }
+    }
+
+    /// Whether it is closed, and nothing that is remembered could change what comes: until a failure comes, it need not
+    /// be told of successes.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.state, State::Closed) && self.run.is_empty() && self.recent.is_empty()
+    }
+
+    /// What [`Breaker::ask`] would say, with nothing set in motion.
+    pub fn peek(&self, now: Instant) -> Leave {
+        let (State::Open { until: at } | State::HalfOpen { next_probe: at }) = self.state else { return Leave::Go };
+        match at.saturating_duration_since(now) {
+            Duration::ZERO => Leave::Probe,
+            wait => Leave::Wait(wait),
+        }
+    }
+
+    pub fn ask(&mut self, now: Instant) -> Leave {
+        let leave = self.peek(now);
+        if leave == Leave::Probe {
+            self.state = State::HalfOpen { next_probe: now + self.rule.open_for };
+        }
+        leave
+    }
+
+    /// What came of a request that went as [`Leave::Go`]. One that comes back late, to a breaker that is no longer
+    /// closed, changes nothing: it was sent before.
+    pub fn tell(&mut self, now: Instant, outcome: Outcome) {
+        if !matches!(self.state, State::Closed) {
+            return;
+        }
+        self.outcomes += 1;
+        let oldest = self.outcomes.saturating_sub(LAST);
+        while self.recent.front().is_some_and(|first| first.number <= oldest || now >= first.at + WITHIN) {
+            self.recent.pop_front();
+        }
+        match outcome {
+            Outcome::Success => self.run.clear(),
+            Outcome::Failure(by) => self.note(now, by),
+        }
+    }
+
+    /// What came of a probe. Its success counts however late it comes.
+    pub fn tell_probe(&mut self, now: Instant, outcome: Outcome) {
+        match (self.state, outcome) {
+            (State::Closed, _) => self.tell(now, outcome),
+            (_, Outcome::Success) => self.turn(State::Closed),
+            (State::HalfOpen { .. }, Outcome::Failure(_)) => self.open(now),
+            (State::Open { .. }, Outcome::Failure(_)) => {}
+        }
+    }
+
+    /// The probe told nothing: the next who asks is one.
+    pub fn give_up(&mut self, now: Instant) {
+        if let State::HalfOpen { next_probe } = &mut self.state {
+            *next_probe = now;
+        }
+    }
+
+    fn note(&mut self, now: Instant, by: u128) {
+        if self.run.iter().filter(|other| **other == by).count() < self.share(self.rule.failures) {
+            self.run.push(by);
+        }
+        if self.recent.iter().filter(|other| other.by == by).count() < self.share(HALF) {
+            self.recent.push_back(Failure { number: self.outcomes, at: now, by });
+        }
+        if self.run.len() >= self.rule.failures || self.recent.len() >= HALF {
+            self.open(now);
+        }
+    }
+
+    /// How much of `all` one client's failures are worth.
+    fn share(&self, all: usize) -> usize {
+        if self.rule.by_several { all.div_ceil(2) } else { all }
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.turn(State::Open { until: now + self.rule.open_for });
+    }
+
+    /// What led to a turn is over with it.
+    fn turn(&mut self, state: State) {
+        self.state = state;
+        self.run.clear();
+        self.recent.clear();
+    }
+}
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;

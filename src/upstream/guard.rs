@@ -1,0 +1,177 @@
+//! A breaker that all threads share, and the leave it gives to a request.
+//!
+//! While nothing fails nobody takes a lock: a breaker that is quiet is passed by a look at one flag, and is not told of
+//! successes. Its lock is taken from the first failure on until its failures lie behind.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::breaker::{Breaker, Leave, Outcome, Rule, Stand};
+
+/// What a breaker stands before, as the log and the metrics name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    pub upstream: String,
+    /// `http://litellm:4000`; empty for a model's breaker.
+    pub target: String,
+    /// The upstream's name for it; empty for a target's breaker.
+    pub model: String,
+}
+
+pub struct Guard {
+    subject: Subject,
+    breaker: Mutex<Breaker>,
+    /// False while the breaker is quiet.
+    alert: AtomicBool,
+    /// How often it turned closed, half-open and open.
+    turns: [AtomicU64; 3],
+}
+
+/// How a breaker stands and has stood.
+pub struct Reading<'a> {
+    pub subject: &'a Subject,
+    pub stand: Stand,
+    /// How often it turned closed, half-open and open.
+    pub turns: [u64; 3],
+}
+
+/// A model's leave to be asked once. Dropped without a word, it says nothing of the model.
+pub struct Trial {
+    guard: Option<Arc<Guard>>,
+    probe: bool,
+}
+
+impl Guard {
+    pub fn new(subject: Subject, rule: Rule) -> Self {
+        Self {
+            subject,
+            breaker: Mutex::new(Breaker::new(rule)),
+            alert: AtomicBool::new(false),
+            turns: Default::default(),
+        }
+    }
+
+    pub fn reading(&self, now: Instant) -> Reading<'_> {
+        let stand = if self.is_quiet() { Stand::Closed } else { self.locked(|breaker| breaker.stand(now)) };
+        Reading {
+            subject: &self.subject,
+            stand,
+            turns: self.turns.each_ref().map(|count| count.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// How long nothing may go; None where something may.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        if self.is_quiet() {
+            return None;
+        }
+        match self.locked(|breaker| breaker.peek(now)) {
+            Leave::Wait(wait) => Some(wait),
+            Leave::Go | Leave::Probe => None,
+        }
+    }
+
+    /// Whether a request may go, and whether it is a probe.
+    pub(super) fn ask(&self, now: Instant) -> Result<bool, Duration> {
+        if self.is_quiet() {
+            return Ok(false);
+        }
+        match self.locked(|breaker| breaker.ask(now)) {
+            Leave::Go => Ok(false),
+            Leave::Probe => Ok(true),
+            Leave::Wait(wait) => Err(wait),
+        }
+    }
+
+    pub(super) fn tell(&self, now: Instant, probe: bool, outcome: Outcome) {
+        match (probe, outcome) {
+            (false, Outcome::Success) if self.is_quiet() => {}
+            (false, _) => self.locked(|breaker| breaker.tell(now, outcome)),
+            (true, _) => self.locked(|breaker| breaker.tell_probe(now, outcome)),
+        }
+    }
+
+    /// A probe came to its end without an outcome.
+    pub(super) fn give_up(&self, now: Instant) {
+        self.locked(|breaker| breaker.give_up(now));
+    }
+
+    fn is_quiet(&self) -> bool {
+        !self.alert.load(Ordering::Acquire)
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = breaker.phase();
+        let outcome = act(&mut breaker);
+        let after = breaker.phase();
+        self.alert.store(!breaker.is_quiet(), Ordering::Release);
+        if before != after {
+            self.note_turn(after);
+        }
+        outcome
+    }
+
+    fn note_turn(&self, stand: Stand) {
+        if let Some(count) = self.turns.get(stand as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let Subject { upstream, target, model } = &self.subject;
+        match stand {
+            Stand::Closed => tracing::info!(%upstream, %target, %model, "a breaker closed: requests go again"),
+            Stand::HalfOpen => tracing::info!(%upstream, %target, %model, "a breaker is half-open: one request probes"),
+            Stand::Open => tracing::warn!(%upstream, %target, %model, "a breaker opened: nothing goes for a while"),
+        }
+    }
+}
+
+impl Trial {
+    /// Of a model that no breaker stands before.
+    pub(super) const FREE: Trial = Trial { guard: None, probe: false };
+
+    pub(super) fn of(guard: &Arc<Guard>, now: Instant) -> Result<Self, Duration> {
+        Ok(Self { probe: guard.ask(now)?, guard: Some(Arc::clone(guard)) })
+    }
+
+    /// Whether all others wait for what becomes of this one.
+    pub fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// An answer has begun well. A probe has shown what it was to show, and need not hold the others up to its end.
+    pub fn begins_well(&mut self) {
+        if let Some(guard) = self.guard.as_ref().filter(|_| std::mem::take(&mut self.probe)) {
+            guard.tell(Instant::now(), true, Outcome::Success);
+        }
+    }
+
+    pub fn succeeded(self) {
+        self.conclude(Outcome::Success);
+    }
+
+    /// `by` is the same for all requests of one client.
+    pub fn failed(self, by: u128) {
+        self.conclude(Outcome::Failure(by));
+    }
+
+    fn conclude(mut self, outcome: Outcome) {
+        if let Some(guard) = &self.guard {
+            guard.tell(Instant::now(), std::mem::take(&mut self.probe), outcome);
+        }
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if let Some(guard) = self.guard.as_ref().filter(|_| self.probe) {
+            guard.give_up(Instant::now());
+        }
+    }
+}
+
+impl std::fmt::Debug for Trial {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Trial").field("probe", &self.probe).finish_non_exhaustive()
+    }
+}

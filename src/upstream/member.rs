@@ -1,0 +1,95 @@
+//! One target of an upstream as this edge sees it, and a request's seat at it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::breaker::{Outcome, Rule};
+use super::guard::{Guard, Subject};
+use crate::config::Target;
+
+/// When to come back to a target that its health check has found ill.
+const CHECKED_AGAIN_IN: Duration = Duration::from_secs(5);
+
+pub struct Member {
+    pub target: Arc<Target>,
+    pub(super) guard: Guard,
+    /// Requests that were sent, or are about to be, and whose answers are still held.
+    in_flight: AtomicUsize,
+    /// What its health checks say; true where there are none.
+    well: AtomicBool,
+}
+
+/// A request at a target: counted as in flight there until this is dropped. Dropped without a word, it says nothing of
+/// the target.
+#[must_use = "the request is in flight for as long as this lives"]
+pub struct Seat {
+    member: Arc<Member>,
+    probe: bool,
+}
+
+impl Member {
+    pub(super) fn new(upstream: &str, target: &Arc<Target>, rule: Rule) -> Self {
+        let subject = Subject { upstream: upstream.to_owned(), target: target.to_string(), model: String::new() };
+        Self {
+            target: Arc::clone(target),
+            guard: Guard::new(subject, rule),
+            in_flight: AtomicUsize::new(0),
+            well: AtomicBool::new(true),
+        }
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How long nothing may be sent to it; None where something may.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        if self.is_well() { self.guard.wait(now) } else { Some(CHECKED_AGAIN_IN) }
+    }
+
+    pub(super) fn is_well(&self) -> bool {
+        self.well.load(Ordering::Relaxed)
+    }
+}
+
+impl Seat {
+    /// None where another took the only one.
+    pub(super) fn take(member: &Arc<Member>, now: Instant) -> Option<Self> {
+        let probe = member.guard.ask(now).ok()?;
+        member.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(Self { member: Arc::clone(member), probe })
+    }
+
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    pub fn target(&self) -> &Arc<Target> {
+        &self.member.target
+    }
+
+    /// The target answered, whatever it said.
+    pub fn answered(&mut self) {
+        self.tell(Outcome::Success);
+    }
+
+    /// It could not be reached, broke off before the answer's head, or did not answer in time. Whose request that was
+    /// is no matter.
+    pub fn failed(&mut self) {
+        self.tell(Outcome::Failure(0));
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        self.member.guard.tell(Instant::now(), std::mem::take(&mut self.probe), outcome);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.probe {
+            self.member.guard.give_up(Instant::now());
+        }
+    }
+}
