@@ -309,6 +309,7 @@ impl Edge {
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
+        runtime.spawn(services.balancer.look_after(services.dialer.clone()));
         let retention = services.snapshot.load().edge.ledger.retention;
         runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock), retention));
         let services = Arc::new(services);

@@ -319,3 +319,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn how_an_upstream_is_watched_has_defaults_that_fit_together() {
+    let watched = |lines: &str| {
+        let edge = EDGE.replace("\"http://litellm:4000\"]", &format!("\"http://litellm:4000\"]{lines}"));
+        let (_folder, source) = directory(&[("cfx.yaml", &edge), ("models.yaml", MODELS)]);
+        let snapshot = load_plain(&source).unwrap_or_else(|problems| panic!("{problems}"));
+        let upstream = snapshot.edge.upstreams["litellm"].clone();
+        (upstream.breaker, upstream.health.clone())
+    };
+    let seconds = Duration::from_secs;
+    let (breaker, health) = watched("");
+    assert_eq!((breaker.failures, breaker.open_for, health), (5, seconds(30), None));
+    let (breaker, health) = watched(", breaker: { open_for: 5s }, health: { path: /health }");
+    let health = health.unwrap();
+    assert_eq!((breaker.failures, breaker.open_for), (5, seconds(5)));
+    assert_eq!((health.interval, health.timeout, health.healthy, health.unhealthy), (seconds(10), seconds(2), 2, 3));
+    let (_, health) = watched(", health: { path: /health, interval: 1s }");
+    assert_eq!(health.unwrap().timeout, seconds(1), "a check ends before the next begins");
+}

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::telemetry::metrics::{BreakerReading, Metrics};
+use crate::telemetry::metrics::{BreakerReading, HealthReading, Metrics};
 use crate::upstream::Balancer;
 
 /// Brings the metrics up to how the upstreams stand now.
@@ -16,6 +16,14 @@ pub fn show(balancer: &Balancer, metrics: &Metrics) {
                 model: &reading.subject.model,
                 stand: reading.stand as u8,
                 turns: reading.turns,
+            });
+        }
+        for member in group.members().iter().filter(|_| group.is_checked()) {
+            metrics.set_health(&HealthReading {
+                upstream: group.name(),
+                target: &member.target.to_string(),
+                well: member.is_well(),
+                turns: member.health_turns(),
             });
         }
         metrics.set_retries_refused(group.name(), group.budget.refused());

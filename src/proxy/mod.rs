@@ -162,7 +162,8 @@ impl ProxyHttp for Proxy {
         match &context.web {
             Some(upstream) => {
                 let seat = web::seat(&self.services.balancer, upstream, context.seat.take())?;
-                web::peer(context.seat.insert(seat).target(), upstream).await
+                let attempt = context.exchange.answer.attempts.saturating_sub(1);
+                web::peer(&self.services.dialer, context.seat.insert(seat), upstream, attempt).await
             }
             None => Error::e_explain(ErrorType::InternalError, "no upstream was chosen"),
         }
@@ -217,6 +218,7 @@ impl ProxyHttp for Proxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         context.note_wait();
+        web::note_failure(context.seat.as_mut(), error, session.response_written().is_some());
         own::answer_failure(session, &mut context.exchange, error).await
     }
 

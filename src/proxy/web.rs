@@ -1,6 +1,5 @@
 //! Routes that are not models: the stock proxy loop with its headers dressed on the way in and out.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,30 +7,36 @@ use http::header::HOST;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, route};
-use crate::config::{Target, Upstream};
-use crate::upstream::{Balancer, Seat};
+use crate::config::Upstream;
+use crate::upstream::{Balancer, Dialer, Seat};
 
 /// A connection that cannot be made is tried once more, at another target.
 pub const MOST_ATTEMPTS: u8 = 2;
 
-/// A seat at the best target there is, other than the one that just failed.
+/// A seat at the best target there is, other than the one that just failed; at that one again where it has another
+/// address.
 pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>) -> Result<Seat> {
-    let group = balancer.of(upstream);
-    let seat = group.seat(failed.as_ref().map(Seat::member), Instant::now());
+    let (group, now) = (balancer.of(upstream), Instant::now());
+    let failed = failed.as_ref().map(Seat::member);
+    let seat = group.seat(failed, now).or_else(|wait| match failed {
+        Some(member) if member.has_several_addresses() => group.seat(None, now),
+        _ => Err(wait),
+    });
     seat.map_err(|_wait| unreachable_error(ErrorType::ConnectNoRoute, "no target of the upstream may be asked"))
 }
 
 /// A target with its name resolved: pingora's own resolution blocks, and panics where it fails.
-pub async fn peer(target: &Target, upstream: &Upstream) -> Result<Box<HttpPeer>> {
-    let address = resolve(target).await.map_err(|mut error| {
-        error.esource = ErrorSource::Upstream;
-        error
-    })?;
+pub async fn peer(dialer: &Dialer, seat: &mut Seat, upstream: &Upstream, attempt: u8) -> Result<Box<HttpPeer>> {
+    let Ok(address) = dialer.address(seat.member(), attempt.into()).await else {
+        seat.failed();
+        return Err(unreachable_error(ErrorType::ConnectNoRoute, "the upstream's name does not resolve"));
+    };
+    let target = seat.target();
     let mut peer = HttpPeer::new(address, target.tls, target.host.clone());
     peer.options.connection_timeout = Some(upstream.timeouts.connect);
     peer.options.total_connection_timeout = Some(upstream.timeouts.connect);
@@ -41,17 +46,34 @@ pub async fn peer(target: &Target, upstream: &Upstream) -> Result<Box<HttpPeer>>
     Ok(Box::new(peer))
 }
 
-async fn resolve(target: &Target) -> Result<SocketAddr> {
-    let mut addresses = tokio::net::lookup_host((target.host.as_str(), target.port))
-        .await
-        .or_err(ErrorType::ConnectNoRoute, "the upstream's name does not resolve")?;
-    addresses.next().ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "the upstream's name has no address"))
-}
-
 fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {
     let mut error = Error::explain(kind, words);
     error.esource = ErrorSource::Upstream;
     error
+}
+
+/// What an error says of the target: that it broke off, or was silent, where no head of an answer had come. What could
+/// not be connected was told before.
+pub fn note_failure(seat: Option<&mut Seat>, error: &Error, answered: bool) {
+    let silent = error.esource() == &ErrorSource::Upstream && !answered;
+    if let Some(seat) = seat.filter(|_| silent && !is_about_connecting(error.etype())) {
+        seat.failed();
+    }
+}
+
+fn is_about_connecting(kind: &ErrorType) -> bool {
+    matches!(
+        kind,
+        ErrorType::ConnectTimedout
+            | ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert
+            | ErrorType::BindError
+            | ErrorType::SocketError
+    )
 }
 
 /// Tells the web application who asked and how, and the id under which it is logged. What the client claims about

@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue};
 use super::connect::Dialer;
 use super::framing::Framing;
 use super::head::{Head, Parsed};
-use super::member::Seat;
+use super::member::{Member, Seat};
 use super::patience::Alarm;
 use super::pool;
 use super::wire::{Outbox, Wire, WireProblem};
@@ -91,7 +91,7 @@ pub async fn send(
     limits: Limits,
     standing: &mut bool,
 ) -> Result<Answer, AttemptError> {
-    match exchanged(dialer, seat.target(), request, limits, standing).await {
+    match exchanged(dialer, seat.member(), request, limits, standing).await {
         Ok((wire, parsed, unsent)) => {
             seat.answered();
             let Parsed { head, length, keeps_alive } = parsed;
@@ -109,11 +109,12 @@ type Exchanged = (Wire, Parsed, Option<Outbox>);
 
 async fn exchanged(
     dialer: &Dialer,
-    target: &Target,
+    member: &Member,
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
 ) -> Result<Exchanged, AttemptError> {
+    let target = &member.target;
     if let Some(wire) = pool::take(target) {
         *standing = true;
         match head_of(wire, target, request, limits).await {
@@ -122,16 +123,16 @@ async fn exchanged(
         }
     }
     // Rare, and with its TLS handshake large: no room is kept for it in every request.
-    let wire = Box::pin(open(dialer, target, limits)).await?;
+    let wire = Box::pin(open(dialer, member, limits)).await?;
     *standing = true;
     head_of(wire, target, request, limits).await
 }
 
-async fn open(dialer: &Dialer, target: &Target, limits: Limits) -> Result<Wire, AttemptError> {
+async fn open(dialer: &Dialer, member: &Member, limits: Limits) -> Result<Wire, AttemptError> {
     let now = Instant::now();
     let by = limits.total_by.min(now + limits.connect);
     let stream = Alarm::default()
-        .before(by, pin!(dialer.dial(target)))
+        .before(by, pin!(dialer.dial(member)))
         .await
         .ok_or_else(|| AttemptError::ConnectTimeout(by.saturating_duration_since(now)))?
         .map_err(AttemptError::Connect)?;

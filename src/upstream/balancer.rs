@@ -13,9 +13,11 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection, RoundRobi
 
 use super::breaker::{Rule, Stand};
 use super::budget::Budget;
+use super::connect::Dialer;
 use super::guard::{Guard, Reading, Subject, Trial};
+use super::health;
 use super::member::{Member, Seat};
-use crate::config::Upstream;
+use crate::config::{Health, Upstream};
 
 /// When to come back where nothing says when.
 const BACK_IN: Duration = Duration::from_secs(5);
@@ -33,6 +35,8 @@ pub struct Group {
     turns: Option<Arc<RoundRobin>>,
     /// By the upstream's name for the model.
     models: HashMap<Arc<str>, Arc<Guard>, ahash::RandomState>,
+    /// None: its targets are not asked how they are.
+    health: Option<Health>,
     pub budget: Budget,
 }
 
@@ -58,6 +62,24 @@ impl Balancer {
         self.groups.values()
     }
 
+    /// Runs for the life of an edge: asks targets how they are, where that is wanted, and looks their names up anew.
+    pub fn look_after(&self, dialer: Dialer) -> impl Future<Output = ()> + Send + use<> {
+        let groups: Vec<Arc<Group>> = self.groups().cloned().collect();
+        async move {
+            let cares = groups.iter().flat_map(|group| {
+                group.members.iter().map(|member| async {
+                    let health = async {
+                        if let Some(health) = &group.health {
+                            health::watch(&dialer, &group.name, member, health).await;
+                        }
+                    };
+                    futures_util::future::join(health, dialer.look_up_again_and_again(member)).await;
+                })
+            });
+            futures_util::future::join_all(cares).await;
+        }
+    }
+
     /// Targets and models that nothing is sent to at this moment, for the operator.
     pub fn problem(&self, now: Instant) -> Option<String> {
         let mut problems: Vec<String> = self.groups().flat_map(|group| group.problems(now)).collect();
@@ -79,6 +101,7 @@ impl Group {
             members: upstream.targets.iter().map(member).collect(),
             turns: (upstream.targets.len() > 1).then(|| Arc::new(turns(upstream))),
             models: models.map(model).collect(),
+            health: upstream.health.clone(),
             budget: Budget::new(Instant::now()),
         }
     }
@@ -119,6 +142,11 @@ impl Group {
     /// Leave to ask a model. Else how long until it may be asked.
     pub fn trial(&self, model: &str, now: Instant) -> Result<Trial, Duration> {
         self.models.get(model).map_or(Ok(Trial::FREE), |guard| Trial::of(guard, now))
+    }
+
+    /// Whether its targets are asked how they are.
+    pub fn is_checked(&self) -> bool {
+        self.health.is_some()
     }
 
     /// All its breakers.

@@ -1,16 +1,26 @@
-//! Dialling a target: resolve its name, connect, and for `https` shake hands with the certificate checked.
+//! Dialling a target: find its addresses, connect to whichever answers, and for `https` shake hands with the certificate checked.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use once_cell::sync::OnceCell;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::config::Target;
+use super::health::jittered;
+use super::member::Member;
+use super::resolve::{AGAIN_EVERY, Resolver, System};
+
+/// What one address has before the next is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// A byte stream to a target, plain or TLS.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -19,21 +29,58 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 /// Makes connections. One for the whole process: it holds the trust anchors, read when an `https` target is first
 /// dialled. Most edges have none, and those that have one are told what is wrong by the request it is wrong for; the
 /// next request looks again.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Dialer {
     tls: Arc<OnceCell<TlsConnector>>,
+    resolver: Arc<dyn Resolver>,
+}
+
+impl Default for Dialer {
+    fn default() -> Self {
+        Self { tls: Arc::default(), resolver: Arc::new(System) }
+    }
 }
 
 impl Dialer {
-    /// A fresh connection. Addresses are tried in the resolver's order; the last one's error is returned.
-    pub(super) async fn dial(&self, target: &Target) -> io::Result<Box<dyn Io>> {
-        let tcp = connect_any(target).await?;
+    /// A fresh connection to whichever of the target's addresses answers first.
+    pub(super) async fn dial(&self, member: &Member) -> io::Result<Box<dyn Io>> {
+        let tcp = self.connect(member).await?;
         tcp.set_nodelay(true)?; // a delayed ACK costs 40 ms an event otherwise
+        let target = &member.target;
         if !target.tls {
             return Ok(Box::new(tcp));
         }
         let name = ServerName::try_from(target.host.clone()).map_err(io::Error::other)?;
         Ok(Box::new(self.tls().await?.connect(name, tcp).await?))
+    }
+
+    /// An address of a target, for a dialler that takes one alone: another with each of its attempts.
+    pub async fn address(&self, member: &Member, attempt: usize) -> io::Result<SocketAddr> {
+        let known = member.addresses.current(&*self.resolver).await?;
+        let address = known.list.iter().cycle().nth(attempt % known.list.len().max(1)).copied();
+        address.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Keeps a name's addresses up to date for as long as the process lives. A target that has none needs no care.
+    pub(super) async fn look_up_again_and_again(&self, member: &Member) {
+        while member.addresses.is_name() {
+            sleep(jittered(AGAIN_EVERY)).await;
+            if let Err(error) = member.addresses.look_up(&*self.resolver).await {
+                tracing::debug!(target = %member.target, %error, "a name was not looked up; it is where it was");
+            }
+        }
+    }
+
+    /// Where nobody is, the name may have moved: then there is one more try at where it is now.
+    async fn connect(&self, member: &Member) -> io::Result<TcpStream> {
+        let known = member.addresses.current(&*self.resolver).await?;
+        match connect_any(&known.list).await {
+            Ok(stream) => Ok(stream),
+            Err(error) => match member.addresses.others(&*self.resolver, &known).await {
+                Some(others) => connect_any(&others.list).await,
+                None => Err(error),
+            },
+        }
     }
 
     /// The trust anchors are some hundred files: they are read beside the threads that serve.
@@ -70,20 +117,34 @@ fn connector(roots: RootCertStore) -> io::Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-async fn connect_any(target: &Target) -> io::Result<TcpStream> {
+/// The first that answers, each with a head start before the next (RFC 8305, 5); one that fails yields at once. The last
+/// one's error, where none answers.
+async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name resolves to no address");
-    for address in tokio::net::lookup_host((target.host.as_str(), target.port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
+    let (mut waiting, mut under_way) = (addresses.iter(), FuturesUnordered::new());
+    loop {
+        under_way.extend(waiting.next().map(|address| TcpStream::connect(*address)));
+        let ended = match waiting.len() {
+            0 => under_way.next().await,
+            _ => match timeout(HEAD_START, under_way.next()).await {
+                Ok(ended) => ended,
+                Err(_still_trying) => continue,
+            },
+        };
+        match ended {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => failure = error,
+            None => return Err(failure),
         }
     }
-    Err(failure)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::breaker::Rule;
+    use super::super::resolve::tests::Scripted;
     use super::*;
+    use crate::config::Target;
 
     fn a_root() -> RootCertStore {
         let key = rcgen::KeyPair::generate().unwrap();
@@ -92,6 +153,69 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).unwrap();
         roots
+    }
+
+    fn member(host: &str, port: u16) -> Member {
+        let target = Arc::new(Target::new(false, host.to_owned(), port).unwrap());
+        Member::new("some", &target, Rule { failures: 5, open_for: HEAD_START, by_several: false })
+    }
+
+    fn dialer(lists: &[&[&'static str]]) -> Dialer {
+        Dialer { resolver: Arc::new(Scripted::new(lists)), ..Dialer::default() }
+    }
+
+    /// Someone who accepts at this address, and the port.
+    async fn listening(ip: &str) -> (tokio::net::TcpListener, u16) {
+        let listener = tokio::net::TcpListener::bind((ip, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[tokio::test]
+    async fn every_address_is_tried_until_one_answers() {
+        let (_listener, port) = listening("127.0.0.3").await;
+        let dialer = dialer(&[&["::1", "127.0.0.1", "127.0.0.2", "127.0.0.3"]]);
+        let stream = dialer.connect(&member("litellm", port)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.3");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_holds_the_next_up_for_a_moment_only() {
+        let (_listener, port) = listening("127.0.0.1").await;
+        // TEST-NET-1 (RFC 5737): nobody answers there, or the machine says at once that there is no way.
+        let dialer = dialer(&[&["192.0.2.1", "127.0.0.1"]]);
+        let stream = timeout(8 * HEAD_START, dialer.connect(&member("litellm", port))).await.unwrap().unwrap();
+        assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moved_is_found_where_it_is_now() {
+        let (_listener, port) = listening("127.0.0.2").await;
+        let dialer = dialer(&[&["127.0.0.1"], &["127.0.0.2"]]);
+        let member = member("litellm", port);
+        assert!(dialer.connect(&member).await.is_err(), "what was found this second is not doubted");
+        member.addresses.age();
+        let stream = dialer.connect(&member).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.2");
+    }
+
+    #[tokio::test]
+    async fn a_dialler_of_its_own_is_given_each_address_in_turn() {
+        let (dialer, member) = (dialer(&[&["10.0.0.1", "::1"]]), member("web", 3000));
+        let mut given = Vec::new();
+        for attempt in 0..3 {
+            given.push(dialer.address(&member, attempt).await.unwrap().ip().to_string());
+        }
+        assert_eq!(given, ["10.0.0.1", "::1", "10.0.0.1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_looked_up_again_and_again_and_addresses_never() {
+        let resolver = Arc::new(Scripted::new(&[&["10.0.0.1"], &[], &["10.0.0.2"]]));
+        let dialer = Dialer { resolver: Arc::clone(&resolver) as _, ..Dialer::default() };
+        let _ = timeout(5 * AGAIN_EVERY, dialer.look_up_again_and_again(&member("litellm", 1))).await;
+        assert!((4..=5).contains(&resolver.asked()), "{}", resolver.asked());
+        dialer.look_up_again_and_again(&member("10.0.0.1", 1)).await;
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! One target of an upstream as this edge sees it, and a request's seat at it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::breaker::{Outcome, Rule};
 use super::guard::{Guard, Subject};
+use super::resolve::Addresses;
 use crate::config::Target;
 
 /// When to come back to a target that its health check has found ill.
@@ -14,10 +15,13 @@ const CHECKED_AGAIN_IN: Duration = Duration::from_secs(5);
 pub struct Member {
     pub target: Arc<Target>,
     pub(super) guard: Guard,
+    pub(super) addresses: Addresses,
     /// Requests that were sent, or are about to be, and whose answers are still held.
     in_flight: AtomicUsize,
     /// What its health checks say; true where there are none.
     well: AtomicBool,
+    /// How often they found it ill, and well again.
+    turns: [AtomicU64; 2],
 }
 
 /// A request at a target: counted as in flight there until this is dropped. Dropped without a word, it says nothing of
@@ -34,8 +38,10 @@ impl Member {
         Self {
             target: Arc::clone(target),
             guard: Guard::new(subject, rule),
+            addresses: Addresses::of(&target.host, target.port),
             in_flight: AtomicUsize::new(0),
             well: AtomicBool::new(true),
+            turns: Default::default(),
         }
     }
 
@@ -48,8 +54,25 @@ impl Member {
         if self.is_well() { self.guard.wait(now) } else { Some(CHECKED_AGAIN_IN) }
     }
 
-    pub(super) fn is_well(&self) -> bool {
+    pub fn is_well(&self) -> bool {
         self.well.load(Ordering::Relaxed)
+    }
+
+    /// As far as is known at this moment.
+    pub fn has_several_addresses(&self) -> bool {
+        self.addresses.count() > 1
+    }
+
+    /// How often its health checks found it ill, and well again.
+    pub fn health_turns(&self) -> [u64; 2] {
+        self.turns.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_well(&self, well: bool) {
+        self.well.store(well, Ordering::Relaxed);
+        if let Some(count) = self.turns.get(usize::from(well)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -77,6 +100,7 @@ impl Seat {
     /// It could not be reached, broke off before the answer's head, or did not answer in time. Whose request that was
     /// is no matter.
     pub fn failed(&mut self) {
+        self.member.addresses.doubt();
         self.tell(Outcome::Failure(0));
     }
 

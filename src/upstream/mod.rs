@@ -13,9 +13,11 @@ mod connect;
 mod framing;
 mod guard;
 mod head;
+mod health;
 mod member;
 mod patience;
 mod pool;
+mod resolve;
 mod wire;
 
 pub use attempt::{Answer, AttemptError, Broken, Limits, OutgoingRequest, send};

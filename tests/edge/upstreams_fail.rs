@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::harness::{Answer, CHAT, Harness, Next, Reply, Request, Scripted, Switch, chat_body, gate, streaming, wire};
+use crate::harness::{Answer, CHAT, Harness, Reply, Request, Scripted, Switch, chat_body, several, streaming};
 
 const STATE: &str = "cfx_breaker_state";
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -15,10 +15,6 @@ fn chat_as(edge: &Harness, key: &str, model: &str) -> Answer {
     let mut body = chat_body();
     body["model"] = json!(model);
     edge.ask(&Request::post(CHAT, body.to_string()).key(key))
-}
-
-fn several(addresses: &[std::net::SocketAddr]) -> String {
-    addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join("\", \"")
 }
 
 #[test]
@@ -159,34 +155,6 @@ fn what_clients_do_wrong_and_their_leaving_open_nothing() {
     edge.upstream.always(|_| None);
     edge.assert_metric(STATE, &[], 0.0);
     edge.assert_healthy();
-}
-
-#[test]
-fn the_least_busy_target_is_asked_for_as_long_as_the_others_are_still_answering() {
-    let (one, other) = (Scripted::start(), Scripted::start());
-    let edge = Harness::builder().upstream_target(&several(&[one.address, other.address])).start();
-    let events = wire::chat_events("m", &wire::WORDS, true);
-    let (opener, closed) = gate();
-    let gates = std::sync::Arc::new(std::sync::Mutex::new(Some(closed)));
-    for upstream in [&one, &other] {
-        let (gates, events) = (gates.clone(), events.clone());
-        upstream.always(move |request| {
-            let stream = request.json()["stream"] == true;
-            let gate = stream.then(|| gates.lock().ok()?.take()).flatten();
-            gate.map(|gate| Reply::gated(events.clone(), gate))
-        });
-    }
-    let mut held = edge.chat_stream_opening(&opener);
-    let (busy, idle) = if one.count() == 1 { (&one, &other) } else { (&other, &one) };
-    for n in 1..=6 {
-        edge.assert_healthy();
-        assert_eq!((busy.count(), idle.count()), (1, n), "all go to the one that has nothing to do");
-    }
-    drop(opener);
-    while held.next() != Next::End {}
-    let asked = (busy.count(), idle.count());
-    (0..4).for_each(|_| edge.assert_healthy());
-    assert_eq!((busy.count() - asked.0, idle.count() - asked.1), (2, 2), "equals take turns again");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn upstreams(section: &At) -> Names<Upstream> {
 }
 
 fn upstream(named: &Named) -> Checked<Upstream> {
-    let fields = named.value.fields(&["targets", "api_key", "timeouts", "breaker"])?;
+    let fields = named.value.fields(&["targets", "api_key", "timeouts", "breaker", "health"])?;
     let targets = fields.required("targets", "write for example targets: [\"http://litellm:4000\"]");
     let targets = targets.and_then(|at| targets_of(&at));
     let authorization = fields.optional("api_key", |at| bearer(&at));

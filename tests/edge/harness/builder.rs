@@ -37,6 +37,7 @@ pub struct Builder {
     upstream: Vec<String>,
     edge: Vec<String>,
     upstream_target: Option<String>,
+    web_target: Option<String>,
     redirects: bool,
     environment: String,
 }
@@ -52,6 +53,7 @@ impl Default for Builder {
             upstream: Vec::new(),
             edge: Vec::new(),
             upstream_target: None,
+            web_target: None,
             redirects: false,
             environment: String::new(),
         }
@@ -111,6 +113,12 @@ impl Builder {
     /// An LLM upstream that is not scripted: `http://127.0.0.1:9`.
     pub fn upstream_target(mut self, target: &str) -> Self {
         self.upstream_target = Some(target.to_string());
+        self
+    }
+
+    /// The same of the web upstream.
+    pub fn web_target(mut self, target: &str) -> Self {
+        self.web_target = Some(target.to_string());
         self
     }
 
@@ -181,7 +189,7 @@ upstreams:
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
 {upstream}
-  web: {{ targets: ["http://{web}"] }}
+  web: {{ targets: ["{web}"] }}
 routes:
   - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
@@ -191,7 +199,7 @@ server: {{ threads: 2, grace: 2s }}
             redirect = if self.redirects { ", redirect: https" } else { "" },
             timeouts = self.timeouts,
             upstream = self.upstream.join("\n"),
-            web = web.address,
+            web = self.web_target.clone().unwrap_or_else(|| format!("http://{}", web.address)),
             conf = conf.display(),
             extra = self.edge.join("\n"),
         )

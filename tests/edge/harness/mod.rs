@@ -195,6 +195,11 @@ pub fn streaming(mut body: Value) -> Value {
     body
 }
 
+/// The targets at these addresses, as `upstream_target` takes them.
+pub fn several(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join("\", \"")
+}
+
 /// The four dialects with a system prompt, as (path, body, where the system text is found upstream).
 pub fn body_for(path: &str) -> Value {
     match path {

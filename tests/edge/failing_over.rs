@@ -1,0 +1,209 @@
+//! Several targets: the least busy is asked, one that is ill or dead is stepped around, and what comes back is used again.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::harness::client::PATIENCE;
+use crate::harness::{
+    CHAT, Harness, Next, Reply, Request, Scripted, Switch, chat_body, gate, several, streaming, wire,
+};
+
+const HEALTHY: &str = "cfx_target_healthy";
+const HEALTH: &str = "health: { path: /health/liveliness, interval: 40ms, timeout: 40ms, healthy: 2, unhealthy: 2 }";
+
+fn labelled(address: SocketAddr) -> String {
+    format!("target=\"http://{address}\"")
+}
+
+/// Answers health checks as it is told, and everything else as usual.
+fn patient(well: &Arc<AtomicBool>) -> Scripted {
+    let (upstream, well) = (Scripted::start(), well.clone());
+    upstream.always(move |request| {
+        let status = if well.load(Ordering::SeqCst) { 200 } else { 503 };
+        (request.path() == "/health/liveliness").then(|| Reply::json(status, "{}"))
+    });
+    upstream
+}
+
+fn chats(upstream: &Scripted) -> usize {
+    upstream.requests().iter().filter(|request| request.path() == CHAT).count()
+}
+
+#[test]
+fn the_least_busy_target_is_asked_for_as_long_as_the_others_are_still_answering() {
+    let (one, other) = (Scripted::start(), Scripted::start());
+    let edge = Harness::builder().upstream_target(&several(&[one.address, other.address])).start();
+    let events = wire::chat_events("m", &wire::WORDS, true);
+    let (opener, closed) = gate();
+    let gates = std::sync::Arc::new(std::sync::Mutex::new(Some(closed)));
+    for upstream in [&one, &other] {
+        let (gates, events) = (gates.clone(), events.clone());
+        upstream.always(move |request| {
+            let stream = request.json()["stream"] == true;
+            let gate = stream.then(|| gates.lock().ok()?.take()).flatten();
+            gate.map(|gate| Reply::gated(events.clone(), gate))
+        });
+    }
+    let mut held = edge.chat_stream_opening(&opener);
+    let (busy, idle) = if one.count() == 1 { (&one, &other) } else { (&other, &one) };
+    for n in 1..=6 {
+        edge.assert_healthy();
+        assert_eq!((busy.count(), idle.count()), (1, n), "all go to the one that has nothing to do");
+    }
+    drop(opener);
+    while held.next() != Next::End {}
+    let asked = (busy.count(), idle.count());
+    (0..4).for_each(|_| edge.assert_healthy());
+    assert_eq!((busy.count() - asked.0, idle.count() - asked.1), (2, 2), "equals take turns again");
+}
+
+#[test]
+fn a_target_that_fails_its_health_checks_is_left_out_until_it_passes_them() {
+    let health = [true, true].map(|well| Arc::new(AtomicBool::new(well)));
+    let [one, other] = [patient(&health[0]), patient(&health[1])];
+    let targets = several(&[one.address, other.address]);
+    let edge = Harness::builder().upstream_target(&targets).upstream(HEALTH).start();
+    let state = |upstream: &Scripted, wanted| edge.assert_metric(HEALTHY, &[&labelled(upstream.address)], wanted);
+    (0..4).for_each(|_| edge.assert_healthy());
+    assert_eq!((chats(&one), chats(&other)), (2, 2));
+
+    health[0].store(false, Ordering::SeqCst);
+    state(&one, 0.0);
+    (0..4).for_each(|_| edge.assert_healthy());
+    assert_eq!((chats(&one), chats(&other)), (2, 6), "not even one attempt goes to it");
+    let said = edge.readiness().text();
+    assert!(said.contains(&format!("upstream litellm: http://{} fails its health check", one.address)), "{said}");
+
+    health[1].store(false, Ordering::SeqCst);
+    state(&other, 0.0);
+    let refused = edge.chat();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "upstream_unavailable"), "{refused}");
+    assert!(refused.header("retry-after").is_some(), "{refused}");
+
+    health.iter().for_each(|well| well.store(true, Ordering::SeqCst));
+    state(&one, 1.0);
+    state(&other, 1.0);
+    (0..4).for_each(|_| edge.assert_healthy());
+    assert_eq!((chats(&one), chats(&other)), (4, 8));
+    for upstream in [&one, &other] {
+        for state in ["ill", "well"] {
+            let labels = [&*labelled(upstream.address), &format!("state=\"{state}\"")];
+            edge.assert_metric("cfx_target_health_transitions_total", &labels, 1.0);
+        }
+        let check = upstream.requests().into_iter().find(|request| request.path() != CHAT).expect("a check");
+        assert!(check.line().starts_with("GET ") && check.header("authorization").is_none(), "{}", check.head);
+    }
+    assert_eq!(edge.readiness().text(), "ready\n");
+}
+
+#[test]
+fn a_target_is_found_at_any_of_its_names_addresses() {
+    let upstream = Scripted::start();
+    // Most machines know two addresses by this name; the upstream listens at one of them.
+    let edge = Harness::builder().upstream_target(&format!("http://localhost:{}", upstream.address.port())).start();
+    edge.assert_healthy();
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_web_target_that_is_dead_is_stepped_around_and_then_left_alone() {
+    let web = Scripted::start();
+    web.always(|_| Some(Reply::json(200, "{}")));
+    let nobody = "http://127.0.0.1:9";
+    let edge = Harness::builder().web_target(&format!("{nobody}\", \"http://{}", web.address)).start();
+    for n in 1..=14 {
+        assert_eq!(edge.ask(&Request::get("/page")).status, 200, "request {n}");
+    }
+    assert_eq!(web.count(), 14);
+    edge.assert_metric("cfx_breaker_state", &["upstream=\"web\"", nobody], 2.0);
+}
+
+/// Kills and revives two targets by turns under load, for `rounds` of each.
+fn killed_and_revived_by_turns(clients: usize, over: impl Fn(usize) -> bool) {
+    let upstreams = [Scripted::start(), Scripted::start()];
+    let targets = upstreams.each_ref().map(|upstream| Switch::before(upstream.address));
+    for upstream in &upstreams {
+        upstream.always(|request| (request.path() != CHAT).then(|| Reply::json(200, "{}")));
+    }
+    let edge = Harness::builder()
+        .upstream_target(&several(&targets.each_ref().map(|target| target.address)))
+        .upstream("breaker: { failures: 5, open_for: 200ms }")
+        .upstream(HEALTH)
+        .start();
+    let (answered, refused, stop) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicBool::new(false));
+    let mut rounds = 0;
+    std::thread::scope(|scope| {
+        for client in 0..clients {
+            let (edge, answered, refused, stop) = (&edge, &answered, &refused, &stop);
+            scope.spawn(move || {
+                let body = if client % 2 == 0 { chat_body() } else { streaming(chat_body()) };
+                while !stop.load(Ordering::SeqCst) {
+                    let answer = edge.post(CHAT, &body);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                    // What was cut behind its head is no error before the first byte.
+                    if answer.status != 200 {
+                        refused.lock().expect("no client panics").push(answer.to_string());
+                    }
+                }
+            });
+        }
+        let stops = StopOnDrop(&stop);
+        while !over(rounds) {
+            let target = &targets[rounds % 2];
+            let labels = labelled(target.address);
+            let opened = || edge.metric("cfx_breaker_transitions_total", &[&labels, "state=\"open\""]);
+            let before = opened();
+            target.kill();
+            edge.assert_metric(HEALTHY, &[&labels], 0.0);
+            until("its breaker opens", || opened() > before);
+            target.revive();
+            edge.assert_metric(HEALTHY, &[&labels], 1.0);
+            edge.assert_metric("cfx_breaker_state", &[&labels], 0.0);
+            rounds += 1;
+        }
+        drop(stops);
+    });
+    let refused = refused.into_inner().expect("no client panics");
+    let answered = answered.into_inner();
+    println!("{answered} requests while a target was killed {rounds} times, {} refused", refused.len());
+    assert!(refused.is_empty(), "{} of {answered} refused, the first: {}", refused.len(), refused[0]);
+    for (n, target) in targets.iter().enumerate() {
+        let turns = (rounds + 1 - n) / 2;
+        for state in ["ill", "well"] {
+            let labels = [&*labelled(target.address), &format!("state=\"{state}\"")];
+            edge.assert_metric("cfx_target_health_transitions_total", &labels, turns as f64);
+        }
+    }
+    edge.rows(answered);
+}
+
+/// Also where the script panics: the clients would go on for ever.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn until(what: &str, reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn no_client_hears_of_a_target_that_dies_while_another_stands() {
+    killed_and_revived_by_turns(4, |rounds| rounds == 4);
+}
+
+#[test]
+#[ignore = "two minutes; `make soak` runs it"]
+fn no_client_hears_of_targets_that_die_for_two_minutes() {
+    let end = Instant::now() + Duration::from_secs(120);
+    killed_and_revived_by_turns(16, |_| Instant::now() >= end);
+}
