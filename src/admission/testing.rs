@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::admission::{
-    Ask, Grant, KeyStore, OpenLease, Posting, PostingId, QuotaStore, Settlement, StoredKey, Subject, Word, lease_size,
+    Ask, Changed, Changes, Grant, KeyStore, OpenLease, Posting, PostingId, PublicId, QuotaStore, Settlement, StoredKey,
+    Subject, Word, lease_size,
 };
 use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, Timestamp};
 
@@ -280,13 +281,16 @@ impl QuotaStore for MemoryQuota {
 #[derive(Default)]
 pub(crate) struct MemoryKeys {
     pub(crate) faults: Faults,
-    pub(crate) generation: AtomicU64,
+    /// Every change that was told of: of one key, or of any.
+    pub(crate) told: Mutex<Vec<Option<PublicId>>>,
     pub(crate) keys: Mutex<HashMap<String, StoredKey>>,
     pub(crate) used: Mutex<HashMap<KeyId, Timestamp>>,
     /// Look-ups begun and not ended, and the most there were.
     pub(crate) in_flight: Mutex<(usize, usize)>,
-    /// How long a look-up takes.
+    /// How long a look-up takes to reach the store.
     pub(crate) delay: Mutex<Duration>,
+    /// How long what it found there takes to come back.
+    pub(crate) slow_answer: Mutex<Duration>,
 }
 
 /// One look-up; over also when it is given up.
@@ -314,14 +318,20 @@ impl KeyStore for MemoryKeys {
         let delay = *self.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
         self.faults.before().await?;
-        Ok(self.keys.lock().unwrap().get(public_id).cloned())
+        let found = self.keys.lock().unwrap().get(public_id).cloned();
+        let slow = *self.slow_answer.lock().unwrap();
+        tokio::time::sleep(slow).await;
+        Ok(found)
     }
 
-    async fn generation(&self) -> Result<u64, StoreError> {
+    async fn changes(&self, since: Option<u64>) -> Result<Changes, StoreError> {
         if self.faults.down.load(Ordering::SeqCst) {
             return Err(StoreError("down".to_owned()));
         }
-        Ok(self.generation.load(Ordering::SeqCst))
+        let told = self.told.lock().unwrap();
+        let new = since.map(|mark| told[usize::try_from(mark).unwrap()..].iter().copied().collect::<Option<Vec<_>>>());
+        let what = new.flatten().map_or(Changed::Any, Changed::Keys);
+        Ok(Changes { what, mark: u64::try_from(told.len()).unwrap() })
     }
 
     async fn mark_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
