@@ -244,7 +244,7 @@ fn spool(data: &Path, snapshot: &Snapshot, now: Timestamp) -> Result<(Spool, Vec
 /// among them even where its spool says nothing.
 async fn account_for(quota: &RateLimiter, recovered: &[Recovered]) -> Result<(), StoreError> {
     for left in recovered {
-        quota.recover_of(left.edge, &left.leases).await?;
+        quota.recover(left.edge, &left.leases).await?;
     }
     Ok(())
 }

@@ -237,10 +237,11 @@ async fn a_killed_process_loses_no_row_and_accounts_for_its_lease_when_it_is_bac
     let open = store.open_leases(VICTIMS_EDGE).await.unwrap();
     assert_eq!((store.used(user, TODAY).await.unwrap(), open[0].granted), (0, 25), "opening the file changes nothing");
 
-    let another = limiter(disk.open());
-    assert_eq!(another.recover(&HashMap::new()).await.unwrap(), 0, "each edge settles only its own");
+    let another = EdgeId(Uuid::new_v4());
+    let settled = limiter_of(disk.open(), another).recover(another, &HashMap::new()).await.unwrap();
+    assert_eq!(settled, 0, "each edge settles only its own");
     let again = limiter_of(disk.open(), VICTIMS_EDGE);
-    assert_eq!(again.recover(&HashMap::from([(open[0].lease, 3)])).await.unwrap(), 1);
+    assert_eq!(again.recover(VICTIMS_EDGE, &HashMap::from([(open[0].lease, 3)])).await.unwrap(), 1);
     assert_eq!(store.used(user, TODAY).await.unwrap(), 3, "as many as a record was found of");
     assert_eq!(store.open_leases(VICTIMS_EDGE).await.unwrap(), []);
     let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
