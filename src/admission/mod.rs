@@ -17,6 +17,7 @@ mod keys;
 mod known;
 mod lease;
 mod lookup;
+mod memory;
 mod outage;
 mod pepper;
 mod places;
@@ -39,6 +40,7 @@ pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{
-    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Settlement, Subject, Word, lease_size,
+    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
+    lease_size,
 };
 pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey};

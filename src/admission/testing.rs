@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::admission::{
-    Ask, Changed, Changes, Grant, KeyStore, OpenLease, Posting, PostingId, PublicId, QuotaStore, Settlement, StoredKey,
-    Subject, Word, lease_size,
+    Ask, Changed, Changes, Grant, KeyStore, OpenLease, Posting, PostingId, PublicId, QuotaStore, Remembered,
+    Settlement, StoredKey, Subject, Word, lease_size,
 };
 use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, Timestamp};
 
@@ -67,6 +67,10 @@ pub(crate) struct MemoryQuota {
     pub(crate) recalls: AtomicU64,
     /// Milliseconds between what a grant does and its answer.
     pub(crate) slow_answers: AtomicU64,
+    /// The same of what was used.
+    pub(crate) slow_settlements: AtomicU64,
+    /// What is known elsewhere while this does not answer: how much of any day was used, and how many edges live.
+    pub(crate) elsewhere: Mutex<Option<Remembered>>,
     counts: Mutex<Counts>,
     said: Notify,
 }
@@ -183,10 +187,7 @@ impl QuotaStore for MemoryQuota {
         self.faults.before().await?;
         let grant = self.grant_now(ask);
         self.said.notify_waiters();
-        let slow = self.slow_answers.load(Ordering::SeqCst);
-        if slow > 0 {
-            tokio::time::sleep(Duration::from_millis(slow)).await;
-        }
+        slow(&self.slow_answers).await;
         self.faults.answer(grant)
     }
 
@@ -194,6 +195,7 @@ impl QuotaStore for MemoryQuota {
         self.faults.before().await?;
         settlements.iter().for_each(|settlement| self.lock().settle(settlement));
         self.said.notify_waiters();
+        slow(&self.slow_settlements).await;
         self.faults.answer(())
     }
 
@@ -274,6 +276,21 @@ impl QuotaStore for MemoryQuota {
 
     fn hears(&self) -> bool {
         !self.unheard.load(Ordering::SeqCst)
+    }
+
+    async fn remembered(&self, _edge: EdgeId, _subject: Subject, _day: Day) -> Option<Remembered> {
+        let elsewhere = *self.elsewhere.lock().unwrap();
+        if elsewhere.is_some() {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        elsewhere
+    }
+}
+
+async fn slow(millis: &AtomicU64) {
+    let millis = millis.load(Ordering::SeqCst);
+    if millis > 0 {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Redis {
     durable: Arc<dyn QuotaStore>,
     books: Books,
     words: Words,
-    /// Edges that share the counts, this one included, by the last heartbeat.
+    /// Edges that share the counts, this one included, by the last heartbeat; 0 before the first.
     live: AtomicU32,
     /// Until when another edge may hold leases, as far as heartbeats told. They are lost with the rest.
     accompanied: Mutex<Option<Instant>>,
@@ -76,9 +76,9 @@ pub enum NoRedis {
 impl Redis {
     /// Speaks to nobody yet.
     pub fn new(address: RedisAddress, edge: EdgeId, durable: Arc<dyn QuotaStore>) -> Arc<Self> {
-        let live = AtomicU32::new(1);
         let (link, books, words) = (Link::new(address), Books::default(), Words::new());
-        Arc::new(Self { link, edge, durable, books, words, live, accompanied: Mutex::default() })
+        let (live, accompanied) = Default::default();
+        Arc::new(Self { link, edge, durable, books, words, live, accompanied })
     }
 
     /// Connects, and starts what runs beside requests on the current runtime. After [`NoRedis::Away`] it is used all

@@ -17,7 +17,7 @@ use super::link::millis;
 use super::words::{self, Said};
 use super::{Redis, scripts};
 use crate::admission::{
-    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Settlement, Subject, Word,
+    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
 };
 use crate::units::{Day, EdgeId, LeaseId, StoreError};
 
@@ -27,6 +27,8 @@ const EDGE_LIFE: Duration = Duration::from_secs(15);
 const LIST_LIFE: Duration = Duration::from_secs(3 * 86_400);
 /// How long the end of this edge waits for the durable store.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long a heartbeat waits for the durable store.
+const BEAT_THERE: Duration = Duration::from_secs(2);
 /// Times that a day may have to be seeded before a grant.
 const ROUNDS: usize = 4;
 
@@ -111,11 +113,15 @@ impl QuotaStore for Redis {
         Ok(u32::try_from(count).unwrap_or_default())
     }
 
+    /// Said in both places, so that the edges know of each other there too where Redis does not answer.
     async fn beat(&self, edge: EdgeId) -> Result<u32, StoreError> {
         let mut command = scripts::BEAT.over(&[&self.edges_key()]);
         command.arg(edge.0.to_string()).arg(millis(EDGE_LIFE));
-        let living: Vec<String> = self.link.ask(command).await?;
-        let live = u32::try_from(living.len()).unwrap_or(u32::MAX).max(1);
+        let (here, there) = tokio::join!(self.link.ask::<Vec<String>>(command), self.beat_there(edge));
+        let live = match here {
+            Ok(living) => u32::try_from(living.len()).unwrap_or(u32::MAX).max(1),
+            Err(error) => there.ok_or(error)?,
+        };
         self.note_live(live);
         Ok(live)
     }
@@ -129,6 +135,8 @@ impl QuotaStore for Redis {
             Ok(())
         };
         let stored = tokio::time::timeout(LAST_WORDS, stored).await;
+        // Where this fails, the heartbeat runs out by itself.
+        let _ = tokio::time::timeout(BEAT_THERE, self.durable.depart(edge)).await;
         let mut command = redis::cmd("ZREM");
         command.arg(self.edges_key()).arg(edge.0.to_string());
         self.link.ask::<Value>(command).await?;
@@ -163,9 +171,26 @@ impl QuotaStore for Redis {
     fn hears(&self) -> bool {
         self.words.hears()
     }
+
+    /// What the durable store has of the day, and which edges beat there.
+    async fn remembered(&self, edge: EdgeId, subject: Subject, day: Day) -> Option<Remembered> {
+        let there = self.durable.used(subject, day).await.ok()?;
+        let missing = self.books.look((subject, day), |book| book.missing_there()).unwrap_or_default();
+        let used = u32::try_from(i64::from(there) + missing).unwrap_or_default();
+        // Before the first heartbeat was answered nobody is known.
+        if self.live.load(Ordering::Relaxed) == 0 {
+            self.note_live(self.beat_there(edge).await?);
+        }
+        Some(Remembered { used, live_edges: self.live() })
+    }
 }
 
 impl Redis {
+    async fn beat_there(&self, edge: EdgeId) -> Option<u32> {
+        let beat = tokio::time::timeout(BEAT_THERE, self.durable.beat(edge)).await;
+        beat.ok()?.ok()
+    }
+
     fn note_live(&self, live: u32) {
         self.live.store(live, Ordering::Relaxed);
         if live > 1 {

@@ -305,3 +305,34 @@ async fn a_redis_that_cannot_be_used_is_described() {
         assert_eq!(redis.problem().map(|problem| problem.0), Some(text));
     }
 }
+
+#[tokio::test]
+async fn edges_that_start_without_redis_share_what_the_durable_store_has_left() {
+    let (mut server, durable) = (Server::private(), durable());
+    let (url, subject, today) = (server.url(), user(), SystemClock.now().day());
+    server.kill();
+    durable.post(Posting { id: PostingId(Uuid::new_v4()), subject, day: today, count: 40 }).await.unwrap();
+    let mut admitted = Vec::new();
+    let edges = [1, 2].map(|number| {
+        let address = RedisAddress::parse(&url).unwrap();
+        Redis::new(address, EdgeId(Uuid::from_u128(number)), Arc::clone(&durable) as _)
+    });
+    for redis in &edges {
+        assert!(matches!(redis.start().await, Err(NoRedis::Away(_))));
+        assert!(redis.beat(redis.edge).await.is_ok(), "it beats in the durable store");
+    }
+    for redis in &edges {
+        redis.beat(redis.edge).await.unwrap();
+        let limiter =
+            RateLimiter::new(Arc::clone(redis) as _, redis.edge, Arc::new(SystemClock), QuotaSettings::default());
+        let mut count = 0;
+        while let Ok(hold) = limiter.check_and_increment(subject, today, 100).await {
+            hold.spend();
+            count += 1;
+        }
+        admitted.push(count);
+    }
+    assert_eq!(admitted, [30, 30], "60 are left");
+    edges[0].depart(edges[0].edge).await.unwrap_err();
+    assert_eq!(edges[1].beat(edges[1].edge).await.unwrap(), 1, "who departs does so there too");
+}
