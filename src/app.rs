@@ -217,6 +217,7 @@ impl Front {
                     metrics.set_streams_unshared(services.concurrency.unshared());
                     metrics.set_access_log_dropped(services.access.dropped());
                     metrics.set_store_listening(stores.listens());
+                    metrics.set_quota_listening(services.quota.hears());
                 }
                 metrics.render()
             }),
@@ -294,7 +295,7 @@ impl Edge {
         match runtime.block_on(account_for(&services.quota, &recovered)) {
             Ok(()) => {}
             // Later it could not be told from this life's leases. They go with their day, counted as used.
-            Err(error) if shared.problem().is_some() => {
+            Err(error) if shared.is_away() => {
                 tracing::warn!(%error, "what an earlier life of this edge left open stays counted as used");
             }
             Err(error) => return Err(StoreProblem::Passing(error.0).into()),

@@ -179,6 +179,12 @@ impl RateLimiter {
         tokio::time::timeout(patience, settle).await.is_ok()
     }
 
+    /// Whether the other edges are heard at this moment, where there may be any. While they are not, leases are of one
+    /// request each.
+    pub fn hears(&self) -> bool {
+        self.0.store.hears()
+    }
+
     /// Leases granted to this edge so far.
     pub fn leases_granted(&self) -> u64 {
         self.0.leases.load(Ordering::Relaxed)

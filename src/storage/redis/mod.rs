@@ -43,7 +43,7 @@ use tokio::time::Instant;
 use crate::admission::QuotaStore;
 use crate::units::{EdgeId, StoreError};
 use books::Books;
-use link::Link;
+use link::{Link, Unconnected};
 use words::{Said, Words};
 
 pub use address::{BadAddress, RedisAddress, VARIABLE};
@@ -84,21 +84,33 @@ impl Redis {
     /// Connects, and starts what runs beside requests on the current runtime. After [`NoRedis::Away`] it is used all
     /// the same: the connection is tried for until it is there.
     pub async fn start(self: &Arc<Self>) -> Result<(), NoRedis> {
-        let first = self.link.connect().await;
-        if let Err((error, true)) = first {
-            return Err(NoRedis::Refused(error));
+        let mut first = self.link.connect().await;
+        if first.is_ok() {
+            // Where only this fails, and may pass, the listener says so.
+            first = words::subscribe(&self.link)
+                .await
+                .map(drop)
+                .or_else(|error| if error.refused { Err(error) } else { Ok(()) });
+        }
+        if let Err(Unconnected { problem, refused: true }) = first {
+            return Err(NoRedis::Refused(problem));
         }
         let (keeper, listener, bookkeeper) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
         tokio::spawn(async move { keeper.link.keep().await });
-        tokio::spawn(async move { listener.words.run(&listener.link.address).await });
+        tokio::spawn(async move { listener.words.run(&listener.link).await });
         tokio::spawn(async move { bookkeeper.keep_books().await });
         tokio::spawn(Arc::clone(self).answer_losses());
-        first.map_err(|(error, _)| NoRedis::Away(error))
+        first.map_err(|away| NoRedis::Away(away.problem))
     }
 
-    /// Why Redis is not used at this moment, for the operator; None while it is.
+    /// Why Redis is not used at this moment, or the other edges are not heard, for the operator; None while all is well.
     pub fn problem(&self) -> Option<StoreError> {
-        self.link.problem()
+        self.link.problem().or_else(|| self.words.problem())
+    }
+
+    /// Whether calls fail at this moment.
+    pub fn is_away(&self) -> bool {
+        self.link.problem().is_some()
     }
 
     fn live(&self) -> u32 {

@@ -336,3 +336,27 @@ async fn edges_that_start_without_redis_share_what_the_durable_store_has_left() 
     edges[0].depart(edges[0].edge).await.unwrap_err();
     assert_eq!(edges[1].beat(edges[1].edge).await.unwrap(), 1, "who departs does so there too");
 }
+
+#[tokio::test]
+async fn a_user_without_the_right_to_the_channel_is_found_out_at_the_start_and_later() {
+    let server = Server::private();
+    let user = async |rights: &[&str]| {
+        run(&server, &[&["ACL", "SETUSER", "cfx", "reset", "on", ">secret", "~cfx:*", "+@all"], rights].concat()).await;
+    };
+    let url = server.url().replace("redis://", "redis://cfx:secret@");
+    for rights in [&["resetchannels"][..], &["&cfx:*", "-publish"], &["&cfx:*", "-subscribe"]] {
+        user(rights).await;
+        let redis = Redis::new(RedisAddress::parse(&url).unwrap(), EdgeId(Uuid::from_u128(1)), durable());
+        let Err(NoRedis::Refused(problem)) = redis.start().await else { panic!("{rights:?}") };
+        assert!(problem.0.contains("may not do what cfx needs") && problem.0.contains("&cfx:*"), "{problem}");
+        assert!(!problem.0.contains("secret"), "{problem}");
+    }
+    user(&["&cfx:*"]).await;
+    let redis = edge(&url, 1, &durable()).await;
+    assert!(redis.problem().is_none());
+    user(&["resetchannels"]).await;
+    until("the operator is told", || ready(redis.problem().is_some_and(|why| why.0.contains("not heard")))).await;
+    assert!(!redis.hears() && !redis.is_away());
+    user(&["&cfx:*"]).await;
+    until("it hears again", || ready(redis.hears() && redis.problem().is_none())).await;
+}
