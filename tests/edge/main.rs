@@ -32,5 +32,6 @@ mod quota_is_exact;
 mod relay;
 mod spool;
 mod stages_upstream;
+mod starting;
 mod store_away_for_long;
 mod two_edges;
