@@ -128,23 +128,32 @@ impl Link {
         let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap_or_default();
         warn_of_eviction(&info, &self.address.shown);
         let run_id = line_of(&info, "run_id").unwrap_or("unknown").to_owned();
-        let epoch = Epoch::read(&self.epoch_command(&run_id).query_async::<(String, u8)>(&mut connection).await?);
+        let epoch = Epoch::read(&self.epoch_command(&run_id, "").query_async::<(String, u8)>(&mut connection).await?);
         Ok((connection, run_id, epoch))
     }
 
     /// Asks which epoch it is, and begins one where there is none.
     pub(super) async fn refresh_epoch(&self) -> Result<Epoch, StoreError> {
+        self.epoch_after("").await
+    }
+
+    /// Begins another epoch where it is still `epoch`.
+    pub(super) async fn end_epoch(&self, epoch: &str) -> Result<(), StoreError> {
+        self.epoch_after(epoch).await.map(drop)
+    }
+
+    async fn epoch_after(&self, ended: &str) -> Result<Epoch, StoreError> {
         let run_id = self.lock().run_id.clone();
-        let epoch = Epoch::read(&self.ask(self.epoch_command(&run_id)).await?);
+        let epoch = Epoch::read(&self.ask(self.epoch_command(&run_id, ended)).await?);
         self.lock().epoch = Arc::clone(&epoch.name);
         Ok(epoch)
     }
 
-    fn epoch_command(&self, run_id: &str) -> Cmd {
+    fn epoch_command(&self, run_id: &str, ended: &str) -> Cmd {
         let prefix = &self.address.prefix;
         let keys = [format!("{prefix}{{epoch}}:name"), format!("{prefix}{{epoch}}:young")];
         let mut command = scripts::EPOCH.over(&[&keys[0], &keys[1]]);
-        command.arg(run_id).arg(Uuid::new_v4().simple().to_string()).arg(millis(YOUNG));
+        command.arg(run_id).arg(Uuid::new_v4().simple().to_string()).arg(millis(YOUNG)).arg(ended);
         command
     }
 

@@ -15,6 +15,9 @@
 //!   its leases and counts at its next word, within a second of reaching Redis again; by what it holds (a lease or two)
 //!   the others may have admitted too many, and a part it had sent in that very moment can be counted twice.
 //! - An edge that dies in the same moment takes along what it had counted in its last two seconds, and its leases.
+//! - Data that went back behind an unbroken connection (a server loaded or was given older ones) are found out by the
+//!   first edge that hears of less than it has heard of before: of a day it counts on, or of its own heartbeat, within
+//!   three seconds. What others were granted of the lost counts until then is too many.
 //! - A single key that Redis evicts is rebuilt without the pause: keep `maxmemory-policy noeviction`.
 //!
 //! Failure stance: an error at once where Redis is away, too old or not ours; each port's room says what then.
@@ -60,6 +63,8 @@ pub struct Redis {
     live: AtomicU32,
     /// Until when another edge may hold leases, as far as heartbeats told. They are lost with the rest.
     accompanied: Mutex<Option<Instant>>,
+    /// The last heartbeat that was answered: the server's time of it (Unix milliseconds), and the epoch it was in.
+    beaten: Mutex<Option<(f64, Arc<str>)>>,
 }
 
 /// How the first attempt to reach Redis ended, where it did not succeed.
@@ -77,8 +82,8 @@ impl Redis {
     /// Speaks to nobody yet.
     pub fn new(address: RedisAddress, edge: EdgeId, durable: Arc<dyn QuotaStore>) -> Arc<Self> {
         let (link, books, words) = (Link::new(address), Books::default(), Words::new());
-        let (live, accompanied) = Default::default();
-        Arc::new(Self { link, edge, durable, books, words, live, accompanied })
+        let (live, accompanied, beaten) = Default::default();
+        Arc::new(Self { link, edge, durable, books, words, live, accompanied, beaten })
     }
 
     /// Connects, and starts what runs beside requests on the current runtime. After [`NoRedis::Away`] it is used all

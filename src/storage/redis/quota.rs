@@ -43,10 +43,8 @@ impl QuotaStore for Redis {
             command.arg(self.live()).arg(ask.most.clamp(1, LARGEST_LEASE));
             command
         };
-        if self.books.with(key, |_| ()).1 {
-            // Before the lease itself, so that a restarted edge finds every one of its leases.
-            self.note_days(&[ask.edge], key).await?;
-        }
+        // Before the lease itself, so that a restarted edge finds every one of its leases.
+        self.list(ask.edge, key).await?;
         // Read apart, since it lies in another slot; a lease of a moment ago's size does no harm.
         let live: u32 = self.link.ask(redis::cmd("ZCARD").arg(self.edges_key()).take()).await?;
         self.note_live(live);
@@ -59,6 +57,8 @@ impl QuotaStore for Redis {
             };
             let number = |value: i64| u32::try_from(value).unwrap_or(0);
             if granted > 0 {
+                // The list may have been lost on the way.
+                self.list(ask.edge, key).await?;
                 let held = Held { life: standing.life, holder: ask.edge, granted: number(granted), used: 0 };
                 self.books.with(key, |book| book.hold(ask.lease, held));
             }
@@ -115,12 +115,9 @@ impl QuotaStore for Redis {
 
     /// Said in both places, so that the edges know of each other there too where Redis does not answer.
     async fn beat(&self, edge: EdgeId) -> Result<u32, StoreError> {
-        let mut command = scripts::BEAT.over(&[&self.edges_key()]);
-        command.arg(edge.0.to_string()).arg(millis(EDGE_LIFE));
-        let (here, there) = tokio::join!(self.link.ask::<Vec<String>>(command), self.beat_there(edge));
-        let live = match here {
-            Ok(living) => u32::try_from(living.len()).unwrap_or(u32::MAX).max(1),
-            Err(error) => there.ok_or(error)?,
+        let live = match tokio::join!(self.beat_here(edge), self.beat_there(edge)) {
+            (Ok(live), _) => live,
+            (Err(error), there) => there.ok_or(error)?,
         };
         self.note_live(live);
         Ok(live)
@@ -151,6 +148,9 @@ impl QuotaStore for Redis {
         for key in days.iter().filter_map(|day| words::read_day(day)) {
             // What this edge counted and did not store before it was started again comes with the standing.
             self.nudge(key).await?;
+            if edge != self.edge {
+                self.store_for(edge, key).await?;
+            }
             let mut command = redis::cmd("HGETALL");
             command.arg(self.day_key(key));
             let fields: Vec<(String, String)> = self.link.ask(command).await?;
@@ -186,6 +186,21 @@ impl QuotaStore for Redis {
 }
 
 impl Redis {
+    /// Where Redis knows an earlier heartbeat than it has told of, it has gone back to older data.
+    async fn beat_here(&self, edge: EdgeId) -> Result<u32, StoreError> {
+        let mut command = scripts::BEAT.over(&[&self.edges_key()]);
+        command.arg(edge.0.to_string()).arg(millis(EDGE_LIFE));
+        let epoch = self.link.epoch();
+        let (before, now, living): (String, f64, Vec<String>) = self.link.ask(command).await?;
+        let last = self.beaten.lock().unwrap_or_else(PoisonError::into_inner).replace((now, epoch));
+        if let (Ok(before), Some((last, epoch))) = (before.parse::<f64>(), last)
+            && before < last
+        {
+            self.disown(&epoch).await?;
+        }
+        Ok(u32::try_from(living.len()).unwrap_or(u32::MAX).max(1))
+    }
+
     async fn beat_there(&self, edge: EdgeId) -> Option<u32> {
         let beat = tokio::time::timeout(BEAT_THERE, self.durable.beat(edge)).await;
         beat.ok()?.ok()
@@ -256,6 +271,16 @@ impl Redis {
             self.books.with(key, |book| book.hold(*lease, held));
         }
         open
+    }
+
+    /// Sees to it that a day is on the list of `edge`, in the present epoch.
+    async fn list(&self, edge: EdgeId, key: DayKey) -> Result<(), StoreError> {
+        let epoch = self.link.epoch();
+        if self.books.with(key, |book| book.listed.as_ref() != Some(&epoch)) {
+            self.note_days(&[edge], key).await?;
+            self.books.with(key, |book| book.listed = Some(epoch));
+        }
+        Ok(())
     }
 
     /// Adds a day to the list that each of `edges` finds its leases by after a restart.

@@ -122,7 +122,7 @@ async fn a_restarted_edge_finds_its_leases_and_stores_nothing_twice() {
 }
 
 /// Settles 9, tells the durable store of a part, and is gone before Redis hears that it has it.
-async fn dying_edge(url: String, durable: Arc<MemoryQuota>) -> Ask {
+pub(super) async fn dying_edge(url: String, durable: Arc<MemoryQuota>) -> Ask {
     let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let life = process.spawn(async move {
         let redis = edge(&url, 1, &durable).await;
