@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt e2e bench soak torture
+.PHONY: help run test lint fmt e2e bench volume flood soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -35,6 +35,14 @@ e2e: ## the official SDKs through cfx and a real LiteLLM proxy
 bench: ## CPU per request beside a bare pingora proxy and nginx, in turns; wants a quiet machine and five minutes
 	@scripts/setup build test bench
 	@scripts/bench
+
+volume: ## CPU per request and the dashboard's questions over a million keys and ten million log rows; ten minutes
+	@scripts/setup build test bench
+	@scripts/volume
+
+flood: ## more than 10,000 invented keys a second against the door, beside an honest client
+	@scripts/setup build test bench
+	@scripts/flood
 
 soak: ## the long tests: 10,000 requests of every kind, then what they left behind
 	@scripts/setup build test

@@ -232,6 +232,32 @@ async fn of_a_lease_without_a_record_what_was_reported_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_that_lay_given_back_at_a_death_is_not_counted() {
+    let store = store();
+    let dead = Edge::start(&store, 1).await;
+    let mut opens: HashMap<LeaseId, u32> = HashMap::new();
+    let mut open = |hold: &Hold| *opens.entry(hold.lease().unwrap()).or_default() += 1;
+    let first = dead.take(100).await.unwrap();
+    open(&first);
+    first.spend();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let (second, third) = (dead.take(100).await.unwrap(), dead.take(100).await.unwrap());
+    open(&second);
+    second.spend();
+    let lease = third.lease();
+    drop(third); // its END has taken its OPEN back
+    let fourth = dead.take(100).await.unwrap();
+    assert_eq!(fourth.lease(), lease, "who has its place is recorded as it was");
+    drop(fourth);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(store.count(ADA, NOON.day()).0, 2, "reported as used, while the place is kept for another");
+    drop(dead);
+    let again = Edge::start(&store, 1).await;
+    again.limiter.recover(EdgeId(Uuid::from_u128(1)), &opens).await.unwrap();
+    assert_eq!(store.count(ADA, NOON.day()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn around_midnight_each_request_counts_on_the_day_it_has_where_it_arrived() {
     let store = store();
     let (fast, slow) = (Edge::start(&store, 1).await, Edge::start(&store, 2).await);

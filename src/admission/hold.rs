@@ -6,6 +6,9 @@ use crate::admission::slot::Slot;
 use crate::units::{LeaseId, Timestamp};
 
 /// One admitted request's place in the day's quota.
+///
+/// Dropped, it is another's at once. Whatever record names its [`lease`](Self::lease) must have been taken back by then:
+/// the next to have the place is recorded under the same.
 #[derive(Debug)]
 #[must_use = "dropping this gives the request back"]
 pub struct Hold {
@@ -15,26 +18,18 @@ pub struct Hold {
     /// When the count starts anew: the next UTC midnight.
     pub reset: Timestamp,
     lease: Option<LeaseId>,
-    /// A record of the request names `lease`.
-    opened: bool,
     slot: Option<Arc<Slot>>,
 }
 
 impl Hold {
     pub(super) fn new(slot: Arc<Slot>, limit: u32, remaining: u32, lease: Option<LeaseId>) -> Self {
-        Self { limit, remaining, reset: slot.reset(), lease, opened: false, slot: Some(slot) }
+        Self { limit, remaining, reset: slot.reset(), lease, slot: Some(slot) }
     }
 
     /// The lease this request was taken from. None where the store counts it already (an earlier one was given back)
     /// or does not count it yet (it was admitted while the store was away).
     pub fn lease(&self) -> Option<LeaseId> {
         self.lease
-    }
-
-    /// A record under [`lease`](Self::lease) survives this process. Whoever takes this place after a give-back is then
-    /// counted by that record and needs no other.
-    pub fn note_opened(&mut self) {
-        self.opened = true;
     }
 
     /// The request happened: it stays counted.
@@ -46,7 +41,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            slot.lock().give_back(self.lease.filter(|_| !self.opened));
+            slot.lock().give_back(self.lease);
             slot.changed.notify_waiters();
         }
     }

@@ -5,13 +5,14 @@
 //!
 //! ```text
 //! store ──grant──▶ leases ──take──▶ Hold ──spend──▶ (counted)
-//!                    │  ▲                  └─drop──▶ credit ──take──▶ Hold …
-//!                    │  └ low: asked for ahead          └─ idle ──release──▶ store
+//!                    │  ▲                  └─drop──▶ given back ──take──▶ Hold …
+//!                    │  └ low: asked for ahead           └─ idle ──release──▶ store
 //!                    └─ used up, idle, recalled, midnight ──settle──▶ store
 //! ```
 //!
-//! A request given back goes to `credit` whatever lease it came from: the store counts it as used, so this edge may
-//! hand it out again without a word, and says so only when nobody wants it.
+//! A request given back goes to `given_back`, or to `credit`, whatever became of its lease: the store counts it as used,
+//! so this edge may hand it out again without a word, and says so only when nobody wants it. Of an open lease so many
+//! were recorded as were taken, less those given back and not taken again: by that a death is accounted for.
 
 use std::collections::VecDeque;
 
@@ -37,10 +38,11 @@ pub(super) struct State {
     leases: VecDeque<Lease>,
     /// Ended leases that the store has not acknowledged.
     ended: Vec<Settlement>,
-    /// Given back by requests; counted by the store as used.
+    /// Given back by requests, each under the lease that it was set aside with: whoever takes one is recorded under it.
+    /// Counted as used by the store, or about to be.
+    given_back: Vec<LeaseId>,
+    /// The same of those that were posted.
     credit: u32,
-    /// Of these no record was opened: whoever takes one is recorded under its lease.
-    unopened: Vec<LeaseId>,
     /// Credit on its way back to the store.
     releasing: Option<Posting>,
     /// Admitted without the store, and not on their way to it yet.
@@ -127,8 +129,8 @@ impl State {
             day,
             leases: VecDeque::new(),
             ended: Vec::new(),
+            given_back: Vec::new(),
             credit: 0,
-            unopened: Vec::new(),
             releasing: None,
             local: 0,
             posting: None,
@@ -172,7 +174,7 @@ impl State {
 
     /// One of what is free: credit first, because the store counts it as used already.
     fn take_one(&mut self) -> Option<LeaseId> {
-        if let Some(lease) = self.unopened.pop() {
+        if let Some(lease) = self.given_back.pop() {
             return Some(lease);
         }
         if self.credit > 0 {
@@ -198,21 +200,19 @@ impl State {
         Some(left)
     }
 
-    /// `unopened`: the lease of a request that no record speaks of.
-    pub(super) fn give_back(&mut self, unopened: Option<LeaseId>) {
+    /// `lease`: where it was set aside.
+    pub(super) fn give_back(&mut self, lease: Option<LeaseId>) {
         self.touched = true;
-        if self.local > 0 {
-            self.local -= 1;
-        } else if let Some(lease) = unopened {
-            self.unopened.push(lease);
-        } else {
-            self.credit += 1;
+        match lease {
+            Some(lease) => self.given_back.push(lease),
+            None if self.local > 0 => self.local -= 1,
+            None => self.credit += 1,
         }
     }
 
     /// Given back, and counted by the store as used.
     pub(super) fn given_back(&self) -> u32 {
-        self.credit.saturating_add(u32::try_from(self.unopened.len()).unwrap_or(u32::MAX))
+        self.credit.saturating_add(u32::try_from(self.given_back.len()).unwrap_or(u32::MAX))
     }
 
     /// Requests this edge may admit without asking.
@@ -274,11 +274,18 @@ impl State {
         self.leases.push_back(Lease { id, granted: grant.granted, available: grant.granted, reported: 0 });
     }
 
-    /// Everything the store does not know yet about this slot's leases.
+    /// Everything the store does not know yet about this slot's leases. Of an open one not what lies given back: it would
+    /// stay counted if this process died now.
     pub(super) fn settlements(&self) -> Vec<Settlement> {
-        let open = self.leases.iter().filter(|lease| lease.used() > lease.reported);
-        let open = open.map(|lease| self.settlement(lease.id, lease.used(), false));
+        let used = self.leases.iter().map(|lease| (lease, lease.used().saturating_sub(self.given_back_of(lease))));
+        let open = used.filter(|(lease, used)| *used > lease.reported);
+        let open = open.map(|(lease, used)| self.settlement(lease.id, used, false));
         self.ended.iter().copied().chain(open).collect()
+    }
+
+    fn given_back_of(&self, lease: &Lease) -> u32 {
+        let places = self.given_back.iter().filter(|place| **place == lease.id).count();
+        u32::try_from(places).unwrap_or(u32::MAX)
     }
 
     /// The store has acknowledged these.
@@ -342,7 +349,7 @@ impl State {
         if self.releasing.is_none() && self.given_back() > 0 {
             self.releasing = Some(self.posting_of(self.given_back()));
             self.credit = 0;
-            self.unopened.clear();
+            self.given_back.clear();
         }
     }
 

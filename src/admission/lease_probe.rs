@@ -1,6 +1,7 @@
 //! What tests may see of a slot.
 
-use super::State;
+use super::{Lease, State};
+use crate::units::LeaseId;
 
 impl State {
     /// Set aside for this edge, and not taken.
@@ -8,9 +9,16 @@ impl State {
         self.leases.iter().map(|lease| lease.available).sum()
     }
 
-    /// Given back, and counted as used by the store: lost with the process.
+    /// Given back, and known to the store as used: lost with the process.
     pub(in crate::admission) fn not_released(&self) -> u32 {
-        self.given_back() + self.releasing.map_or(0, |posting| posting.count)
+        let open = |lease: &Lease| {
+            let lies = self.given_back_of(lease);
+            lies - lies.min(lease.used().saturating_sub(lease.reported))
+        };
+        let of_open = |place: &LeaseId| self.leases.iter().any(|lease| lease.id == *place);
+        let of_closed = self.given_back.iter().filter(|place| !of_open(place)).count();
+        let known = self.leases.iter().map(open).sum::<u32>() + u32::try_from(of_closed).unwrap();
+        known + self.credit + self.releasing.map_or(0, |posting| posting.count)
     }
 
     /// Admitted without the store, and perhaps not counted by it: lost with the process.

@@ -165,7 +165,7 @@ impl Model {
                     hold.spend();
                 }
             }
-            Step::GiveBack(edge, place) => drop(self.pick(edge, place)),
+            Step::GiveBack(edge, place) => self.give_back(edge, place),
             Step::Wait(millis) => {
                 let time = Duration::from_millis(millis.into());
                 self.base.advance(time);
@@ -183,6 +183,15 @@ impl Model {
             }
             Step::Unheard(unheard) => self.store.unheard.store(unheard, Ordering::SeqCst),
         }
+    }
+
+    /// The record says so first, and whoever has the place next is recorded anew.
+    fn give_back(&mut self, edge: usize, place: usize) {
+        let Some((_, hold)) = self.pick(edge, place) else { return };
+        if let Some(opens) = hold.lease().and_then(|lease| self.nodes[edge].opens.get_mut(&lease)) {
+            *opens -= 1;
+        }
+        drop(hold);
     }
 
     fn pick(&mut self, edge: usize, place: usize) -> Option<(Day, Hold)> {
@@ -208,12 +217,11 @@ impl Model {
         };
         let asks = edges.iter().flat_map(|edge| (0..count).map(|_| *edge));
         let taken: Vec<_> = join_all(asks.map(ask)).await.into_iter().flatten().collect();
-        for (edge, day, mut hold) in taken {
+        for (edge, day, hold) in taken {
             let node = &mut self.nodes[edge];
             if let Some(lease) = hold.lease() {
                 *node.opens.entry(lease).or_default() += 1;
             }
-            hold.note_opened();
             node.life.as_mut().unwrap().held.push((day, hold));
         }
     }
@@ -320,7 +328,7 @@ impl Model {
             if self.world == World::Rough {
                 assert!(used <= spent + unreturned && used + unposted >= spent, "{used} of {spent} on day {}", day.0);
             } else {
-                assert_eq!(used, spent + unreturned, "day {}", day.0);
+                assert!(used >= spent && used <= spent + unreturned, "{used} of {spent} on day {}", day.0);
             }
         }
     }

@@ -14,10 +14,12 @@ use crate::ledger::LedgerStore;
 use crate::storage::postgres::{Address, ConnectProblem, Postgres};
 use crate::storage::sqlite::Sqlite;
 use crate::storage::{Migration, Standing};
-use crate::units::StoreError;
+use crate::units::{Day, StoreError};
 
-/// How often it is looked after the ledger's months, and how soon again where that failed.
+/// How often a store is looked after, and how soon again where that failed.
 const UPKEEP: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::from_secs(600));
+/// Days for which an edge may come back and account for its leases. After them they are closed as it last reported them.
+const LEASES_WAIT: i32 = 7;
 
 /// The store that is meant.
 #[derive(Clone)]
@@ -36,8 +38,13 @@ pub struct Stores {
     pub pepper: Arc<dyn PepperStore>,
     pub quota: Arc<dyn QuotaStore>,
     pub ledger: Arc<dyn LedgerStore>,
-    /// None: the embedded store, which needs no looking after.
-    postgres: Option<Arc<Postgres>>,
+    itself: Itself,
+}
+
+#[derive(Clone)]
+enum Itself {
+    Embedded(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 /// Why there is no store.
@@ -106,8 +113,8 @@ impl Stores {
             accounts: store.clone(),
             pepper: store.clone(),
             quota: store.clone(),
-            ledger: store,
-            postgres: None,
+            ledger: store.clone(),
+            itself: Itself::Embedded(store),
         }
     }
 
@@ -119,28 +126,51 @@ impl Stores {
             pepper: store.clone(),
             quota: store.clone(),
             ledger: store.clone(),
-            postgres: Some(store),
+            itself: Itself::Postgres(store),
         }
     }
 
     /// Whether what other processes change is noticed within a second, at this moment.
     pub fn listens(&self) -> bool {
-        self.postgres.as_ref().is_none_or(|store| store.listens())
+        match &self.itself {
+            Itself::Embedded(_) => true,
+            Itself::Postgres(store) => store.listens(),
+        }
     }
 
-    /// Runs for the life of an edge: keeps months of the ledger ready, and drops those that ended more than `retention`
-    /// months before this one began. Nothing is dropped of an embedded store.
+    /// Runs for the life of an edge: closes leases that nobody came back for, keeps months of the ledger ready, and drops
+    /// those that ended more than `retention` months before this one began. No row is dropped of an embedded store.
     pub async fn look_after(self, clock: Arc<dyn Clock>, retention: u32) {
-        let Some(store) = self.postgres else { return };
         loop {
-            let pause = match store.turn_months(clock.now().day(), retention).await {
+            let today = clock.now().day();
+            let (leases, months) = (self.close_leases(today).await, self.turn_months(today, retention).await);
+            let pause = match leases.and(months) {
                 Ok(()) => UPKEEP.0,
                 Err(error) => {
-                    tracing::warn!(%error, "the ledger's months were not turned; it is tried again");
+                    tracing::warn!(%error, "the store was not looked after; it is tried again");
                     UPKEEP.1
                 }
             };
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn close_leases(&self, today: Day) -> Result<(), StoreError> {
+        let before = Day(today.0 - LEASES_WAIT);
+        let closed = match &self.itself {
+            Itself::Embedded(store) => store.close_leases_before(before).await?,
+            Itself::Postgres(store) => store.close_leases_before(before).await?,
+        };
+        if closed > 0 {
+            tracing::info!(closed, "leases of edges that did not come back were closed");
+        }
+        Ok(())
+    }
+
+    async fn turn_months(&self, today: Day, retention: u32) -> Result<(), StoreError> {
+        match &self.itself {
+            Itself::Embedded(_) => Ok(()),
+            Itself::Postgres(store) => store.turn_months(today, retention).await,
         }
     }
 }

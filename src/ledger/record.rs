@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::failpoint;
 use crate::ledger::Ledger;
-use crate::ledger::spool::Ticket;
+use crate::ledger::spool::{SpoolFull, Ticket};
 use crate::units::{KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
 /// What is known of a request once it is admitted.
@@ -30,6 +31,9 @@ pub struct Opening {
     pub stream: bool,
     pub body_bytes: u64,
 }
+
+/// Leases by which a request is counted: of its user's quota, and of its key's own.
+pub(super) type Leases = [Option<LeaseId>; 2];
 
 /// How it ended.
 #[derive(Debug, Clone)]
@@ -139,8 +143,13 @@ impl Entry {
         Self { ledger, opening: Some(opening), ticket }
     }
 
-    pub(super) fn ticket(&self) -> Option<&Ticket> {
-        self.ticket.as_ref()
+    /// Waits until the disk has the record, where `fsync: each` asks for that.
+    pub async fn on_disk(&self) -> Result<(), SpoolFull> {
+        if let Some(ticket) = &self.ticket {
+            self.ledger.spool().synced(ticket).await?;
+        }
+        failpoint::reached(failpoint::AFTER_OPEN);
+        Ok(())
     }
 
     /// Ends the record. Returns at once; the row is written behind.
@@ -149,6 +158,24 @@ impl Entry {
             self.ledger.push(self.ticket.as_ref(), Row::of(opening, closing));
         }
     }
+
+    /// Ends the record of a request that did not happen, and writes that down before it returns: only then may others
+    /// have its places in the quota. Had its process died in between, both would be found opened, and one counted.
+    #[must_use = "places whose END is not written stay counted"]
+    pub fn give_back(mut self, closing: Closing) -> bool {
+        self.opening.take().is_none_or(|opening| self.end_given_back(opening, closing))
+    }
+
+    fn end_given_back(&self, opening: Opening, closing: Closing) -> bool {
+        let places = [opening.lease, opening.key_lease];
+        let row = Row::of(opening, closing);
+        if let Some(ticket) = &self.ticket {
+            return self.ledger.give_back(ticket, row, &places);
+        }
+        // What was never opened is not found after a death, whatever becomes of its end.
+        self.ledger.push(None, row);
+        true
+    }
 }
 
 impl Drop for Entry {
@@ -156,7 +183,8 @@ impl Drop for Entry {
         let Some(opening) = self.opening.take() else { return };
         let latency = opening.created_at.until(self.ledger.now());
         let closing = Closing::without_answer(latency, Arc::clone(&opening.model), "internal_error");
-        self.ledger.push(self.ticket.as_ref(), Row::of(opening, closing));
+        // Where it is not written, the disk's thread says so and tries again.
+        let _ = self.end_given_back(opening, closing);
     }
 }
 

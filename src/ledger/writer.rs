@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use crate::clock::Clock;
 use crate::failpoint;
-use crate::ledger::record::{Entry, Opening, Refused, Row};
+use crate::ledger::record::{Entry, Leases, Opening, Refused, Row};
 use crate::ledger::refusals::Refusals;
 use crate::ledger::spool::{Spool, SpoolFull, Taken, Ticket};
 use crate::units::{StoreError, Timestamp};
@@ -122,20 +122,14 @@ impl Ledger {
         }))
     }
 
-    /// Begins the record of an admitted request: it is written to the spool when this returns, and with `fsync: each`
-    /// on the disk. Nothing of the request may go upstream before.
+    /// Begins the record of an admitted request: it is written to the spool when this returns. Nothing of the request
+    /// may go upstream before it is also [on the disk](Entry::on_disk).
     ///
     /// The write is made at once. To gather those of several requests would save a system call each, and leave a time
     /// between a place taken and its record, in which a death counts a request that never was.
-    pub async fn open(&self, opening: Opening) -> Result<Entry, SpoolFull> {
+    pub fn open(&self, opening: Opening) -> Result<Entry, SpoolFull> {
         let ticket = self.0.spool.open_request(&opening)?;
-        // An entry from here on: whoever leaves while the disk is waited for has a row.
-        let entry = Entry::new(self.clone(), opening, ticket);
-        if let Some(ticket) = entry.ticket() {
-            self.0.spool.synced(ticket).await?;
-        }
-        failpoint::reached(failpoint::AFTER_OPEN);
-        Ok(entry)
+        Ok(Entry::new(self.clone(), opening, ticket))
     }
 
     /// Notes a refused request. Never one answered 401.
@@ -226,8 +220,23 @@ impl Ledger {
         self.0.clock.now()
     }
 
+    pub(super) fn spool(&self) -> &Spool {
+        &self.0.spool
+    }
+
+    /// As [`push`](Self::push), for a request that did not happen. True: others may have its places, `places`.
+    pub(super) fn give_back(&self, ticket: &Ticket, row: Row, places: &Leases) -> bool {
+        let given_back = self.0.spool.give_back(ticket, row, places, self.0.settings.batch);
+        self.note_pushed(given_back.full);
+        given_back.written
+    }
+
     pub(super) fn push(&self, ticket: Option<&Ticket>, row: Row) {
-        match self.0.spool.end(ticket, row, self.0.settings.batch) {
+        self.note_pushed(self.0.spool.end(ticket, row, self.0.settings.batch));
+    }
+
+    fn note_pushed(&self, pushed: Result<bool, SpoolFull>) {
+        match pushed {
             Ok(true) => self.0.full.notify_one(),
             Ok(false) => {}
             Err(SpoolFull) => {

@@ -23,10 +23,13 @@ pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
     let outcome = Outcome::of(&exchange.answer);
     match exchange.admitted.take() {
         Some(admitted) => {
+            let closing = closing(exchange, &outcome, cost);
             if exchange.answer.reached_upstream {
                 admitted.holds.spend();
+                admitted.entry.close(closing);
+            } else if !admitted.entry.give_back(closing) {
+                admitted.holds.spend(); // as whoever finds its OPEN alone will count it
             }
-            admitted.entry.close(closing(exchange, &outcome, cost));
         }
         None => note_refusal(services, exchange),
     }

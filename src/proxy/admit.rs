@@ -26,6 +26,7 @@ use crate::telemetry::metrics::StreamGauge;
 
 /// Everything an admitted request holds. Dropping it frees the permits and gives the quota back unless it was spent.
 pub struct Admitted {
+    /// First, so that its end is written before another has the place.
     pub entry: Entry,
     pub holds: Holds,
     _permit: Permit,
@@ -138,13 +139,13 @@ impl Authenticated {
             // Boxed: only where edges share a store, and then for streams alone.
             permit = Box::pin(permit.share(&self.limits)).await?;
         }
-        let mut holds = match prepared.endpoint.is_metered() {
+        let holds = match prepared.endpoint.is_metered() {
             true => self.take_quota(services, exchange).await?,
             false => Holds::default(),
         };
         failpoint::reached(failpoint::AFTER_GRANT);
-        let entry = services.ledger.open(self.opening(exchange, prepared, &holds)).await?;
-        holds.user.iter_mut().chain(&mut holds.key).for_each(Hold::note_opened);
+        let entry = services.ledger.open(self.opening(exchange, prepared, &holds))?;
+        entry.on_disk().await?;
         Ok(Admitted {
             entry,
             holds,

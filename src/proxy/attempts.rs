@@ -8,8 +8,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::CONTENT_TYPE;
-use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
@@ -19,7 +17,7 @@ use super::relay::Framing;
 use super::{Prepared, Services, outgoing};
 use crate::config::{Model, Target};
 use crate::llm::{Rewritten, rewrite};
-use crate::upstream::{self, Answer, AttemptError, Limits};
+use crate::upstream::{self, Answer, AttemptError, Head, Limits};
 
 const MOST: u8 = 2;
 /// When to come back to an upstream that cannot be reached.
@@ -135,7 +133,7 @@ async fn judged(exchange: &mut Exchange, answer: &mut Answer, total_by: Instant)
 }
 
 /// Whether a head is to be passed on, and in which framing its body comes.
-fn judge(head: &Parts) -> Result<Framing, Failure> {
+fn judge(head: &Head) -> Result<Framing, Failure> {
     let framing = framing(head);
     match (head.status.as_u16(), framing) {
         (401 | 403, _) => Err(auth_error()),
@@ -185,8 +183,8 @@ fn not_an_answer() -> Failure {
     }
 }
 
-fn framing(head: &Parts) -> Option<Framing> {
-    let kind = head.headers.get(CONTENT_TYPE)?.as_bytes();
+fn framing(head: &Head) -> Option<Framing> {
+    let kind = head.content_type.as_ref()?.as_bytes();
     let essence = kind.split(|byte| *byte == b';').next()?.trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
         Some(Framing::Json)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName};
 
 use super::exchange::Exchange;
 use super::stamp::REQUEST_ID;
@@ -39,22 +39,23 @@ pub fn request(
     stream: bool,
     segments: Vec<Bytes>,
 ) -> OutgoingRequest {
-    let mut headers = Vec::with_capacity(8);
-    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
-    headers.push((ACCEPT, HeaderValue::from_static(if stream { "text/event-stream" } else { "application/json" })));
-    headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity"))); // the tap reads what passes
-    headers.push((USER_AGENT, HeaderValue::from_static(concat!("cfx/", env!("CARGO_PKG_VERSION")))));
+    let mut request = OutgoingRequest::new(endpoint.path(), segments);
+    request.text(&CONTENT_TYPE, "application/json");
+    request.text(&ACCEPT, if stream { "text/event-stream" } else { "application/json" });
+    request.text(&ACCEPT_ENCODING, "identity"); // the tap reads what passes
+    request.text(&USER_AGENT, concat!("cfx/", env!("CARGO_PKG_VERSION")));
     if let Some(credential) = &upstream.authorization {
-        headers.push((AUTHORIZATION, credential.clone()));
+        request.header(&AUTHORIZATION, credential);
     }
-    headers.push((REQUEST_ID, exchange.id_text.clone()));
-    if let Ok(trace) = HeaderValue::from_bytes(&traceparent(exchange, from_client)) {
-        headers.push((TRACEPARENT, trace));
+    request.header(&REQUEST_ID, &exchange.id_text);
+    if let Ok(trace) = std::str::from_utf8(&traceparent(exchange, from_client)) {
+        request.text(&TRACEPARENT, trace);
     }
     // A list may be spread over several lines (RFC 9110, 5.3).
-    let passed = from_client.iter().filter(|(name, _)| **name != TRACEPARENT);
-    headers.extend(passed.map(|(name, value)| (name.clone(), value.clone())));
-    OutgoingRequest { path: Uri::from_static(endpoint.path()), headers, segments }
+    for (name, value) in from_client.iter().filter(|(name, _)| **name != TRACEPARENT) {
+        request.header(name, value);
+    }
+    request
 }
 
 /// W3C Trace Context: the client's trace goes on with a span of ours; without one it begins here, named by the request.

@@ -19,11 +19,11 @@ use super::exchange::{Ending, Exchange};
 use super::meter::{self, Meter};
 use super::patience::Patience;
 use super::refuse::{Reason, Refusal};
-use super::stamp::stamp;
+use super::stamp::{RETRY_AFTER_MS, stamp};
 use super::{Prepared, Services};
 use crate::config::{Timeouts, Upstream};
 use crate::llm::Endpoint;
-use crate::upstream::{Answer, Broken};
+use crate::upstream::{Answer, Broken, Head};
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -100,14 +100,14 @@ async fn answered(
     services: &Services,
     exchange: &mut Exchange,
     terms: &Terms,
-    (answer, framing): (Answer, Framing),
+    (mut answer, framing): (Answer, Framing),
     downstream: &mut impl Downstream,
     mut patience: Patience<'_>,
 ) -> Ending {
     let status = answer.head.status;
     exchange.answer.status = status.as_u16();
     let mut meter = Meter::new(framing, terms);
-    let headers = response_headers(exchange, &answer.head.headers, framing);
+    let headers = response_headers(exchange, &mut answer.head, framing);
     let sent = patience.while_writing(pin!(downstream.head(status, headers))).await;
     let stop = match sent {
         Ok(Ok(())) => pass_on(exchange, answer, &mut meter, downstream, patience).await,
@@ -243,23 +243,23 @@ fn attempt_label(ending: Ending) -> &'static str {
 }
 
 /// The answer's head as the client sees it: built here, so that no header of LiteLLM's crosses.
-fn response_headers(exchange: &mut Exchange, from_upstream: &HeaderMap, framing: Framing) -> HeaderMap {
+fn response_headers(exchange: &mut Exchange, from_upstream: &mut Head, framing: Framing) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(20);
-    let mut pass = |name: HeaderName| {
-        if let Some(value) = from_upstream.get(&name) {
-            headers.insert(name, value.clone());
+    let mut pass = |name: HeaderName, value: Option<HeaderValue>| {
+        if let Some(value) = value {
+            headers.insert(name, value);
         }
     };
-    pass(CONTENT_TYPE);
+    pass(CONTENT_TYPE, from_upstream.content_type.take());
     match framing {
         Framing::Json => {
-            pass(CONTENT_LENGTH);
-            pass(RETRY_AFTER);
-            pass(HeaderName::from_static("retry-after-ms"));
+            pass(CONTENT_LENGTH, from_upstream.content_length.map(HeaderValue::from));
+            pass(RETRY_AFTER, from_upstream.retry_after.take());
+            pass(RETRY_AFTER_MS, from_upstream.retry_after_ms.take());
         }
         Framing::EventStream => {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+            pass(CACHE_CONTROL, Some(HeaderValue::from_static("no-cache")));
+            pass(ACCEL_BUFFERING, Some(HeaderValue::from_static("no")));
         }
     }
     stamp(exchange, &mut |name, value| {

@@ -14,7 +14,9 @@ use crate::admission::{
 };
 use crate::identity::{Account, AccountStore, Email};
 use crate::ledger::{LedgerStore, Row, Status};
-use crate::units::{Day, EdgeId, KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
+use crate::units::{
+    Day, EdgeId, KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, StoreError, Timestamp, Usage, UserId,
+};
 
 pub(super) const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
 const TODAY: Day = Day(20_484);
@@ -99,6 +101,25 @@ async fn a_post_may_pass_the_limit_and_a_release_makes_room(store: &dyn QuotaSto
 async fn many_asks_at_once_never_pass_the_limit(store: &dyn QuotaStore, subject: Subject) {
     let grants = join_all((0..300).map(|_| store.grant(ask(subject, lease(), 100, vec![])))).await;
     assert_eq!(grants.into_iter().map(|grant| grant.unwrap().granted).sum::<u32>(), 100);
+}
+
+/// What an edge left and does not come back for: of days before the one that `close` is given, and of no other.
+pub(super) async fn leases_left_behind<S: QuotaStore>(
+    store: &S,
+    close: impl AsyncFn(&S, Day) -> Result<u32, StoreError>,
+) {
+    for subject in [Subject::User(UserId(Uuid::new_v4())), Subject::Key(KeyId(Uuid::new_v4()))] {
+        let left = lease();
+        store.grant(ask(subject, left, 100, vec![])).await.unwrap();
+        store.settle(vec![settlement(subject, left, 10, false)]).await.unwrap();
+        assert_eq!(close(store, TODAY).await.unwrap(), 0, "its day is not over");
+        assert_eq!(close(store, Day(TODAY.0 + 1)).await.unwrap(), 1);
+        assert!(store.open_leases(EDGE).await.unwrap().is_empty());
+        assert_eq!(store.used(subject, TODAY).await.unwrap(), 10);
+        let grant = store.grant(ask(subject, lease(), 100, vec![])).await.unwrap();
+        assert_eq!((grant.granted, grant.counted), (22, 32), "what was not used of it is free");
+        assert_eq!(close(store, Day(TODAY.0 + 1)).await.unwrap(), 1);
+    }
 }
 
 /// What two edges see of each other. `one` and `other` keep the same counts; each is heard by the edge that has it.

@@ -4,33 +4,30 @@
 //! breaks says so and is never passed off as an end.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper_util::rt::TokioIo;
+use http::{HeaderName, HeaderValue};
 
-use super::connect::{Counted, Dialer};
+use super::connect::Dialer;
+use super::framing::Framing;
+use super::head::Head;
 use super::patience::Alarm;
-use super::pool::{self, Wire};
+use super::pool;
+use super::wire::{Outbox, Wire, WireProblem};
 use crate::config::Target;
 use crate::failpoint;
 
-/// What goes upstream: always a POST. Cheap to clone, so that it can be sent twice.
-#[derive(Clone)]
+/// What goes upstream: always a POST. Can be sent twice.
 pub struct OutgoingRequest {
-    pub path: Uri,
-    /// In order, without `host`, which is the target's. A list: a map would be built, copied and thrown away.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    path: &'static str,
+    /// Lines as they are sent, without `host`, which is the target's, and without the length.
+    lines: Vec<u8>,
     /// The body in order; sent as it stands, never joined.
-    pub segments: Vec<Bytes>,
+    segments: Vec<Bytes>,
 }
 
 /// Why no head arrived.
@@ -41,7 +38,7 @@ pub enum AttemptError {
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
     #[error("the connection broke within the answer's head: {0}")]
-    Reset(hyper::Error),
+    Reset(WireProblem),
     #[error("the connection was dead before a byte of an answer")]
     Dead,
     #[error("no answer in time")]
@@ -51,22 +48,19 @@ pub enum AttemptError {
 /// The body ended before its framing said so.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off: {0}")]
-pub struct Broken(#[from] hyper::Error);
+pub struct Broken(#[from] WireProblem);
 
 /// An answer whose head has arrived. Dropping it closes the connection, whatever is still to come.
 pub struct Answer {
-    pub head: http::response::Parts,
-    body: Incoming,
+    pub head: Head,
+    framing: Framing,
     /// Pieces that were looked at and are still to be yielded, the end included.
     ahead: VecDeque<Result<Option<Bytes>, Broken>>,
     wire: Wire,
+    /// What of the request the answer did not wait for.
+    unsent: Option<Outbox>,
+    keeps_alive: bool,
     target: Arc<Target>,
-}
-
-/// The segments of a request body as hyper wants them.
-pub struct OutgoingBody {
-    segments: VecDeque<Bytes>,
-    left: u64,
 }
 
 /// How long each part of an attempt may take.
@@ -117,12 +111,7 @@ async fn open(dialer: &Dialer, target: &Target, limits: Limits) -> Result<Wire, 
         .await
         .ok_or_else(|| AttemptError::ConnectTimeout(by.saturating_duration_since(now)))?
         .map_err(AttemptError::Connect)?;
-    let (stream, read) = Counted::new(stream);
-    let (sender, connection) = hyper::client::conn::http1::Builder::new()
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(AttemptError::Reset)?;
-    Ok(Wire::new(sender, connection, read))
+    Ok(Wire::new(stream))
 }
 
 async fn head_of(
@@ -131,41 +120,68 @@ async fn head_of(
     request: &OutgoingRequest,
     limits: Limits,
 ) -> Result<Answer, AttemptError> {
-    let read_before = wire.bytes_read();
     let sent = Instant::now();
     let head_by = limits.total_by.min(sent + limits.head);
-    let mut response = Box::pin(wire.sender.send_request(request.to_http(target)));
-    let mut written = false;
+    let mut outbox = Outbox::new(std::iter::once(request.head(target)).chain(request.segments.iter().cloned()));
+    let (mut heard, mut begun) = (false, false);
     let arrival = poll_fn(|context| {
-        wire.drive(context); // the first turn writes the request
-        if !std::mem::replace(&mut written, true) {
+        let arrived = wire.poll_head(context, &mut outbox, &mut heard); // the first turn writes the request
+        if !std::mem::replace(&mut begun, true) {
             failpoint::reached(failpoint::AFTER_FIRST_BYTE);
         }
-        response.as_mut().poll(context)
+        arrived
     });
     let arrived = Alarm::default().before(head_by, pin!(arrival)).await.ok_or(AttemptError::Silent)?;
-    let response: Response<Incoming> = arrived.map_err(|error| {
-        let untouched = wire.bytes_read() == read_before;
-        if untouched && sent.elapsed() < DEAD_WITHIN { AttemptError::Dead } else { AttemptError::Reset(error) }
+    let parsed = arrived.map_err(|problem| {
+        if !heard && sent.elapsed() < DEAD_WITHIN { AttemptError::Dead } else { AttemptError::Reset(problem) }
     })?;
-    let (head, body) = response.into_parts();
-    Ok(Answer { head, body, ahead: VecDeque::new(), wire, target: Arc::clone(target) })
+    Ok(Answer {
+        head: parsed.head,
+        framing: parsed.length.into(),
+        ahead: VecDeque::new(),
+        wire,
+        unsent: (!outbox.is_sent()).then_some(outbox),
+        keeps_alive: parsed.keeps_alive,
+        target: Arc::clone(target),
+    })
 }
 
 impl OutgoingRequest {
-    fn to_http(&self, target: &Target) -> Request<OutgoingBody> {
-        let segments: VecDeque<Bytes> = self.segments.iter().filter(|segment| !segment.is_empty()).cloned().collect();
-        let left = segments.iter().map(|segment| segment.len() as u64).sum();
-        let mut request = Request::new(OutgoingBody { segments, left });
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = self.path.clone();
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2); // `host`, and the length that hyper adds
-        headers.insert(HOST, target.authority.clone());
-        for (name, value) in &self.headers {
-            headers.append(name, value.clone());
+    pub fn new(path: &'static str, segments: Vec<Bytes>) -> Self {
+        Self { path, lines: Vec::with_capacity(512), segments }
+    }
+
+    pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.line(name, value.as_bytes());
+    }
+
+    /// A value of our own making, without a control character.
+    pub fn text(&mut self, name: &HeaderName, value: &str) {
+        debug_assert!(!value.bytes().any(|byte| byte.is_ascii_control()));
+        self.line(name, value.as_bytes());
+    }
+
+    fn line(&mut self, name: &HeaderName, value: &[u8]) {
+        for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+            self.lines.extend_from_slice(part);
         }
-        *request.headers_mut() = headers;
-        request
+    }
+
+    fn head(&self, target: &Target) -> Bytes {
+        let length = self.segments.iter().map(Bytes::len).sum::<usize>();
+        let mut digits = itoa::Buffer::new();
+        let parts = [
+            &b"POST "[..],
+            self.path.as_bytes(),
+            b" HTTP/1.1\r\nhost: ",
+            target.authority.as_bytes(),
+            b"\r\n",
+            &self.lines,
+            b"content-length: ",
+            digits.format(length).as_bytes(),
+            b"\r\n\r\n",
+        ];
+        parts.concat().into()
     }
 }
 
@@ -205,53 +221,23 @@ impl Answer {
     }
 
     async fn arriving(&mut self) -> Result<Option<Bytes>, Broken> {
-        loop {
-            let frame = poll_fn(|context| {
-                if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-                    return Poll::Ready(frame);
-                }
-                self.wire.drive(context);
-                Pin::new(&mut self.body).poll_frame(context)
-            })
-            .await;
-            match frame {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(Broken(error)),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data)); // trailers carry nothing we pass on
-                    }
+        let Self { wire, framing, unsent, .. } = self;
+        let piece = poll_fn(|context| {
+            if let Some(outbox) = unsent {
+                wire.poll_send(context, outbox);
+                if outbox.is_sent() {
+                    *unsent = None;
                 }
             }
-        }
+            wire.poll_piece(context, framing)
+        });
+        Ok(piece.await?)
     }
 
     /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.
     pub fn recycle(self) {
-        if self.body.is_end_stream() {
+        if self.keeps_alive && self.unsent.is_none() && self.framing == Framing::Ended {
             pool::keep(&self.target, self.wire);
         }
-    }
-}
-
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.segments.pop_front();
-        self.left -= next.as_ref().map_or(0, |segment| segment.len() as u64);
-        Poll::Ready(next.map(|segment| Ok(Frame::data(segment))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.segments.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
     }
 }

@@ -6,10 +6,14 @@
 mod attempt;
 mod balancer;
 mod connect;
+mod framing;
+mod head;
 mod patience;
 mod pool;
+mod wire;
 
 pub use attempt::{Answer, AttemptError, Broken, Limits, OutgoingRequest, send};
 pub use balancer::Balancer;
 pub use connect::Dialer;
+pub use head::Head;
 pub use patience::Alarm;

@@ -14,20 +14,27 @@ mod postgres;
 
 mod chance;
 mod clients;
+mod count;
 mod damage;
 mod store;
 
 use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use chance::Chance;
 use clients::Clients;
+use count::{Expected, Life};
 use harness::client::PATIENCE;
+use harness::process::cfx_of;
 use harness::scripted::{Recorded, Reply, Scripted};
 use harness::{Harness, Process, wire};
 use store::Store;
 
 const FAILPOINTS: [&str; 5] = ["after_grant", "after_open", "after_first_byte", "after_end", "after_commit"];
+
+/// The signal of a process that ends itself at once.
+const ABORTED: i32 = 6;
 
 /// An answer that was whole for this long before a death must be written as what it was: its END lags 5 ms behind, and
 /// the machine may be busy.
@@ -38,16 +45,18 @@ const SURELY_WRITTEN: Duration = Duration::from_secs(1);
 struct Story {
     /// Answers that were whole and written for sure when the edge died.
     finished: HashSet<String>,
-    deaths: usize,
+    /// The processes that died, in their order.
+    lives: Vec<Life>,
     damages: usize,
     /// Deaths of processes that had counted without their store for a while: what they had not posted is lost with them.
     alone: usize,
 }
 
 impl Story {
-    /// To be called at each death, at once.
-    fn died(&mut self, process: &Process, clients: &Clients) {
-        self.deaths += 1;
+    /// To be called at each death, at once. `damaged`: what it left is to be harmed.
+    fn died(&mut self, process: &Process, clients: &Clients, damaged: bool) {
+        self.lives.push(Life::over(damaged));
+        self.damages += usize::from(damaged);
         self.alone += usize::from(process.log().contains("requests are counted without it"));
         self.finished.extend(clients.take_finished_before(Instant::now() - SURELY_WRITTEN));
     }
@@ -79,14 +88,14 @@ fn every_request_that_reached_the_upstream_has_exactly_one_row() {
                 let most = if round % 10 == 7 { 2_500 } else { 400 };
                 std::thread::sleep(Duration::from_millis(5 + chance.below(most)));
                 edge.process.kill();
-                story.died(&edge.process, &clients);
+                story.died(&edge.process, &clients, false);
             }
         }
         if round % 10 != 9 {
-            edge.process = start(&edge, &[]);
+            edge.process = start(&edge);
         }
         if round % 20 == 19 {
-            eprintln!("{} deaths, {} requests at the upstream", story.deaths, edge.upstream.count());
+            eprintln!("{} deaths, {} requests at the upstream", story.lives.len(), edge.upstream.count());
         }
     }
 
@@ -95,15 +104,17 @@ fn every_request_that_reached_the_upstream_has_exactly_one_row() {
     check(&edge, &store, &story);
 }
 
-/// Runs into a place at which the process dies by itself.
+/// Runs into a place at which the process dies by itself, perhaps before anybody could see that it was ready.
 fn die_at(edge: &mut Harness, clients: &Clients, failpoint: &str, chance: &mut Chance, story: &mut Story) {
     edge.process.kill();
-    story.died(&edge.process, clients);
+    story.died(&edge.process, clients, false);
     let place = format!("{failpoint}:{}", 1 + chance.below(20));
-    edge.process = start(edge, &[("CFX_FAILPOINT", &place)]);
+    let mut command = cfx_of(&edge.data());
+    command.env("CFX_FAILPOINT", &place).arg("run").arg("--conf").arg(edge.conf()).arg("--data").arg(edge.data());
+    edge.process = Process::spawn(command);
     let status = edge.process.wait_for_exit();
-    story.died(&edge.process, clients);
-    assert!(!status.success(), "{place}: the process was to die there");
+    story.died(&edge.process, clients, false);
+    assert_eq!(status.signal(), Some(ABORTED), "{place}: it was to die there: {status}: {}", edge.process.log());
 }
 
 /// Dies with nothing under way, so that the last record is no OPEN: to lose it loses no row. Then it is damaged, and
@@ -113,33 +124,23 @@ fn die_damaged(edge: &mut Harness, clients: &Clients, chance: &mut Chance, story
     clients.pause();
     damage::wait_until_nothing_is_open(&edge.data());
     edge.process.kill();
-    story.died(&edge.process, clients);
+    story.died(&edge.process, clients, true);
     damage::harm_the_newest_segment(&edge.data(), chance);
-    edge.process = start(edge, &[]);
-    story.damages += 1;
+    edge.process = start(edge);
     edge.assert_metric("cfx_ledger_spool_cuts_total", &[], 1.0);
     assert!(edge.process.log().contains("is damaged; it was cut"), "the damage is in the log: {}", edge.process.log());
     assert_eq!(damage::cuts_kept(&edge.data()), story.damages, "what was cut is kept");
     clients.resume();
 }
 
-fn start(edge: &Harness, set: &[(&str, &str)]) -> Process {
+fn start(edge: &Harness) -> Process {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match Process::run_with(&edge.conf(), &edge.data(), edge.admin, set) {
+        match Process::run(&edge.conf(), &edge.data(), edge.admin) {
             Ok(process) => return process,
-            // A failpoint may strike before anybody could see that it was ready.
-            Err(_) if !set.is_empty() => return start_until_it_listens(edge, set),
             Err(log) => assert!(Instant::now() < deadline, "cfx does not start again:\n{log}"),
         }
     }
-}
-
-/// Without waiting for its readiness, which may never come.
-fn start_until_it_listens(edge: &Harness, set: &[(&str, &str)]) -> Process {
-    let mut command = harness::cfx();
-    command.envs(set.iter().copied()).arg("run").arg("--conf").arg(edge.conf()).arg("--data").arg(edge.data());
-    Process::spawn(command)
 }
 
 /// By the request's own id, so that the answer is the same whoever asks: at once, as a slow stream, or never.
@@ -178,28 +179,32 @@ fn check(edge: &Harness, store: &Store, story: &Story) {
 
     let stopped = found.rows.iter().filter(|row| row.was_stopped());
     stopped.clone().for_each(|row| assert_eq!((row.status.as_str(), row.attempts), ("error", 0), "{row:?}"));
+    let hit = count::hit(&story.lives, &found.rows);
     let whole = found.rows.iter().filter(|row| story.finished.contains(&row.request));
-    let forgotten: Vec<_> = whole.filter(|row| row.status != "success").collect();
-    // A damaged spool may have lost the one END that was hit, and never more.
-    assert!(forgotten.len() <= story.damages, "whole answers are written as such: {forgotten:?}");
+    let forgotten: Vec<_> =
+        whole.filter(|row| row.status != "success" && !hit.contains(row.request.as_str())).collect();
+    assert!(forgotten.is_empty(), "whole answers are written as such: {forgotten:?}");
 
-    // An attempt that the client left while it connected reached nobody and was given back; one that it left a moment
-    // later, with the connection standing and nothing sent, may have been read and is counted.
-    let surely = found.rows.iter().filter(|row| row.was_stopped() || reached.contains(&row.request)).count();
-    let perhaps = found.rows.iter().filter(|row| row.was_stopped() || row.attempts > 0).count();
-    // Said, not allowed for: one whose END a damage has taken reads as stopped, and may have been given back.
-    let in_doubt = stopped.clone().filter(|row| !reached.contains(&row.request)).count().min(story.damages);
+    let expected = Expected::by(&story.lives, &found.rows, &reached);
     eprintln!(
-        "{} deaths, {} of them after counting alone, {} damaged spools: {} requests at the upstream, {} rows, {} of them edge stopped; {} counted, {surely} to {perhaps} by the rows, {in_doubt} in doubt",
-        story.deaths,
+        "{} deaths, {} of them after counting alone, {} damaged spools that took {} ends: {} requests at the upstream, \
+         {} rows, {} of them edge stopped; {} counted, {expected:?}",
+        story.lives.len(),
         story.alone,
         story.damages,
+        hit.len(),
         reached.len(),
         found.rows.len(),
         stopped.count(),
         found.counted
     );
-    store::assert_quota(found.counted, surely..=perhaps);
+    let counted = usize::try_from(found.counted).expect("a count");
+    assert!(
+        expected.allowed().contains(&counted),
+        "{counted} counted by the quota, {:?} by the rows: {:#?}",
+        expected.allowed(),
+        story.lives
+    );
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -1,10 +1,10 @@
 //! Where the rows go, and what is found there at the end.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
 use crate::harness::process::DATABASE_URL;
 use crate::harness::rows;
@@ -62,18 +62,27 @@ pub struct Row {
     pub status: String,
     pub error: String,
     pub attempts: i64,
+    /// Whether its tokens are the edge's guess: without an answer, so that the edge takes it for read by the upstream.
+    pub estimated: bool,
+    pub latency: i64,
 }
 
 impl Row {
     pub fn was_stopped(&self) -> bool {
         self.error == "edge stopped"
     }
-}
 
-/// The quota's count is that of the requests: what a killed edge left open is settled by the OPENs of its spool.
-pub fn assert_quota(counted: i64, admitted: RangeInclusive<usize>) {
-    let counted = usize::try_from(counted).expect("a count");
-    assert!(admitted.contains(&counted), "{counted} counted by the quota, {admitted:?} by the rows");
+    /// When it came, in milliseconds since the epoch, as its id says.
+    pub fn began(&self) -> u64 {
+        let id = Uuid::parse_str(&self.request).expect("a UUID");
+        let (seconds, nanos) = id.get_timestamp().expect("a UUIDv7").to_unix();
+        seconds * 1_000 + u64::from(nanos) / 1_000_000
+    }
+
+    /// When it had ended, as its edge says.
+    pub fn ended(&self) -> u64 {
+        self.began() + u64::try_from(self.latency).expect("no time before its beginning")
+    }
 }
 
 fn from_sqlite(data: &Path) -> Found {
@@ -83,17 +92,26 @@ fn from_sqlite(data: &Path) -> Found {
         status: row.text("status").to_string(),
         error: row.text("error_message").to_string(),
         attempts: row.number("attempts"),
+        estimated: row.number("estimated") != 0,
+        latency: row.number("latency_ms"),
     });
     Found { rows: rows.collect(), counted: store.counted_requests() }
 }
 
 async fn from_postgres(database: &Database) -> Found {
     let client = database.connect().await;
-    let logs = "select request_id::text, status, coalesce(error_message, ''), attempts::bigint from request_logs";
+    let logs = "select request_id::text, status, coalesce(error_message, ''), attempts::bigint, estimated, \
+                latency_ms::bigint from request_logs";
     let rows = client.query(logs, &[]).await.expect("request_logs");
     let counters = "select coalesce(sum(request_count), 0)::bigint from usage_counters";
     let counted = client.query_one(counters, &[]).await.expect("usage_counters").get(0);
-    let rows =
-        rows.iter().map(|row| Row { request: row.get(0), status: row.get(1), error: row.get(2), attempts: row.get(3) });
+    let rows = rows.iter().map(|row| Row {
+        request: row.get(0),
+        status: row.get(1),
+        error: row.get(2),
+        attempts: row.get(3),
+        estimated: row.get(4),
+        latency: row.get(5),
+    });
     Found { rows: rows.collect(), counted }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::ledger::record::{Opening, Row, Status};
+use crate::ledger::record::{Leases, Opening, Row, Status};
 use crate::units::{KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
 /// Length and checksum, 4 bytes each.
@@ -25,8 +25,9 @@ const MARK: u8 = 3;
 pub(super) enum Record {
     /// A request was admitted. `carried`: said before, in a segment that is gone by now.
     Open { opening: Opening, carried: bool },
-    /// A request ended, as this row says. It needs no OPEN to be understood.
-    End(Row),
+    /// A request ended, as `row` says. It needs no OPEN to be understood. `given_back`: its places, where it did not
+    /// happen and others may have them.
+    End { row: Row, given_back: Leases },
     /// Every END of this lane that stands before this place is in the store.
     Mark(Position),
 }
@@ -70,7 +71,7 @@ pub(super) fn open(buffer: &mut Vec<u8>, opening: &Opening, carried: bool) {
 }
 
 /// Appends an END.
-pub(super) fn end(buffer: &mut Vec<u8>, row: &Row) {
+pub(super) fn end(buffer: &mut Vec<u8>, row: &Row, given_back: &Leases) {
     framed(buffer, END, |body| {
         put_flags(
             body,
@@ -82,6 +83,7 @@ pub(super) fn end(buffer: &mut Vec<u8>, row: &Row) {
                 row.usage.is_some(),
                 row.first_token.is_some(),
                 row.error.is_some(),
+                given_back.iter().any(Option::is_some),
             ],
         );
         body.extend_from_slice(row.request.0.as_bytes());
@@ -103,6 +105,10 @@ pub(super) fn end(buffer: &mut Vec<u8>, row: &Row) {
         }
         for text in [row.model.as_deref(), row.session_id.as_deref(), row.error.as_deref()].into_iter().flatten() {
             put_text(body, text);
+        }
+        if given_back.iter().any(Option::is_some) {
+            put_flags(body, &given_back.map(|lease| lease.is_some()));
+            given_back.iter().flatten().for_each(|lease| body.extend_from_slice(lease.0.as_bytes()));
         }
     });
 }
@@ -134,7 +140,7 @@ pub(super) fn read(body: &[u8]) -> Option<Record> {
     let mut bytes = Bytes(body);
     let record = match *kind {
         OPEN => read_open(&mut bytes)?,
-        END => Record::End(read_end(&mut bytes)?),
+        END => read_end(&mut bytes)?,
         MARK => Record::Mark(Position { segment: bytes.fixed().map(u64::from_le_bytes)?, offset: bytes.length()? }),
         _ => return None,
     };
@@ -160,9 +166,10 @@ fn read_open(bytes: &mut Bytes<'_>) -> Option<Record> {
     Some(Record::Open { opening, carried })
 }
 
-fn read_end(bytes: &mut Bytes<'_>) -> Option<Row> {
-    let [stream, estimated, has_session, has_model, has_usage, has_first_token, has_error, _] = bytes.flags()?;
-    Some(Row {
+fn read_end(bytes: &mut Bytes<'_>) -> Option<Record> {
+    let [stream, estimated, has_session, has_model, has_usage, has_first_token, has_error, gives_back] =
+        bytes.flags()?;
+    let row = Row {
         request: RequestId(bytes.uuid()?),
         created_at: bytes.timestamp()?,
         user: UserId(bytes.uuid()?),
@@ -190,7 +197,11 @@ fn read_end(bytes: &mut Bytes<'_>) -> Option<Row> {
         error: bytes.given(has_error, |bytes| bytes.text().map(str::to_owned))?,
         stream,
         estimated,
-    })
+    };
+    let [of_user, of_key, ..] = bytes.given(gives_back, Bytes::flags)?.unwrap_or_default();
+    let mut lease = |has| bytes.given(has, |bytes| bytes.uuid().map(LeaseId));
+    let given_back = [lease(of_user)?, lease(of_key)?];
+    Some(Record::End { row, given_back })
 }
 
 /// Appends length, checksum, kind and what `fill` writes.

@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ledger::spool::segment::Records;
-use crate::ledger::spool::testing::{any_opening, any_row, opening, row};
+use crate::ledger::spool::testing::{any_leases, any_opening, any_row, opening, row};
 
 fn any_record() -> impl Strategy<Value = Record> {
     prop_oneof![
         (any_opening(), any::<bool>()).prop_map(|(opening, carried)| Record::Open { opening, carried }),
-        any_row().prop_map(Record::End),
+        (any_row(), any_leases()).prop_map(|(row, given_back)| Record::End { row, given_back }),
         (any::<u64>(), any::<u32>()).prop_map(|(segment, offset)| Record::Mark(Position { segment, offset })),
     ]
 }
@@ -18,7 +18,7 @@ fn written(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
     for record in records {
         match record {
             Record::Open { opening, carried } => open(&mut bytes, opening, *carried),
-            Record::End(row) => end(&mut bytes, row),
+            Record::End { row, given_back } => end(&mut bytes, row, given_back),
             Record::Mark(stored) => mark(&mut bytes, *stored),
         }
         ends.push(bytes.len());
@@ -72,6 +72,6 @@ proptest! {
 fn an_ordinary_request_takes_few_bytes() {
     let (mut opened, mut ended) = (Vec::new(), Vec::new());
     open(&mut opened, &opening(1), false);
-    end(&mut ended, &row(1));
+    end(&mut ended, &row(1), &[None; 2]);
     assert!(opened.len() < 140 && ended.len() < 140, "{} and {}", opened.len(), ended.len());
 }

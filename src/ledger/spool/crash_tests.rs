@@ -13,6 +13,8 @@ enum Step {
     Open(u8),
     /// Ends one of those under way.
     End(prop::sample::Index),
+    /// One of those under way did not happen.
+    GiveBack(prop::sample::Index),
     Refused,
     /// A batch goes to the store, and the spool hears of it or not.
     Batch {
@@ -28,6 +30,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..40_u8).prop_map(Step::Open),
         8 => any::<prop::sample::Index>().prop_map(Step::End),
+        2 => any::<prop::sample::Index>().prop_map(Step::GiveBack),
         1 => Just(Step::Refused),
         3 => (1..60_usize, prop::bool::weighted(0.8)).prop_map(|(size, told)| Step::Batch { size, told }),
         1 => Just(Step::Flush),
@@ -72,6 +75,14 @@ impl World {
                     self.end(n);
                 }
             }
+            Step::GiveBack(which) if !self.under_way.is_empty() => {
+                let n = *which.get(&self.under_way.keys().copied().collect::<Vec<_>>());
+                let ticket = self.under_way.remove(&n).unwrap();
+                assert!(self.spool.give_back(&ticket, row(n), &[opening(n).lease, None], 500).written);
+                *self.opens.get_mut(&opening(n).lease.unwrap()).unwrap() -= 1;
+                self.ended.insert(n, End::OnDisk);
+            }
+            Step::GiveBack(_) => {}
             Step::Refused => {
                 self.spool.end(None, row(self.next), 500).unwrap();
                 self.ended.insert(self.next, End::InMemory);

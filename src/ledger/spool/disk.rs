@@ -1,13 +1,14 @@
 //! The thread that does what no request should wait for: ENDs are written, files synced and removed, OPENs carried.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use super::{Doomed, Shared, Synced};
+use super::folder::Folder;
+use super::{Shared, Synced};
 use crate::failpoint;
 
 /// How long an END may wait for others.
@@ -60,9 +61,9 @@ fn run(shared: &Shared, stop: &AtomicBool) {
         shared.work.swap(false, Ordering::AcqRel);
         let urgent = shared.urgent.swap(false, Ordering::AcqRel);
         shared.write_ends();
-        shared.remove_doomed();
+        shared.remove_replayed();
         if urgent || stopping || last_sync.elapsed() >= SYNC_EVERY {
-            shared.sync();
+            shared.sync_and_remove();
             last_sync = Instant::now();
             shared.carry();
         }
@@ -74,7 +75,7 @@ fn run(shared: &Shared, stop: &AtomicBool) {
         {
             continue;
         }
-        if shared.has_unsynced() {
+        if shared.has_unsynced() || shared.has_replaced() {
             std::thread::park_timeout(SYNC_EVERY.saturating_sub(last_sync.elapsed()).max(END_LAG));
         } else {
             std::thread::park();
@@ -107,31 +108,54 @@ impl Shared {
         (0..self.lanes.len()).any(|index| self.lane(index).has_unsynced())
     }
 
-    /// Asks the disk to keep what was written, and tells who waits for it.
-    fn sync(&self) {
+    fn has_replaced(&self) -> bool {
+        !self.doomed().replaced.is_empty()
+    }
+
+    fn remove_replayed(&self) {
+        let (files, folders) = {
+            let mut doomed = self.doomed();
+            (std::mem::take(&mut doomed.files), std::mem::take(&mut doomed.folders))
+        };
+        remove_files(&files);
+        remove_folders(&folders);
+    }
+
+    /// What is of no use any more goes once the disk has what took its place: an END, a carried OPEN, the counts in
+    /// another segment's head. A loss of power may otherwise keep the removal and nothing else.
+    fn sync_and_remove(&self) {
+        let mut replaced = std::mem::take(&mut self.doomed().replaced);
+        if self.sync() {
+            remove_files(&replaced);
+        } else {
+            self.doomed().replaced.append(&mut replaced);
+        }
+    }
+
+    /// Asks the disk to keep what was written, and tells who waits for it. False where it does not.
+    fn sync(&self) -> bool {
+        let mut all = true;
         for index in 0..self.lanes.len() {
             let Some((files, upto)) = self.lane(index).take_unsynced() else { continue };
             let synced = files.iter().try_for_each(|file| file.sync_data());
             if let Err(error) = &synced {
                 tracing::error!(%error, "the ledger's spool cannot be synced");
+                self.lane(index).not_synced(files);
+                all = false;
             }
             if let Some(told) = self.synced.as_ref().and_then(|synced| synced.get(index)) {
                 told.send_replace(Synced { upto, failed: synced.is_err() });
             }
         }
+        all
     }
 
     fn carry(&self) {
         for index in 0..self.lanes.len() {
             while self.lane(index).carry(CARRIED_AT_ONCE) {}
-            let files = self.lane(index).garbage();
-            remove(Doomed { files, folders: Vec::new() });
+            let mut replaced = self.lane(index).garbage();
+            self.doomed().replaced.append(&mut replaced);
         }
-    }
-
-    fn remove_doomed(&self) {
-        let doomed = std::mem::take(&mut *self.doomed.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        remove(doomed);
     }
 }
 
@@ -144,15 +168,18 @@ fn holds_segments(folder: &Path) -> bool {
     entries.into_iter().any(segment)
 }
 
-fn remove(doomed: Doomed) {
-    for file in &doomed.files {
+fn remove_files(files: &[PathBuf]) {
+    for file in files {
         if let Err(error) = std::fs::remove_file(file)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(file = %file.display(), %error, "a segment that is done with cannot be removed");
         }
     }
-    for folder in &doomed.folders {
+}
+
+fn remove_folders(folders: &[Folder]) {
+    for folder in folders {
         if holds_segments(&folder.path) {
             // What could not be read now may be readable at the next start, and its rows stand nowhere else.
             tracing::error!(folder = %folder.path.display(), "a spool is kept: some of it could not be read");

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::tally::Tally;
 use crate::units::EdgeId;
 
 /// A segment is never larger: replaying one after a crash stays a matter of moments.
@@ -20,6 +21,8 @@ pub(super) struct Home {
     pub generation: u32,
     /// Bytes at which a segment is full, and which are set aside for it.
     pub segment: u64,
+    /// Leases that a segment's head remembers.
+    pub leases: usize,
     /// The most that all segments together may take.
     cap: u64,
     /// What they take; of those being written, all that is set aside.
@@ -49,11 +52,13 @@ impl Home {
         each: bool,
     ) -> Self {
         let segment = size / (SEGMENTS_PER_LANE * lanes.max(1) as u64);
+        let segment = segment.clamp(SMALLEST_SEGMENT, LARGEST_SEGMENT);
         Self {
             folder,
             edge,
             generation,
-            segment: segment.clamp(SMALLEST_SEGMENT, LARGEST_SEGMENT),
+            segment,
+            leases: Tally::most_in(segment),
             cap: size,
             bytes: AtomicU64::new(taken),
             sync_names: each,

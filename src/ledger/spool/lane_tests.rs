@@ -24,7 +24,7 @@ impl Desk {
     fn serve(&mut self, from: u64, to: u64) {
         for n in from..to {
             let slot = self.lane.open(&opening(n)).unwrap();
-            self.lane.end(Some(slot), row(n), 500);
+            self.lane.end(Some(slot), row(n), &[None; 2], 500);
         }
     }
 
@@ -72,7 +72,7 @@ fn one_long_stream_does_not_keep_segments() {
     desk.lane.flush().unwrap();
     let opens = crate::ledger::spool::scan::scan(desk.folder.path()).unwrap().unfinished;
     assert_eq!(opens, [opening(9_999)], "it is still known to be under way");
-    desk.lane.end(Some(slot), row(9_999), 500);
+    desk.lane.end(Some(slot), row(9_999), &[None; 2], 500);
     desk.serve(5_000, 5_200);
     desk.store();
     assert_eq!(desk.files(), 1);
@@ -92,7 +92,7 @@ fn a_full_spool_lets_nobody_in_and_everybody_out() {
     let bytes = desk.home.bytes();
     assert!(((48 << 10)..=(64 << 10)).contains(&bytes), "as much as it may, and not a byte more: {bytes}");
     for (n, slot) in open.iter().enumerate() {
-        assert!(matches!(desk.lane.end(Some(*slot), row(n as u64), 500), Kept::Queued { .. }));
+        assert!(matches!(desk.lane.end(Some(*slot), row(n as u64), &[None; 2], 500), Kept::Queued { .. }));
     }
     desk.lane.flush().unwrap();
     assert!(desk.home.bytes() <= 64 << 10, "the room of their ENDs was reserved");
@@ -122,14 +122,14 @@ fn beyond_what_memory_holds_rows_are_read_back_in_their_order() {
     let expected: Vec<_> = (0..460).map(row).collect();
     assert_eq!(rows, expected);
     assert_eq!(desk.lane.waiting(), 0);
-    assert!(matches!(desk.lane.end(None, row(500), 500), Kept::Queued { .. }), "memory takes rows again");
+    assert!(matches!(desk.lane.end(None, row(500), &[None; 2], 500), Kept::Queued { .. }), "memory takes rows again");
 }
 
 #[test]
 fn rows_that_the_spool_has_no_room_for_stay_in_memory() {
     let mut desk = Desk::new(16 << 10, 10);
     let mut ended = 0;
-    while desk.lane.end(None, row(ended), 500) != Kept::Lost {
+    while desk.lane.end(None, row(ended), &[None; 2], 500) != Kept::Lost {
         ended += 1;
         assert!(ended < 10_000, "neither disk nor memory is without end");
     }

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::record::{Opening, Row};
+use super::record::{Leases, Opening, Row};
 use crate::config::{Fsync, OnSpoolFull};
 use crate::units::{EdgeId, LeaseId, StoreError, Timestamp};
 use backlog::Backlog;
@@ -61,7 +61,7 @@ pub struct SpoolSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
     pub edge: EdgeId,
-    /// OPENs by lease, of today and yesterday.
+    /// Requests by lease, of today and yesterday: OPENs, but for those that gave their place back.
     pub leases: HashMap<LeaseId, u32>,
 }
 
@@ -93,10 +93,14 @@ struct Shared {
     _folder: folder::Folder,
 }
 
+/// What nothing needs any more.
 #[derive(Default)]
 struct Doomed {
+    /// Of dead processes: the store has it all.
     files: Vec<PathBuf>,
     folders: Vec<folder::Folder>,
+    /// Of this one: gone once the disk has what took their place.
+    replaced: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,6 +115,14 @@ pub(super) struct Ticket {
     lane: usize,
     slot: u32,
     write: u64,
+}
+
+/// What became of the END of a request that did not happen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GivenBack {
+    /// As of any END.
+    pub full: Result<bool, SpoolFull>,
+    pub written: bool,
 }
 
 /// A request cannot be written down.
@@ -153,13 +165,20 @@ impl Spool {
     /// `Err`: the row is lost.
     pub(super) fn end(&self, ticket: Option<&Ticket>, row: Row, batch: usize) -> Result<bool, SpoolFull> {
         let index = ticket.map_or_else(|| own_lane() % self.shared.lanes.len(), |ticket| ticket.lane);
-        let kept = self.shared.lane(index).end(ticket.map(|ticket| ticket.slot), row, batch);
+        let kept = self.shared.lane(index).end(ticket.map(|ticket| ticket.slot), row, &[None; 2], batch);
         self.wake();
-        match kept {
-            Kept::Queued { full } => Ok(full),
-            Kept::OnDisk => Ok(false),
-            Kept::Lost => Err(SpoolFull),
-        }
+        kept.into()
+    }
+
+    /// Takes the END of a request that did not happen, and writes it before it returns: others may then have its
+    /// places. `written`: false where that failed, and it waits in memory for the disk's thread.
+    pub(super) fn give_back(&self, ticket: &Ticket, row: Row, places: &Leases, batch: usize) -> GivenBack {
+        let mut lane = self.shared.lane(ticket.lane);
+        let full = Result::from(lane.end(Some(ticket.slot), row, places, batch));
+        let written = lane.flush().is_ok();
+        drop(lane);
+        self.wake();
+        GivenBack { full, written }
     }
 
     /// Writes whatever has gathered in memory to the disk.
@@ -209,9 +228,23 @@ impl Spool {
     }
 }
 
+impl From<Kept> for Result<bool, SpoolFull> {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Queued { full } => Ok(full),
+            Kept::OnDisk => Ok(false),
+            Kept::Lost => Err(SpoolFull),
+        }
+    }
+}
+
 impl Shared {
     fn lane(&self, index: usize) -> MutexGuard<'_, Lane> {
         self.lanes[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doomed(&self) -> MutexGuard<'_, Doomed> {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {

@@ -48,7 +48,9 @@ impl Quarantine {
         file.seek(SeekFrom::Start(u64::from(damage.good)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        private().write(true).truncate(true).open(&kept)?.write_all(&bytes)?;
+        let mut copy = private().write(true).truncate(true).open(&kept)?;
+        copy.write_all(&bytes)?;
+        copy.sync_all()?; // before the only other one goes
         file.set_len(u64::from(damage.good))?;
         Ok(kept)
     }

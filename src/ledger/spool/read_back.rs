@@ -40,7 +40,7 @@ pub(super) fn rows(path: &Path, from: u32, to: u32, most: usize, rows: &mut Vec<
                 Found::Short(_) | Found::Damaged => return Ok(Stretch { to: at, damaged: true }),
             };
             match codec::read(body) {
-                Some(Record::End(row)) => rows.push(row),
+                Some(Record::End { row, .. }) => rows.push(row),
                 Some(_) => {}
                 None => return Ok(Stretch { to: at, damaged: true }),
             }

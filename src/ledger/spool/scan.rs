@@ -19,7 +19,7 @@ pub(super) struct Scan {
     pub segments: VecDeque<Remaining>,
     /// Requests that were let in and have no END.
     pub unfinished: Vec<Opening>,
-    /// OPENs by lease, of segments that are gone too.
+    /// Requests by lease, of segments that are gone too.
     pub tally: Tally,
     /// The newest time in any record.
     pub last: Timestamp,
@@ -144,7 +144,8 @@ impl Scan {
                 }
                 open.insert(opening.request, opening);
             }
-            Record::End(row) => {
+            Record::End { row, given_back } => {
+                lane.tally.uncount(&given_back);
                 self.last = self.last.max(row.ended());
                 lane.waiting.push_back((at, row.ended()));
                 open.remove(&row.request);

@@ -18,7 +18,7 @@ use crate::units::EdgeId;
 
 const MAGIC: &[u8; 8] = b"cfxspool";
 /// Raised with every change of the header or of a record.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// Magic, version, two bytes of nothing, checksum.
 const PREFIX: usize = 16;
 /// Edge, generation, lane, number, size of the tally.

@@ -163,6 +163,43 @@ async fn with_fsync_each_a_request_waits_for_the_disk() {
 }
 
 #[test]
+fn a_segment_goes_once_the_disk_has_what_took_its_place_and_not_before() {
+    let disk = Disk::new();
+    let (spool, _) = disk.open(SpoolSettings { fsync: Fsync::Each, lanes: 1, ..SMALL });
+    let lasting = spool.open_request(&opening(9_999)).unwrap().unwrap();
+    serve(&spool, 0, 1_500);
+    let before = disk.segments();
+    // The END that replaces the OPEN in the first segment is the last thing written before all is stored.
+    spool.end(Some(&lasting), row(9_999), 500).unwrap();
+    spool.flush();
+    let written = spool.shared.lane(lasting.lane).writes();
+    drain(&spool, 5_000);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while before[0].exists() {
+        assert!(std::time::Instant::now() < deadline, "it is of no use any more");
+        std::thread::yield_now();
+    }
+    let synced = *spool.shared.synced.as_ref().unwrap()[lasting.lane].borrow();
+    assert!(synced.upto >= written && !synced.failed, "{synced:?} of {written} writes");
+}
+
+#[test]
+fn a_small_spool_serves_more_users_than_it_can_remember_leases_of() {
+    let disk = Disk::new();
+    let (spool, _) = disk.open(SMALL);
+    for n in 0..20_000 {
+        let ticket = spool.open_request(&Opening { lease: Some(lease(n)), ..opening(n) }).unwrap().unwrap();
+        spool.end(Some(&ticket), row(n), 500).unwrap();
+        if n % 100 == 0 {
+            drain(&spool, 500);
+        }
+    }
+    let (_, recovered) = disk.killed().open(SMALL);
+    let newest = (19_900..20_000).all(|n| recovered[0].leases.get(&lease(n)) == Some(&1));
+    assert!(newest, "the leases used last are known: {} of them", recovered[0].leases.len());
+}
+
+#[test]
 fn the_status_says_what_waits_and_who_holds_it() {
     let disk = Disk::new();
     assert!(status(&disk.root()).unwrap().folders.is_empty());

@@ -1,11 +1,10 @@
 //! Rows on their way out: to the store in batches, from the lanes and from what dead processes left, in turns.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::backlog::Finished;
 use super::lane::{Done, Window};
-use super::{Doomed, Shared, Spool, codec, read_back};
+use super::{Shared, Spool, codec, read_back};
 use crate::ledger::record::Row;
 
 /// Rows on their way to the store, and what is to be done once they are there.
@@ -50,19 +49,18 @@ impl Spool {
 
     /// The rows of `taken` are in the store, or in the quarantine.
     pub(in crate::ledger) fn stored(&self, taken: Taken) {
-        let mut doomed = Doomed { files: taken.finished.files, folders: taken.finished.folders };
-        let sizes = doomed.files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|found| found.len());
+        let Finished { rows, mut files, mut folders } = taken.finished;
+        let sizes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|found| found.len());
         self.shared.home.give_back(sizes.sum());
-        let rows = taken.finished.rows;
         let left = |waiting: usize| Some(waiting.saturating_sub(rows));
         let _ = self.shared.backlog_rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
-        for done in &taken.lanes {
-            doomed.files.extend(self.shared.lane(done.lane).stored(done));
-        }
-        let mut all = self.shared.doomed.lock().unwrap_or_else(PoisonError::into_inner);
-        all.files.append(&mut doomed.files);
-        all.folders.append(&mut doomed.folders);
-        drop(all);
+        let mut replaced: Vec<_> =
+            taken.lanes.iter().flat_map(|done| self.shared.lane(done.lane).stored(done)).collect();
+        let mut doomed = self.shared.doomed();
+        doomed.files.append(&mut files);
+        doomed.folders.append(&mut folders);
+        doomed.replaced.append(&mut replaced);
+        drop(doomed);
         self.wake();
     }
 }

@@ -9,15 +9,15 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use uuid::Uuid;
 
-use crate::ledger::record::Opening;
+use crate::ledger::record::{Leases, Opening};
 use crate::units::{Day, LeaseId, Timestamp};
 
-/// Leases that one segment's head remembers.
-const MOST: usize = 16_384;
+/// Leases that one segment's head remembers at the most.
+const MOST: u64 = 16_384;
 /// Lease, count, time of the last.
 const ENTRY: usize = 16 + 4 + 8;
 
-/// OPENs by lease.
+/// OPENs by lease, without those whose END gave the place back.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Tally(HashMap<LeaseId, Count, BuildHasherDefault<OwnBits>>);
 
@@ -55,13 +55,29 @@ impl Tally {
         }
     }
 
-    /// Forgets what no restart will ask for at `now`.
-    pub fn prune(&mut self, now: Timestamp) {
+    /// Takes back one OPEN under each of its leases: its places are free, and whoever has them next is counted by an
+    /// OPEN of its own.
+    pub fn uncount(&mut self, given_back: &Leases) {
+        for lease in given_back.iter().flatten() {
+            if let Some(count) = self.0.get_mut(lease) {
+                count.opens = count.opens.saturating_sub(1);
+            }
+        }
+    }
+
+    /// How many leases the head of a segment of this many bytes may remember: a quarter of it, so that there is room for
+    /// requests behind them however small it is. What is forgotten is counted after a death as it was last reported.
+    pub fn most_in(segment: u64) -> usize {
+        usize::try_from(MOST.min(segment / 4 / ENTRY as u64)).unwrap_or_default()
+    }
+
+    /// Forgets what no restart will ask for at `now`, and all but the `most` leases used last.
+    pub fn prune(&mut self, now: Timestamp, most: usize) {
         let yesterday = Day(now.day().0 - 1);
         self.0.retain(|_, count| count.last.day() >= yesterday);
-        if self.0.len() > MOST {
+        if self.0.len() > most {
             let mut last: Vec<_> = self.0.values().map(|count| count.last).collect();
-            let (_, oldest_kept, _) = last.select_nth_unstable_by(MOST, |one, other| other.cmp(one));
+            let (_, oldest_kept, _) = last.select_nth_unstable_by(most, |one, other| other.cmp(one));
             let oldest_kept = *oldest_kept;
             self.0.retain(|_, count| count.last > oldest_kept);
         }

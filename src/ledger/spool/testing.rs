@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Recovered, Spool, SpoolSettings, Taken};
 use crate::config::{Fsync, OnSpoolFull};
-use crate::ledger::record::{Closing, Opening, Row, Status};
+use crate::ledger::record::{Closing, Leases, Opening, Row, Status};
 use crate::units::{KeyId, LeaseId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
 pub const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:00:00Z
@@ -144,6 +144,10 @@ prop_compose! {
             body_bytes,
         }
     }
+}
+
+pub fn any_leases() -> impl Strategy<Value = Leases> {
+    any::<[Option<u128>; 2]>().prop_map(|leases| leases.map(|lease| lease.map(|lease| LeaseId(Uuid::from_u128(lease)))))
 }
 
 const SOURCES: [StageSource; 4] =

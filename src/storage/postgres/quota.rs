@@ -61,6 +61,15 @@ const OPEN_LEASES: Statement = Statement {
             from cfx.quota_leases where edge = $1 order by id",
     types: &[Type::UUID],
 };
+/// As settled by their edges, by what was last reported.
+const CLOSE_LEFT: Statement = Statement {
+    sql: "select cfx.settle_leases(array_agg(id), array_agg(user_id), array_agg(key_id),
+                                   array_agg(day - date '1970-01-01'), array_agg(used), array_agg(true)),
+                 count(*) as closed
+            from (select * from cfx.quota_leases where day < date '1970-01-01' + $1 order by id limit 10000) as lease
+          having count(*) > 0",
+    types: &[Type::INT4],
+};
 const RECALL: Statement = Statement { sql: "select pg_notify('cfx_quota', $1)", types: &[Type::TEXT] };
 
 #[async_trait]
@@ -160,6 +169,12 @@ impl QuotaStore for Postgres {
 }
 
 impl Postgres {
+    /// Closes leases of days before `day` that no edge came back for, as they were last reported; gives how many.
+    pub async fn close_leases_before(&self, day: Day) -> Result<u32, StoreError> {
+        let closed = self.pool.query(&CLOSE_LEFT, vec![value(day.0)]).await?;
+        closed.first().map_or(Ok(0), |row| count(row, "closed"))
+    }
+
     async fn change(&self, posting: Posting, by: i64) -> Result<(), StoreError> {
         let (user, key) = columns(posting.subject);
         let values = vec![value(posting.id.0), value(user), value(key), value(posting.day.0), value(by)];

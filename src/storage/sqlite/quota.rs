@@ -91,6 +91,26 @@ impl QuotaStore for Sqlite {
     }
 }
 
+impl Sqlite {
+    /// Closes leases of days before `day` that no edge came back for, as they were last reported; gives how many.
+    pub async fn close_leases_before(&self, day: Day) -> Result<u32, StoreError> {
+        let close = move |connection: &Connection| {
+            let left: Vec<OpenLease> = connection
+                .prepare_cached("select * from quota_leases where day < ?1")?
+                .query_map([day.iso()], open_lease)?
+                .collect::<rusqlite::Result<_>>()?;
+            for OpenLease { lease, subject, day, used, .. } in &left {
+                settle(
+                    connection,
+                    &Settlement { lease: *lease, subject: *subject, day: *day, used: *used, closes: true },
+                )?;
+            }
+            Ok(u32::try_from(left.len()).unwrap_or(u32::MAX))
+        };
+        self.in_transaction(close).await
+    }
+}
+
 fn open_lease(row: &Row<'_>) -> rusqlite::Result<OpenLease> {
     let user: Option<String> = row.get("user_id")?;
     let subject = match user {

@@ -249,6 +249,12 @@ async fn a_killed_process_loses_no_row_and_accounts_for_its_lease_when_it_is_bac
 }
 
 #[tokio::test]
+async fn a_lease_that_nobody_comes_back_for_is_closed_as_it_was_reported() {
+    conformance::leases_left_behind(&*Disk::new().open(), async |store, day| store.close_leases_before(day).await)
+        .await;
+}
+
+#[tokio::test]
 async fn two_edges_on_one_file_know_of_each_other_and_never_pass_the_limit() {
     let disk = Disk::new();
     let (one, other) = (disk.open(), disk.open());

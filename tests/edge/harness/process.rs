@@ -1,14 +1,14 @@
 //! The binary as a process: started, watched line by line, stopped as an operator would, killed at the latest on drop.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::client::{Client, PATIENCE, Request};
+use super::client::PATIENCE;
 use super::{PEPPER, UPSTREAM_KEY};
 
 /// The store of every command, where it is not the embedded one.
@@ -67,6 +67,16 @@ pub fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Asked with nothing but a socket: a process that dies while it is asked closes it, and that is no answer.
+fn says_ready(admin: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /-/ready HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer.starts_with(b"HTTP/1.1 200 "))
+}
+
 impl Process {
     /// `cfx run`, ready. What it printed, where it did not become so.
     pub fn run(conf: &Path, data: &Path, admin: SocketAddr) -> Result<Self, String> {
@@ -78,7 +88,7 @@ impl Process {
         let mut command = cfx_of(data);
         command.envs(set.iter().copied());
         command.arg("run").arg("--conf").arg(conf).arg("--data").arg(data);
-        let process = Self::spawn(command);
+        let mut process = Self::spawn(command);
         process.wait_for_line("ready")?;
         process.wait_until_ready(admin)?;
         Ok(process)
@@ -131,12 +141,14 @@ impl Process {
     }
 
     /// `/-/ready` on the admin listener. It follows the line by moments; there is no other sign to wait for.
-    fn wait_until_ready(&self, admin: SocketAddr) -> Result<(), String> {
+    fn wait_until_ready(&mut self, admin: SocketAddr) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
-        let request = Request::get("/-/ready").instead("Host", &admin.to_string());
         while Instant::now() < deadline {
-            if std::net::TcpStream::connect(admin).is_ok() && Client::plain(admin).ask(&request).status == 200 {
+            if says_ready(admin).unwrap_or(false) {
                 return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("it ended before it was ready, {status}:\n{}", self.log()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }

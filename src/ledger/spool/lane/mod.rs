@@ -22,7 +22,7 @@ use super::codec::{self, Position};
 use super::home::{Home, NoRoom};
 use super::segment::{self, Name};
 use super::tally::Tally;
-use crate::ledger::record::{Opening, Row};
+use crate::ledger::record::{Leases, Opening, Row};
 use crate::units::Timestamp;
 use open_requests::{OpenRequests, Opened};
 pub(super) use reading::{Done, Window};
@@ -171,10 +171,11 @@ impl Lane {
     }
 
     /// Takes an END, to be written with the next OPEN or by the disk's thread. `slot`: None where nothing was opened.
-    pub fn end(&mut self, slot: Option<u32>, row: Row, batch: usize) -> Kept {
+    /// `given_back`: the places that its request had, where others may have them once the END is written.
+    pub fn end(&mut self, slot: Option<u32>, row: Row, given_back: &Leases, batch: usize) -> Kept {
         self.latest = self.latest.max(row.created_at);
         let start = self.buffer.len();
-        codec::end(&mut self.buffer, &row);
+        codec::end(&mut self.buffer, &row, given_back);
         let length = self.buffer.len() - start;
         if !self.has_room(length, 0) {
             // Behind an OPEN there is room: it was reserved. Where the disk broke its word the segment grows.
@@ -185,6 +186,7 @@ impl Lane {
             }
             self.buffer.extend_from_slice(&end);
         }
+        self.tally.uncount(given_back);
         let start = self.place_of(self.buffer.len() - length);
         let end = self.place_of(self.buffer.len());
         if let Some(current) = &mut self.current {
@@ -254,6 +256,14 @@ impl Lane {
         Some((files, self.writes))
     }
 
+    /// The disk did not keep these: it is asked again.
+    pub fn not_synced(&mut self, files: Vec<Arc<File>>) {
+        self.unsynced = true;
+        let current = self.current.as_ref().map(|current| &current.file);
+        let sealed = files.into_iter().filter(|file| !current.is_some_and(|current| Arc::ptr_eq(file, current)));
+        self.unsynced_files.extend(sealed);
+    }
+
     /// Whether a record that is in the buffer already may stay in this segment, with `reserve` bytes for its END.
     fn has_room(&self, record: usize, reserve: u32) -> bool {
         let Some(current) = &self.current else { return false };
@@ -273,7 +283,7 @@ impl Lane {
 
     /// In room that is claimed already, and given back where it comes to nothing.
     fn make_segment(&mut self) -> Result<(), NoRoom> {
-        self.tally.prune(self.latest);
+        self.tally.prune(self.latest, self.home.leases);
         let name =
             Name { edge: self.home.edge, generation: self.home.generation, lane: self.index, number: self.next_number };
         let path = self.home.folder.join(name.file_name());
@@ -288,6 +298,7 @@ impl Lane {
         if let Some(full) = self.current.replace(fresh) {
             self.seal(full);
         }
+        self.unsynced = true; // its head may be all that is left of the counts in files before it
         Ok(())
     }
 

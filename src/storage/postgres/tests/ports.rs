@@ -54,6 +54,13 @@ async fn it_does_what_every_store_must() {
 }
 
 #[tokio::test]
+async fn a_lease_that_nobody_comes_back_for_is_closed_as_it_was_reported() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    conformance::leases_left_behind(&*store, async |store, day| store.close_leases_before(day).await).await;
+}
+
+#[tokio::test]
 async fn it_does_so_too_where_sessions_keep_what_was_prepared() {
     let database = Database::fresh().await;
     let store = open(&database).await;

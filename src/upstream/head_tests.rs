@@ -1,0 +1,95 @@
+use super::*;
+
+fn parsed(text: &str) -> Result<Option<Parsed>, HeadProblem> {
+    let mut inbox = BytesMut::from(text);
+    let parsed = take(&mut inbox);
+    if let Ok(Some(_)) = parsed {
+        assert_eq!(&inbox[..], b"BODY", "{text:?}");
+    }
+    parsed
+}
+
+fn of(lines: &str) -> Result<(Length, bool), HeadProblem> {
+    let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\nBODY");
+    parsed(&text).map(|parsed| parsed.map(|parsed| (parsed.length, parsed.keeps_alive)).unwrap())
+}
+
+#[test]
+fn a_body_is_framed_as_rfc_9112_says() {
+    assert_eq!(of("content-length: 5\r\n"), Ok((Length::Known(5), true)));
+    assert_eq!(of("Content-Length: 5\r\ncontent-length: 5\r\n"), Ok((Length::Known(5), true)));
+    assert_eq!(of("Transfer-Encoding:  Chunked \r\n"), Ok((Length::Chunked, true)));
+    assert_eq!(of(""), Ok((Length::UntilClose, true)));
+    assert_eq!(of("connection: close\r\ncontent-length: 0\r\n"), Ok((Length::Known(0), false)));
+    assert_eq!(of("connection: x, Close\r\n"), Ok((Length::UntilClose, false)));
+    // Chunks win, and nobody sends another request behind such an answer.
+    assert_eq!(of("transfer-encoding: chunked\r\ncontent-length: 5\r\n"), Ok((Length::Chunked, false)));
+}
+
+#[test]
+fn what_could_be_read_two_ways_is_refused() {
+    for lines in [
+        "content-length: 5\r\ncontent-length: 6\r\n",
+        "content-length: +5\r\n",
+        "content-length: 5, 5\r\n",
+        "content-length: \r\n",
+        "content-length: 99999999999999999999\r\n",
+    ] {
+        assert_eq!(of(lines), Err(HeadProblem::Length), "{lines:?}");
+    }
+    for lines in [
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: identity\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+    ] {
+        assert_eq!(of(lines), Err(HeadProblem::Coding), "{lines:?}");
+    }
+    for text in [
+        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n spaced: x\r\n\r\n",
+        "\u{16}\u{3}\u{1}",
+        "HTTP/2 200\r\n\r\n",
+        "HTTP/1.1 99 X\r\n\r\n",
+    ] {
+        assert!(matches!(parsed(text), Err(HeadProblem::Malformed(_))), "{text:?}");
+    }
+    assert_eq!(parsed("HTTP/1.1 101 X\r\n\r\n").unwrap_err(), HeadProblem::Upgrade);
+}
+
+#[test]
+fn answers_without_a_body_have_none() {
+    for status in [204, 304] {
+        let answer = parsed(&format!("HTTP/1.1 {status} X\r\ncontent-length: 9\r\n\r\nBODY")).unwrap().unwrap();
+        assert_eq!((answer.length, answer.head.content_length), (Length::Known(0), None));
+    }
+}
+
+#[test]
+fn only_what_may_pass_is_kept() {
+    let text = "HTTP/1.1 429 Slow\r\nx-litellm-model-id: secret\r\nretry-after: 7\r\nRetry-After-Ms: 7000\r\n\
+        content-type: application/json\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nBODY";
+    let head = parsed(text).unwrap().unwrap().head;
+    assert_eq!(head.status, StatusCode::TOO_MANY_REQUESTS);
+    let values = [head.content_type, head.retry_after, head.retry_after_ms];
+    assert_eq!(values.map(|value| value.unwrap()), ["application/json", "7", "7000"]);
+    assert_eq!(head.content_length, Some(4));
+}
+
+#[test]
+fn interim_answers_are_passed_over_and_an_old_peer_closes() {
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n";
+    assert_eq!(parsed(&format!("{interim}HTTP/1.1 200 OK\r\n\r\nBODY")).unwrap().unwrap().head.status, 200);
+    let old = |lines: &str| parsed(&format!("HTTP/1.0 200 OK\r\n{lines}\r\nBODY")).unwrap().unwrap().keeps_alive;
+    assert!(!old(""));
+    assert!(old("connection: keep-alive\r\n"));
+    assert!(!old("connection: keep-alive\r\ntransfer-encoding: chunked\r\n"));
+}
+
+#[test]
+fn a_head_is_awaited_up_to_its_bound() {
+    assert!(parsed("HTTP/1.1 200 OK\r\ncontent-le").unwrap().is_none());
+    let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(LONGEST));
+    assert_eq!(parsed(&endless).unwrap_err(), HeadProblem::TooLong);
+    let many = "a: b\r\n".repeat(MOST_LINES + 1);
+    assert!(matches!(of(&many), Err(HeadProblem::Malformed(httparse::Error::TooManyHeaders))));
+}

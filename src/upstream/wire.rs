@@ -1,0 +1,192 @@
+//! One HTTP/1.1 connection to a target: a request is written, an answer read, then the next.
+//!
+//! No task drives it and no channel leads to it: whoever holds it polls it, and dropping it closes the socket. Memory
+//! is bounded by one read ahead of whoever takes the pieces.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+
+use super::connect::Io;
+use super::framing::{Framing, FramingProblem, Yield};
+use super::head::{self, HeadProblem, Parsed};
+
+/// Room for a read, doubled while answers fill it.
+const READ: (usize, usize) = (8 << 10, 256 << 10);
+/// Less room than this is not worth a system call.
+const LEAST_ROOM: usize = 2 << 10;
+/// Pieces written in one call.
+const PIECES: usize = 16;
+
+/// What broke an exchange.
+#[derive(Debug, thiserror::Error)]
+pub enum WireProblem {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the head is not sound: {0}")]
+    Head(#[from] HeadProblem),
+    #[error("the body's framing is not sound: {0}")]
+    Framing(#[from] FramingProblem),
+}
+
+/// An open connection.
+pub(super) struct Wire {
+    stream: Box<dyn Io>,
+    /// Read, and not taken yet.
+    inbox: BytesMut,
+    room: usize,
+}
+
+/// A request on its way out.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// The head first. Empty pieces are not kept.
+    pieces: Vec<Bytes>,
+    /// The piece that is being written, and how much of it was.
+    piece: usize,
+    written: usize,
+    flushed: bool,
+    /// Nothing more can be written; what the peer may have said before is read all the same.
+    failed: Option<io::Error>,
+}
+
+impl Outbox {
+    pub fn new(pieces: impl Iterator<Item = Bytes>) -> Self {
+        Self { pieces: pieces.filter(|piece| !piece.is_empty()).collect(), ..Self::default() }
+    }
+
+    /// Whether the peer's side of the connection has all of it.
+    pub fn is_sent(&self) -> bool {
+        self.flushed
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(piece) = self.pieces.get(self.piece) {
+            let left = piece.len() - self.written;
+            if count < left {
+                self.written += count;
+                return;
+            }
+            count -= left;
+            self.written = 0;
+            self.piece += 1;
+        }
+    }
+}
+
+impl Wire {
+    pub fn new(stream: Box<dyn Io>) -> Self {
+        Self { stream, inbox: BytesMut::new(), room: READ.0 }
+    }
+
+    /// Writes what can be written of `outbox`. A failure is kept there.
+    pub fn poll_send(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        while !outbox.flushed && outbox.failed.is_none() {
+            let outcome = if outbox.piece < outbox.pieces.len() {
+                self.poll_write(context, outbox)
+            } else {
+                Pin::new(&mut self.stream).poll_flush(context).map_ok(|()| outbox.flushed = true)
+            };
+            match outcome {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => outbox.failed = Some(error),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) -> Poll<io::Result<()>> {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let rest = outbox.pieces.get(outbox.piece..).unwrap_or_default();
+        let count = rest.len().min(PIECES);
+        let mut skip = outbox.written;
+        for (slice, piece) in slices.iter_mut().zip(rest) {
+            *slice = IoSlice::new(piece.get(std::mem::take(&mut skip)..).unwrap_or_default());
+        }
+        let slices = slices.get(..count).unwrap_or_default();
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        outbox.advance(written);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The answer's head, the request being written meanwhile. `heard` becomes true with the first byte of an answer.
+    pub fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        heard: &mut bool,
+    ) -> Poll<Result<Parsed, WireProblem>> {
+        self.poll_send(context, outbox);
+        loop {
+            if !self.inbox.is_empty()
+                && let Some(parsed) = head::take(&mut self.inbox)?
+            {
+                return Poll::Ready(Ok(parsed));
+            }
+            match ready!(self.poll_fill(context)) {
+                Ok(0) => return Poll::Ready(Err(outbox.failed.take().map_or(WireProblem::Closed, WireProblem::Io))),
+                Ok(_) => *heard = true,
+                Err(error) => return Poll::Ready(Err(outbox.failed.take().unwrap_or(error).into())),
+            }
+        }
+    }
+
+    /// The next piece of the body; None at its clean end.
+    pub fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+        framing: &mut Framing,
+    ) -> Poll<Result<Option<Bytes>, WireProblem>> {
+        loop {
+            match framing.take(&mut self.inbox)? {
+                Yield::Piece(piece) => return Poll::Ready(Ok(Some(piece))),
+                Yield::End => return Poll::Ready(Ok(None)),
+                Yield::More => {}
+            }
+            if ready!(self.poll_fill(context))? == 0 && !framing.close() {
+                return Poll::Ready(Err(WireProblem::Closed));
+            }
+        }
+    }
+
+    /// Whether another request can be sent: the peer has neither closed nor said what nobody asked for. Costs no
+    /// system call where the socket has nothing to tell.
+    pub fn is_quiet(&mut self) -> bool {
+        self.inbox.is_empty() && self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Gives back what a large answer took, before it lies idle.
+    pub fn rest(&mut self) {
+        self.room = READ.0;
+        if self.inbox.capacity() > 2 * READ.0 {
+            self.inbox = BytesMut::new();
+        }
+    }
+
+    /// Reads what there is behind what was read. 0: the peer has ended.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.inbox.capacity() - self.inbox.len() < LEAST_ROOM {
+            self.inbox.reserve(self.room);
+        }
+        let room = self.inbox.capacity() - self.inbox.len();
+        // Keeps nothing between two polls: it may be made anew for each.
+        let count = ready!(pin!(self.stream.read_buf(&mut self.inbox)).poll(context))?;
+        if count == room {
+            self.room = (self.room * 2).min(READ.1);
+        }
+        Poll::Ready(Ok(count))
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+use std::future::poll_fn;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+
+/// A connection whose peer takes no more than `room` bytes at once.
+fn pair(room: usize) -> (Wire, DuplexStream) {
+    let (near, far) = duplex(room);
+    (Wire::new(Box::new(near)), far)
+}
+
+fn request(pieces: &[&'static str]) -> Outbox {
+    Outbox::new(pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())))
+}
+
+async fn head(wire: &mut Wire, outbox: &mut Outbox) -> Result<Parsed, WireProblem> {
+    let mut heard = false;
+    poll_fn(|context| wire.poll_head(context, outbox, &mut heard)).await
+}
+
+async fn body(wire: &mut Wire, parsed: &Parsed) -> Result<Vec<u8>, WireProblem> {
+    let (mut framing, mut body) = (Framing::from(parsed.length), Vec::new());
+    while let Some(piece) = poll_fn(|context| wire.poll_piece(context, &mut framing)).await? {
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+#[tokio::test]
+async fn one_exchange_follows_another() {
+    let (mut wire, mut far) = pair(7);
+    let peer = async {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n!\r\n0\r\n\r\n",
+        ] {
+            let mut read = [0; 20];
+            far.read_exact(&mut read).await.unwrap();
+            assert_eq!(&read, b"head and body, whole");
+            far.write_all(answer.as_bytes()).await.unwrap();
+        }
+        far
+    };
+    let asking = async {
+        let mut bodies = Vec::new();
+        for _ in 0..2 {
+            let mut outbox = request(&["head and", "", " body,", " whole"]);
+            let parsed = head(&mut wire, &mut outbox).await.unwrap();
+            assert!(outbox.is_sent());
+            bodies.push(body(&mut wire, &parsed).await.unwrap());
+            assert!(wire.is_quiet());
+        }
+        bodies
+    };
+    let (bodies, far) = tokio::join!(asking, peer);
+    assert_eq!(bodies, [b"ok".to_vec(), b"!".to_vec()]);
+    drop(far);
+    assert!(!wire.is_quiet(), "the peer has closed");
+}
+
+#[tokio::test]
+async fn an_answer_need_not_wait_for_the_whole_request() {
+    let (mut wire, mut far) = pair(64);
+    let long = "x".repeat(1_000);
+    let mut outbox = Outbox::new([Bytes::from(long.clone())].into_iter());
+    far.write_all(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let parsed = head(&mut wire, &mut outbox).await.unwrap();
+    assert_eq!(parsed.head.status, 413);
+    assert!(!outbox.is_sent());
+    // What is left still goes out beside the answer, where the peer wants it.
+    let reading = async {
+        let mut read = vec![0; long.len()];
+        far.read_exact(&mut read).await.map(|_| read)
+    };
+    let writing = poll_fn(|context| {
+        wire.poll_send(context, &mut outbox);
+        if outbox.is_sent() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let (read, ()) = tokio::join!(reading, writing);
+    assert_eq!(read.unwrap(), long.as_bytes());
+}
+
+#[tokio::test]
+async fn an_answer_is_read_although_the_request_could_not_be_written() {
+    let (mut wire, mut far) = pair(64);
+    far.write_all(b"HTTP/1.1 400 No\r\nconnection: close\r\n\r\nwhy").await.unwrap();
+    drop(far);
+    let mut outbox = request(&["request"]);
+    let parsed = head(&mut wire, &mut outbox).await.unwrap();
+    assert_eq!((parsed.head.status.as_u16(), parsed.keeps_alive), (400, false));
+    assert_eq!(body(&mut wire, &parsed).await.unwrap(), b"why");
+    assert!(!outbox.is_sent());
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_early_is_no_end() {
+    for (answer, whole) in [
+        ("", false),
+        ("HTTP/1.1 200", false),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort", false),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n", false),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\r\n\r\nshort", true),
+    ] {
+        let (mut wire, mut far) = pair(256);
+        far.write_all(answer.as_bytes()).await.unwrap();
+        far.shutdown().await.unwrap();
+        let outcome = match head(&mut wire, &mut request(&["request"])).await {
+            Ok(parsed) => body(&mut wire, &parsed).await,
+            Err(problem) => Err(problem),
+        };
+        assert_eq!(outcome.is_ok(), whole, "{answer:?}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_spoils_a_connection() {
+    let (mut wire, mut far) = pair(64);
+    assert!(wire.is_quiet());
+    far.write_all(b"HTTP/1.1 408 Timeout\r\n\r\n").await.unwrap();
+    assert!(!wire.is_quiet());
+}
