@@ -84,7 +84,7 @@ pub struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Duration,
-    /// From the request's end to the answer's head; for streams only.
+    /// From when the request is sent to the answer's head; for streams only.
     pub first_byte: Duration,
     pub between_chunks: Duration,
     pub total: Duration,

@@ -50,13 +50,14 @@ pub async fn until_head(
     };
     let mut model: &Arc<Model> = &prepared.choice.model;
     let mut rewritten: Option<Rewritten> = None;
+    let mut spare = true;
     loop {
         let stream = prepared.request.is_stream();
         let body = rewritten.as_ref().unwrap_or(&prepared.body);
         exchange.answer.text_sent = body.len.saturating_sub(attachments(prepared));
         let segments = body.segments.clone();
         let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments);
-        let failure = match one(services, exchange, prepared, target, &request, total_by).await {
+        let failure = match one(services, exchange, prepared, target, &request, total_by, &mut spare).await {
             Ok(found) => return Ok(found), // counted when its end is known
             Err(failure) => failure,
         };
@@ -88,6 +89,7 @@ async fn one(
     target: &Arc<Target>,
     request: &upstream::OutgoingRequest,
     total_by: Instant,
+    spare: &mut bool,
 ) -> Result<(Answer, Framing), Failure> {
     let timeouts = prepared.timeouts;
     let limits = Limits {
@@ -99,7 +101,7 @@ async fn one(
     exchange.answer.waiting_since = Some(Instant::now());
     // The client may leave at any moment of this: what is true of the request then is in the exchange, not here.
     let standing = &mut exchange.answer.unanswered;
-    let outcome = upstream::send(&services.dialer, target, request, limits, standing).await;
+    let outcome = upstream::send(&services.dialer, target, request, limits, standing, spare).await;
     exchange.answer.wait_is_over();
     exchange.answer.reached_upstream |= exchange.answer.unanswered;
     exchange.answer.unanswered &= matches!(outcome, Err(AttemptError::Silent));
@@ -204,10 +206,18 @@ impl From<AttemptError> for Failure {
                 elsewhere: true,
                 outcome: "connect",
             },
-            AttemptError::Reset(_) | AttemptError::Dead => Failure {
+            AttemptError::Reset(_) | AttemptError::Dead(_) => Failure {
                 refusal: Refusal::new(Reason::UpstreamError, "the model's service closed the connection unanswered"),
                 elsewhere: true,
                 outcome: "reset",
+            },
+            AttemptError::Unsound(_) => Failure {
+                refusal: Refusal::new(
+                    Reason::UpstreamError,
+                    "the model's service answered with something that is not HTTP",
+                ),
+                elsewhere: false,
+                outcome: "not_http",
             },
             AttemptError::Silent => Failure {
                 refusal: Refusal::new(Reason::UpstreamTimeout, "the model's service did not answer in time"),

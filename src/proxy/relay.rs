@@ -21,6 +21,7 @@ use super::patience::Patience;
 use super::refuse::{Reason, Refusal};
 use super::stamp::{RETRY_AFTER_MS, stamp};
 use super::{Prepared, Services};
+use crate::admission::BodyMemory;
 use crate::config::{Timeouts, Upstream};
 use crate::llm::Endpoint;
 use crate::upstream::{Answer, Broken, Head};
@@ -46,6 +47,8 @@ pub struct Terms {
     pub strip_usage: bool,
     timeouts: Timeouts,
     upstream: Arc<Upstream>,
+    /// The body's share of the edge's memory, where the upstream has answered and does not have all of it yet.
+    _room: Option<BodyMemory>,
 }
 
 /// How the passing on came to its end.
@@ -83,7 +86,8 @@ pub async fn run(
         () = downstream.gone() => Ok(None),
         () = &mut cut => Err(Refusal::shutting_down()),
     };
-    let terms = Terms::of(prepared);
+    let uploading = matches!(&found, Ok(Some((answer, _))) if answer.is_uploading());
+    let terms = Terms::of(prepared, uploading);
     exchange.answer.wait_is_over();
     if exchange.answer.unanswered {
         exchange.answer.reached_upstream = true;
@@ -269,9 +273,9 @@ fn response_headers(exchange: &mut Exchange, from_upstream: &mut Head, framing: 
 }
 
 impl Terms {
-    fn of(prepared: Box<Prepared>) -> Self {
-        let Prepared { endpoint, timeouts, upstream, body, .. } = *prepared;
-        Self { endpoint, strip_usage: body.usage_injected, timeouts, upstream }
+    fn of(prepared: Box<Prepared>, uploading: bool) -> Self {
+        let Prepared { endpoint, timeouts, upstream, body, room, .. } = *prepared;
+        Self { endpoint, strip_usage: body.usage_injected, timeouts, upstream, _room: uploading.then_some(room) }
     }
 }
 

@@ -9,6 +9,8 @@ use http::{HeaderValue, StatusCode};
 /// A head that is longer is not waited for.
 pub(super) const LONGEST: usize = 64 << 10;
 const MOST_LINES: usize = 128;
+/// Answers that are none yet (1xx) before the one that is.
+const MOST_INTERIM: usize = 16;
 
 /// What is kept of a head: nothing else in it may reach a client.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub(super) struct Parsed {
 /// Why something is no head of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadProblem {
-    #[error("{0}")]
+    #[error("it is malformed: {0}")]
     Malformed(httparse::Error),
     #[error("it is longer than {LONGEST} bytes")]
     TooLong,
@@ -51,10 +53,13 @@ pub enum HeadProblem {
     Coding,
     #[error("it changes the protocol, which nobody asked for")]
     Upgrade,
+    #[error("more than {MOST_INTERIM} interim answers came before it")]
+    Interim,
 }
 
-/// Takes a head off the beginning of `inbox`, and every interim answer (1xx) before it. None: more is to come.
-pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Parsed>, HeadProblem> {
+/// Takes a head off the beginning of `inbox`, and every interim answer (1xx) before it, which `interim` counts. None:
+/// more is to come.
+pub(super) fn take(inbox: &mut BytesMut, interim: &mut usize) -> Result<Option<Parsed>, HeadProblem> {
     loop {
         let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
         let mut response = httparse::Response::new(&mut []);
@@ -72,6 +77,10 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Parsed>, HeadProblem> 
         }
         if status.is_informational() {
             inbox.advance(length);
+            *interim += 1;
+            if *interim > MOST_INTERIM {
+                return Err(HeadProblem::Interim);
+            }
             continue;
         }
         let parsed = read(status, response.version == Some(1), response.headers)?;
@@ -129,7 +138,7 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
             retry_after_ms,
         },
         length,
-        keeps_alive: !close && (current || keep_alive) && !doubtful,
+        keeps_alive: !close && (current || keep_alive) && !doubtful && length != Length::UntilClose,
     })
 }
 
