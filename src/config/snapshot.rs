@@ -67,6 +67,8 @@ pub struct Upstream {
     /// word alone. None: no credential is sent.
     pub authorization: Option<HeaderValue>,
     pub timeouts: Timeouts,
+    /// After so much silence of a stream its client is sent a comment. None: it is left to wait.
+    pub keep_alive: Option<Duration>,
 }
 
 /// One address of an upstream: `http://litellm:4000`.

@@ -215,6 +215,7 @@ mod tests {
                 between_chunks: std::time::Duration::ZERO,
                 total: std::time::Duration::ZERO,
             },
+            keep_alive: None,
         });
         for path in ["/v1", "/v1/", "/v1/files", "/v1/chat/completions/x", "/v1/models/", "/v1/../key/generate"] {
             let refusal = model_route(&Method::POST, path, &upstream).err().map(|refusal| refusal.reason);

@@ -63,7 +63,7 @@ mod tests {
         let second = std::time::Duration::from_secs(1);
         let timeouts = Timeouts { connect: second, first_byte: second, between_chunks: second, total: second };
         let targets = (1..=targets).map(target).collect();
-        Arc::new(Upstream { name: name.to_owned(), targets, authorization: None, timeouts })
+        Arc::new(Upstream { name: name.to_owned(), targets, authorization: None, timeouts, keep_alive: None })
     }
 
     fn ports(balancer: &Balancer, upstream: &Upstream) -> Vec<u16> {

@@ -30,6 +30,7 @@ mod on_redis;
 mod protocols;
 mod quota_is_exact;
 mod relay;
+mod silent_streams;
 mod spool;
 mod stages_upstream;
 mod starting;

@@ -18,18 +18,35 @@ const TIMEOUTS: Timeouts = Timeouts {
     total: Duration::from_secs(30 * 60),
 };
 
+/// Under the idle limits of the proxies and clients that stand between, of which 30 s is the shortest in common use.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
 pub(super) fn upstreams(section: &At) -> Names<Upstream> {
     Names::read(section.entries(), upstream)
 }
 
 fn upstream(named: &Named) -> Checked<Upstream> {
-    let fields = named.value.fields(&["targets", "api_key", "timeouts"])?;
+    let fields = named.value.fields(&["targets", "api_key", "timeouts", "keep_alive"])?;
     let targets = fields.required("targets", "write for example targets: [\"http://litellm:4000\"]");
     let targets = targets.and_then(|at| targets_of(&at));
     let authorization = fields.optional("api_key", |at| bearer(&at));
     let timeouts = fields.optional("timeouts", |at| timeouts(&at));
     let timeouts = timeouts?.unwrap_or_default().over(TIMEOUTS);
-    Ok(Upstream { name: named.name.to_owned(), targets: targets?, authorization: authorization?, timeouts })
+    let keep_alive = fields.optional("keep_alive", |at| at.parsed("a duration, or off", keep_alive));
+    Ok(Upstream {
+        name: named.name.to_owned(),
+        targets: targets?,
+        authorization: authorization?,
+        timeouts,
+        keep_alive: keep_alive?.unwrap_or(Some(KEEP_ALIVE)),
+    })
+}
+
+fn keep_alive(text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    quantity::duration(text).map(Some)
 }
 
 fn bearer(at: &At) -> Checked<HeaderValue> {

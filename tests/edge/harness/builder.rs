@@ -34,6 +34,7 @@ pub struct Builder {
     concurrent_streams: u32,
     limits: Vec<String>,
     timeouts: String,
+    upstream: Vec<String>,
     edge: Vec<String>,
     upstream_target: Option<String>,
     redirects: bool,
@@ -48,6 +49,7 @@ impl Default for Builder {
             concurrent_streams: 1_000,
             limits: Vec::new(),
             timeouts: "connect: 2s, first_byte: 20s, between_chunks: 20s, total: 60s".to_string(),
+            upstream: Vec::new(),
             edge: Vec::new(),
             upstream_target: None,
             redirects: false,
@@ -77,6 +79,12 @@ impl Builder {
     /// `connect: 1s, …`: the timeouts of the LLM upstream.
     pub fn timeouts(mut self, timeouts: &str) -> Self {
         self.timeouts = timeouts.to_string();
+        self
+    }
+
+    /// `keep_alive: 50ms`, …: one more line of the LLM upstream.
+    pub fn upstream(mut self, line: &str) -> Self {
+        self.upstream.push(format!("    {line}\n"));
         self
     }
 
@@ -172,7 +180,7 @@ upstreams:
     targets: ["{target}"]
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
-  web: {{ targets: ["http://{web}"] }}
+{upstream}  web: {{ targets: ["http://{web}"] }}
 routes:
   - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
@@ -181,6 +189,7 @@ server: {{ threads: 2, grace: 2s }}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
             timeouts = self.timeouts,
+            upstream = self.upstream.concat(),
             web = web.address,
             conf = conf.display(),
             extra = self.edge.join("\n"),
