@@ -1,5 +1,4 @@
 //! `cfx check`: says offline what is wrong with a configuration, all of it at once.
-#![expect(clippy::print_stdout, reason = "a command's output is its purpose")]
 
 use std::path::PathBuf;
 
@@ -27,18 +26,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let on_redis = matches!(read(redis::VARIABLE), Ok(Some(_)));
     match checked(&Source::Directory(args.conf.clone()), &read) {
         Ok(snapshot) if args.json => {
-            println!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot, on_redis) }));
+            say!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot, on_redis) }));
             Ok(())
         }
         Ok(snapshot) => {
-            println!("{}: {}", args.conf.display(), summary(&snapshot));
+            say!("{}: {}", args.conf.display(), summary(&snapshot));
             for note in notes(&snapshot, on_redis) {
-                println!("note: {note}");
+                say!("note: {note}");
             }
             Ok(())
         }
         Err(problems) if args.json => {
-            println!("{}", json!({ "ok": false, "problems": problems }));
+            say!("{}", json!({ "ok": false, "problems": problems }));
             Err(Failure::Configuration(counted(problems.len(), "problem")))
         }
         Err(problems) => {

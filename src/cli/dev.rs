@@ -86,9 +86,8 @@ fn store_row(store: &StoreChoice) -> String {
     format!("{kind} {}", store.place())
 }
 
-#[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]
 fn show(text: &str) {
-    println!("{text}");
+    say!("{text}");
 }
 
 fn certificate(data: &Path) -> Result<CertificateFiles, Failure> {

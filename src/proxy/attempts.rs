@@ -146,6 +146,14 @@ fn judge(head: &Head) -> Result<Framing, Failure> {
         }),
         // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6): no answer of a model.
         (204 | 205, _) => Err(not_an_answer()),
+        (200..=499, _) if head.encoded => Err(Failure {
+            refusal: Refusal::new(
+                Reason::UpstreamError,
+                "the model's service answered in a coding that nobody asked for",
+            ),
+            elsewhere: false,
+            outcome: "encoded",
+        }),
         (200..=299, Some(framing)) => Ok(framing),
         (400..=499, Some(Framing::Json)) => Ok(Framing::Json),
         _ => Err(not_an_answer()),

@@ -19,6 +19,8 @@ pub struct Head {
     pub content_type: Option<HeaderValue>,
     /// In bytes, where that is what frames the body.
     pub content_length: Option<u64>,
+    /// The body is in a coding other than `identity`, which nobody asked for.
+    pub encoded: bool,
     pub retry_after: Option<HeaderValue>,
     pub retry_after_ms: Option<HeaderValue>,
 }
@@ -92,7 +94,7 @@ pub(super) fn take(inbox: &mut BytesMut, interim: &mut usize) -> Result<Option<P
 fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Result<Parsed, HeadProblem> {
     let (mut content_type, mut retry_after, mut retry_after_ms) = (None, None, None);
     let (mut announced, mut chunked) = (None, false);
-    let (mut close, mut keep_alive) = (false, false);
+    let (mut close, mut keep_alive, mut encoded) = (false, false, false);
     for line in lines {
         let is = |name: &str| line.name.eq_ignore_ascii_case(name);
         let value = || HeaderValue::from_bytes(line.value).ok();
@@ -110,6 +112,7 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
                 }
             }
             14 if is("retry-after-ms") => retry_after_ms = retry_after_ms.or_else(value),
+            16 if is("content-encoding") => encoded |= !line.value.trim_ascii().eq_ignore_ascii_case(b"identity"),
             17 if is("transfer-encoding") => {
                 // `chunked` alone, and once: any other coding would have to be undone before the tap can read.
                 if chunked || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -134,6 +137,7 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
             status,
             content_type,
             content_length: announced.filter(|_| !chunked && !bodiless),
+            encoded,
             retry_after,
             retry_after_ms,
         },

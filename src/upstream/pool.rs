@@ -40,7 +40,7 @@ pub(super) fn take(target: &Target) -> Option<Wire> {
                 kept.clear(); // everything below is older still
                 return None;
             }
-            if candidate.wire.is_quiet() {
+            if candidate.wire.is_ready() {
                 return Some(candidate.wire);
             }
         }

@@ -171,8 +171,12 @@ impl Wire {
         }
     }
 
-    /// Whether another request can be sent: the peer has neither closed nor said what nobody asked for. Costs no
-    /// system call where the socket has nothing to tell.
+    /// Whether a request may be sent now: nothing has come that would be taken for its answer. Costs a system call.
+    pub fn is_ready(&mut self) -> bool {
+        self.is_quiet() && self.stream.is_silent()
+    }
+
+    /// Whether it is worth keeping: as far as is known, the peer has neither closed nor said what nobody asked for.
     pub fn is_quiet(&mut self) -> bool {
         // What a large answer took is given back before it lies idle.
         if std::mem::replace(&mut self.room, READ.0) > READ.0 && self.inbox.is_empty() {

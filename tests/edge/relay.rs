@@ -305,3 +305,28 @@ fn an_interim_answer_is_not_taken_for_the_answer() {
     }));
     assert_eq!(edge.chat().status, 200);
 }
+
+#[test]
+fn an_answer_that_came_before_its_request_is_nobodys() {
+    let edge = Harness::start();
+    for round in 0..50 {
+        edge.upstream.then(Reply::script(|exchange| {
+            exchange.json(200, &json!({"choices": [], "usage": wire::chat_usage()}).to_string());
+            exchange.json(200, r#"{"stray": true}"#);
+            exchange.wait_for_close();
+        }));
+        let answers = [edge.chat(), edge.chat()];
+        assert!(answers.iter().all(|answer| !answer.text().contains("stray")), "round {round}: {answers:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_a_coding_that_nobody_asked_for_is_no_answer() {
+    let edge = Harness::start();
+    let packed =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nxx";
+    edge.upstream.then(Reply::raw(packed));
+    let answer = edge.chat();
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_error"), "{answer}");
+    assert_eq!(edge.upstream.count(), 1);
+}
