@@ -1,9 +1,11 @@
 //! The composition root: the only place that names concrete stores and starts services.
 //!
-//! Order at start: configuration is already checked; then certificates, store and the admin listener, so that what can
-//! fail fails before a public socket opens. Where the store must be waited for, the admin listener comes first and says
+//! Order at start: configuration is already checked; then whether the ports are free, before anything is made or told
+//! to anybody; then certificates, store and the admin listener, so that what can fail fails before a public socket
+//! opens. Where the store must be waited for, the admin listener comes first and says
 //! so. Order at the end: public sockets, leases, ledger, access log.
 
+mod patience;
 mod shared;
 pub mod stores;
 mod upstreams;
@@ -19,7 +21,7 @@ use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, PepperProblem, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -36,6 +38,7 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{StoreError, Timestamp};
 use crate::upstream::{Balancer, Dialer};
+use patience::Patience;
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
 
@@ -54,7 +57,7 @@ type OnReady = Box<dyn FnOnce() + Send>;
 pub struct Start {
     pub snapshot: Snapshot,
     pub store: StoreChoice,
-    /// How long to wait for a store that does not answer.
+    /// How long to wait, in all, for a store that does not answer.
     pub store_wait: Duration,
     /// The data folder, which must be there: it holds the ledger's spool.
     pub data: PathBuf,
@@ -92,13 +95,39 @@ pub enum StartProblem {
     Metrics(String),
 }
 
+impl From<PepperProblem> for StartProblem {
+    fn from(problem: PepperProblem) -> Self {
+        match problem {
+            PepperProblem::Store(_) => StoreProblem::Passing(problem.to_string()).into(),
+            PepperProblem::Another { .. } => StartProblem::Pepper(problem.to_string()),
+        }
+    }
+}
+
+/// Whether all that is to be listened on can be. Somebody may come in between all the same.
+pub fn check_ports(edge: &config::Edge) -> Result<(), StartProblem> {
+    check_port(edge.admin, "admin")?;
+    edge.entrypoints.iter().try_for_each(check_entrypoint)
+}
+
+pub fn check_port(address: SocketAddr, what: &str) -> Result<(), StartProblem> {
+    let problem = |error| StartProblem::Listen { address, what: what.to_owned(), error };
+    listeners::check_free(address).map_err(problem)
+}
+
+fn check_entrypoint(entrypoint: &config::Entrypoint) -> Result<(), StartProblem> {
+    check_port(entrypoint.address, &format!("entrypoint {}", entrypoint.name))
+}
+
 /// Runs the edge until a signal ends it.
 pub fn run(start: Start) -> Result<(), StartProblem> {
+    check_ports(&start.snapshot.edge)?;
     let runtime = control_runtime().map_err(StartProblem::Runtime)?;
     let mut front = Front::open(&start)?;
-    let stores = front.stores(&start, &runtime)?;
+    let patience = Patience::of(start.store_wait);
+    let stores = front.stores(&start, &runtime, &patience)?;
     front.serve_admin(&start, &runtime)?;
-    let (edge, on_ready) = Edge::assemble(start, &runtime, front, stores)?;
+    let (edge, on_ready) = Edge::assemble(start, &runtime, &patience, front, stores)?;
     let server = edge.public_server()?;
     edge.announce(&runtime, on_ready);
     server.run(RunArgs { shutdown_signal: Box::new(End { services: edge.services }) });
@@ -178,21 +207,17 @@ impl Front {
     }
 
     /// Opens the store, whose keys must have been made with our pepper.
-    fn stores(&mut self, start: &Start, runtime: &Runtime) -> Result<Stores, StartProblem> {
-        let stores = match runtime.block_on(start.store.open_for_edge()) {
-            Err(StoreProblem::Passing(problem)) => {
-                let limit = start.store_wait;
-                self.readiness.note_waiting();
-                self.serve_admin(start, runtime)?;
-                tracing::warn!(problem, "waiting for the store, {limit:?} at most; nothing is served until it answers");
-                runtime.block_on(start.store.open_within(limit))?
-            }
-            opened => opened?,
+    fn stores(&mut self, start: &Start, runtime: &Runtime, patience: &Patience) -> Result<Stores, StartProblem> {
+        let pepper = Pepper::new(start.pepper.expose().as_bytes());
+        let waiting = || {
+            self.readiness.note_waiting();
+            self.serve_admin(start, runtime)
         };
-        runtime
-            .block_on(Pepper::new(start.pepper.expose().as_bytes()).check(&*stores.pepper))
-            .map_err(|problem| StartProblem::Pepper(problem.to_string()))?;
-        Ok(stores)
+        patience.through(runtime, waiting, async || {
+            let stores = start.store.open_for_edge().await?;
+            pepper.check(&*stores.pepper).await?;
+            Ok(stores)
+        })
     }
 
     /// Serves the admin listener, unless it is served already.
@@ -218,6 +243,7 @@ impl Front {
                     metrics.set_streams_unshared(services.concurrency.unshared());
                     metrics.set_access_log_dropped(services.access.dropped());
                     metrics.set_store_listening(stores.listens());
+                    metrics.set_quota_listening(services.quota.hears());
                     upstreams::show(&services.balancer, &metrics);
                 }
                 metrics.render()
@@ -250,7 +276,7 @@ fn spool(data: &Path, snapshot: &Snapshot, now: Timestamp) -> Result<(Spool, Vec
 /// among them even where its spool says nothing.
 async fn account_for(quota: &RateLimiter, recovered: &[Recovered]) -> Result<(), StoreError> {
     for left in recovered {
-        quota.recover_of(left.edge, &left.leases).await?;
+        quota.recover(left.edge, &left.leases).await?;
     }
     Ok(())
 }
@@ -265,6 +291,7 @@ impl Edge {
     fn assemble(
         start: Start,
         runtime: &Runtime,
+        patience: &Patience,
         front: Front,
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
@@ -298,14 +325,18 @@ impl Edge {
             clock,
             welcomed,
         };
-        match runtime.block_on(account_for(&services.quota, &recovered)) {
-            Ok(()) => {}
+        let waiting = || {
+            readiness.note_waiting();
+            Ok(())
+        };
+        patience.through(runtime, waiting, async || match account_for(&services.quota, &recovered).await {
             // Later it could not be told from this life's leases. They go with their day, counted as used.
-            Err(error) if shared.problem().is_some() => {
+            Err(error) if shared.is_away() => {
                 tracing::warn!(%error, "what an earlier life of this edge left open stays counted as used");
+                Ok(())
             }
-            Err(error) => return Err(StoreProblem::Passing(error.0).into()),
-        }
+            outcome => outcome.map_err(|error| StoreProblem::Passing(error.0).into()),
+        })?;
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
@@ -331,11 +362,7 @@ impl Edge {
             app.h2_options = Some(listeners::h2_options());
         }
         for entrypoint in &snapshot.edge.entrypoints {
-            listeners::check_free(entrypoint.address).map_err(|error| StartProblem::Listen {
-                address: entrypoint.address,
-                what: format!("entrypoint {}", entrypoint.name),
-                error,
-            })?;
+            check_entrypoint(entrypoint)?;
             let listener = listeners::listener(entrypoint, self.certificates.as_ref())
                 .map_err(|error| StartProblem::Listeners(error.to_string()))?;
             service.add_listener(listener);

@@ -66,7 +66,7 @@ pub(super) struct Call(pub(super) Arc<Slot>);
 impl Drop for Call {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        (state.busy, state.recalling) = (false, false);
+        (state.busy, state.recalling, state.overdue) = (false, false, false);
         drop(state);
         self.0.changed.notify_waiters();
     }
@@ -124,6 +124,18 @@ impl Shared {
         answer
     }
 
+    /// A call whose answer requests wait for: where it is not there in time, the store counts as away until it is.
+    async fn missed_when_late<T>(&self, call: impl Future<Output = T>) -> T {
+        tokio::pin!(call);
+        match timeout(self.settings.patience, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.outage.note_failure("no answer in time");
+                call.await
+            }
+        }
+    }
+
     async fn ask(&self, slot: &Slot, limit: u32) -> Result<Asked, StoreError> {
         let (ask, freed) = {
             let mut state = slot.lock();
@@ -132,7 +144,7 @@ impl Shared {
             let most = if self.store.hears() { room.max(1) } else { 1 };
             (state.ask(self.edge, limit, most), state.denial.freed())
         };
-        let grant = self.timed(slot, self.store.grant(ask.clone())).await?;
+        let grant = self.timed(slot, self.missed_when_late(self.store.grant(ask.clone()))).await?;
         self.note_live_edges(grant.live_edges);
         self.note_lease(grant.granted);
         let mut state = slot.lock();

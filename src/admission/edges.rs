@@ -20,16 +20,11 @@ use crate::units::{Day, EdgeId, LeaseId, StoreError};
 const BEAT: Duration = Duration::from_secs(3);
 
 impl RateLimiter {
-    /// Accounts for the leases that an earlier life of this edge left open, as [`recover_of`](Self::recover_of) does.
-    /// To be called before the first request.
-    pub async fn recover(&self, opens: &HashMap<LeaseId, u32>) -> Result<usize, StoreError> {
-        self.recover_of(self.0.edge, opens).await
-    }
-
     /// Accounts for the leases that `edge` left open when it died, and closes them; gives how many there were. `opens`:
     /// how many requests were opened from each lease, where a record of them survived; of the others what was last
-    /// reported is counted. The caller knows that `edge` is dead. May be called again after an error.
-    pub async fn recover_of(&self, edge: EdgeId, opens: &HashMap<LeaseId, u32>) -> Result<usize, StoreError> {
+    /// reported is counted. The caller knows that `edge` is dead, or is about to live again as this one: then it is
+    /// called before the first request. May be called again after an error.
+    pub async fn recover(&self, edge: EdgeId, opens: &HashMap<LeaseId, u32>) -> Result<usize, StoreError> {
         let left = self.0.store.open_leases(edge).await?;
         let settle = |open: &OpenLease| {
             let OpenLease { lease, subject, day, granted, used } = *open;

@@ -186,9 +186,9 @@ async fn a_restarted_edge_accounts_for_what_it_left_open() {
     assert!(store.count(ADA, day).1 > 0);
     let clock = Arc::new(ManualClock::at(NOON));
     let again = RateLimiter::new(store.clone(), EdgeId(Uuid::from_u128(1)), clock, QuotaSettings::default());
-    assert!(again.recover(&opens).await.unwrap() > 0);
+    assert!(again.recover(EdgeId(Uuid::from_u128(1)), &opens).await.unwrap() > 0);
     assert_eq!(store.count(ADA, day), (5, 0), "what was opened is counted, the rest is free again");
-    assert_eq!(again.recover(&opens).await.unwrap(), 0);
+    assert_eq!(again.recover(EdgeId(Uuid::from_u128(1)), &opens).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +199,7 @@ async fn an_edge_accounts_for_another_that_will_not_be_back() {
     heir.spend(1, 40).await;
     let (held, own) = (dead.unused(), heir.unused());
     drop(dead);
-    heir.limiter.recover_of(EdgeId(Uuid::from_u128(1)), &HashMap::new()).await.unwrap();
+    heir.limiter.recover(EdgeId(Uuid::from_u128(1)), &HashMap::new()).await.unwrap();
     assert!(held > 0);
     assert_eq!(store.count(ADA, NOON.day()), (0, own + 1), "its own lease stays open");
 }
@@ -227,7 +227,7 @@ async fn of_a_lease_without_a_record_what_was_reported_counts() {
     assert!(reported >= 3, "{reported}");
     drop(dead);
     let again = Edge::start(&store, 1).await;
-    again.limiter.recover(&HashMap::new()).await.unwrap();
+    again.limiter.recover(EdgeId(Uuid::from_u128(1)), &HashMap::new()).await.unwrap();
     assert_eq!(store.count(ADA, NOON.day()), (reported, 0));
 }
 
@@ -253,7 +253,7 @@ async fn a_place_that_lay_given_back_at_a_death_is_not_counted() {
     assert_eq!(store.count(ADA, NOON.day()).0, 2, "reported as used, while the place is kept for another");
     drop(dead);
     let again = Edge::start(&store, 1).await;
-    again.limiter.recover(&opens).await.unwrap();
+    again.limiter.recover(EdgeId(Uuid::from_u128(1)), &opens).await.unwrap();
     assert_eq!(store.count(ADA, NOON.day()), (2, 0));
 }
 

@@ -83,6 +83,12 @@ impl std::fmt::Debug for RawKey {
 }
 
 impl PublicId {
+    /// None where it is not of the form of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id: [u8; 12] = text.as_bytes().try_into().ok()?;
+        id.iter().all(u8::is_ascii_alphanumeric).then_some(Self(id))
+    }
+
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

@@ -3,28 +3,31 @@
 //! Failure stance: open for keys already proved, closed for all others. A known key is served for up to an hour
 //! (`stale`) while the store is away, because an outage of ours must not stop people who were at work; its expiry is
 //! checked against the local clock all the same. A key never seen is refused as unavailable, not as invalid, because
-//! clients give up on a 401. No request waits for the store longer than `patience`.
+//! clients give up on a 401. A key that the store has named as changed is one never seen until it has answered: most
+//! such changes are revocations. No request waits for the store longer than `patience`.
 //!
 //! Known keys are found by their public id and then compared; unknown ones are remembered by their whole hash, never
 //! by the id alone, or anyone could lock a key out by sending its id with a wrong secret. Whoever makes keys up runs into
-//! two caps, on look-ups in flight and on failed ones of an address, neither of which a cached key ever touches.
+//! two caps, on look-ups in flight and on failed ones of an address, neither of which a cached key ever touches; those
+//! have a cap of their own, so that a flush of all of them does not crowd out what else the store is asked.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ahash::RandomState;
-use async_trait::async_trait;
 use moka::sync::Cache;
 use tokio::time::MissedTickBehavior;
 
 use crate::admission::brake::{Brake, Braked};
 use crate::admission::key::{KeyHash, Pepper, PublicId, RawKey};
+use crate::admission::key_store::{Changed, Changes, KeyStore};
+use crate::admission::known::{Known, Named, Seen};
 use crate::admission::lookup::{Flight, Lookups, NotFound};
 use crate::admission::principal::Principal;
 use crate::clock::Clock;
-use crate::units::{KeyId, StoreError, Timestamp};
+use crate::units::Timestamp;
 
 /// How often the store is asked whether keys have changed: a revocation holds within this and one look-up.
 const POLL: Duration = Duration::from_millis(200);
@@ -32,30 +35,6 @@ const POLL: Duration = Duration::from_millis(200);
 const POLLS_PER_WRITE: u32 = 25;
 /// After a failed look-up, stale keys are served without asking for this long.
 const AWAY: Duration = Duration::from_secs(1);
-
-/// Where keys are looked up.
-#[async_trait]
-pub trait KeyStore: Send + Sync {
-    /// The key with this public id, revoked ones included.
-    async fn find(&self, public_id: &str) -> Result<Option<StoredKey>, StoreError>;
-
-    /// A number that changes whenever keys or users may have changed, by whatever process.
-    async fn generation(&self) -> Result<u64, StoreError>;
-
-    /// Keeps the later of what is stored and what is given, for each key.
-    async fn mark_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
-}
-
-/// A key as the store has it.
-#[derive(Debug, Clone)]
-pub struct StoredKey {
-    pub hash: KeyHash,
-    /// Not revoked, and its user not disabled.
-    pub active: bool,
-    /// Set on a key that was replaced: from then on it counts as revoked.
-    pub retires_at: Option<Timestamp>,
-    pub principal: Principal,
-}
 
 /// Bounds of the cache and of its patience.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +48,7 @@ pub struct KeySettings {
     /// How long, and how many, unknown keys are remembered as such.
     pub unknown_for: Duration,
     pub unknown_capacity: u64,
-    /// Look-ups of unknown keys in flight at once.
+    /// Look-ups of unknown keys in flight at once, and as many of keys proved before.
     pub lookups: usize,
     /// The longest a request waits for the store.
     pub patience: Duration,
@@ -115,29 +94,13 @@ pub(super) struct Shared {
     unknown: Cache<KeyHash, Seen, RandomState>,
     lookups: Lookups,
     brake: Brake,
+    named: Named,
     /// Counts flushes. What was learnt under an earlier epoch must be asked again, but may still be served stale.
     epoch: AtomicU64,
     /// Until when (µs) the store is taken to be away.
     away_until: AtomicI64,
     /// Keys used since the last write of last-used times, each once.
     used: Mutex<Vec<Arc<Known>>>,
-}
-
-/// When something was learnt from the store.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    at: Timestamp,
-    epoch: u64,
-}
-
-/// A key that the store knows and that was active when asked.
-pub(super) struct Known {
-    hash: KeyHash,
-    retires_at: Option<Timestamp>,
-    principal: Arc<Principal>,
-    seen: Seen,
-    last_used: AtomicI64,
-    in_used: AtomicBool,
 }
 
 impl Default for KeySettings {
@@ -173,6 +136,7 @@ impl Keys {
                 .build_with_hasher(RandomState::new()),
             lookups: Lookups::new(settings.lookups),
             brake: Brake::new(settings.failures, settings.failing_addresses),
+            named: Named::new(),
             settings,
             epoch: AtomicU64::new(0),
             away_until: AtomicI64::new(i64::MIN),
@@ -192,6 +156,7 @@ impl Keys {
         let now = self.0.clock.now();
         let cached = self.0.known.get(&id);
         if let Some(known) = &cached
+            && !known.is_changed()
             && self.0.is_fresh(known.seen, now, self.0.settings.fresh)
         {
             if known.hash != hash {
@@ -215,11 +180,11 @@ impl Keys {
     pub async fn watch(self: Arc<Self>) {
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut generation = None;
+        let mut mark = None;
         let mut polls = 0_u32;
         loop {
             poll.tick().await;
-            generation = self.notice(generation).await;
+            mark = self.notice(mark).await;
             polls = polls.wrapping_add(1);
             if polls.is_multiple_of(POLLS_PER_WRITE) {
                 self.write_used().await;
@@ -227,16 +192,17 @@ impl Keys {
         }
     }
 
-    /// Flushes if the store's generation is not `last`; returns the one to compare with next time.
-    async fn notice(&self, last: Option<u64>) -> Option<u64> {
-        match self.0.store.generation().await {
-            Ok(generation) => {
-                if last != Some(generation) {
-                    self.flush();
+    /// Has asked for again what the store says has changed since `mark`; gives the mark to ask with next time.
+    async fn notice(&self, mark: Option<u64>) -> Option<u64> {
+        match self.0.store.changes(mark).await {
+            Ok(Changes { what, mark }) => {
+                match what {
+                    Changed::Any => self.flush(),
+                    Changed::Keys(ids) => ids.into_iter().for_each(|id| self.0.note_changed(id)),
                 }
-                Some(generation)
+                Some(mark)
             }
-            Err(_) => last,
+            Err(_) => mark,
         }
     }
 
@@ -263,27 +229,30 @@ impl Shared {
         address: IpAddr,
     ) -> Result<Proved, KeyRefusal> {
         let now = self.clock.now();
-        if self.unknown.get(&hash).is_some_and(|seen| self.is_fresh(seen, now, self.settings.unknown_for)) {
+        let refused =
+            |seen: Seen| seen.named == self.named.count(id) && self.is_fresh(seen, now, self.settings.unknown_for);
+        if self.unknown.get(&hash).is_some_and(refused) {
             return Err(KeyRefusal::Invalid);
         }
         let stale = proved.filter(|known| known.seen.at.until(now) <= self.settings.stale);
         if let Some(known) = &stale
+            && !known.is_changed()
             && self.store_is_away(now)
         {
             return self.admit(known, now);
         }
-        // The epoch from before the look-up: a flush while it runs makes its answer one to ask again.
-        let epoch = self.epoch.load(Ordering::Acquire);
         let flight = self.look_up(id, stale.is_none().then_some((address, now)))?;
-        match (flight.answer().await, stale) {
-            (Ok(known), _) if known.hash == hash => self.admit(&known, now),
-            (Ok(_) | Err(NotFound::Unknown), _) => {
-                self.unknown.insert(hash, Seen { at: now, epoch });
-                Err(KeyRefusal::Invalid)
+        let seen = match (flight.answer().await, stale) {
+            (Ok(known), _) if known.hash == hash => return self.admit(&known, now),
+            (Ok(known), _) => known.seen,
+            (Err(NotFound::Unknown(seen)), _) => seen,
+            (Err(NotFound::Unanswered), Some(known)) if !known.is_changed() => {
+                return Ok(Proved { unanswered: true, ..self.admit(&known, now)? });
             }
-            (Err(NotFound::Unanswered), Some(known)) => Ok(Proved { unanswered: true, ..self.admit(&known, now)? }),
-            (Err(NotFound::Unanswered), None) => Err(KeyRefusal::StoreUnavailable),
-        }
+            (Err(NotFound::Unanswered), _) => return Err(KeyRefusal::StoreUnavailable),
+        };
+        self.unknown.insert(hash, seen);
+        Err(KeyRefusal::Invalid)
     }
 
     /// `braked`: where an unknown key came from, and when; None for one that was proved before.
@@ -295,7 +264,7 @@ impl Shared {
             Ok(async move {
                 let answer = shared.fetch(id).await;
                 match attempt {
-                    Some(attempt) if matches!(answer, Err(NotFound::Unknown)) => attempt.failed(),
+                    Some(attempt) if matches!(answer, Err(NotFound::Unknown(_))) => attempt.failed(),
                     _ => {}
                 }
                 answer
@@ -305,19 +274,24 @@ impl Shared {
 
     /// One look-up, its answer kept in the cache.
     async fn fetch(self: Arc<Self>, id: PublicId) -> Result<Arc<Known>, NotFound> {
-        let seen = Seen { at: self.clock.now(), epoch: self.epoch.load(Ordering::Acquire) };
+        let (epoch, named) = (self.epoch.load(Ordering::Acquire), self.named.count(id));
+        let seen = Seen { at: self.clock.now(), epoch, named };
         let answer = tokio::time::timeout(self.settings.patience, self.store.find(id.as_str())).await;
         match answer {
             Ok(Ok(Some(stored))) if stored.active => {
                 let known = Arc::new(Known::new(stored, seen));
                 self.known.insert(id, Arc::clone(&known));
+                // Named while its answer was on its way.
+                if self.named.count(id) != named {
+                    known.note_changed();
+                }
                 self.away_until.store(i64::MIN, Ordering::Relaxed);
                 Ok(known)
             }
             Ok(Ok(_)) => {
                 self.known.invalidate(&id);
                 self.away_until.store(i64::MIN, Ordering::Relaxed);
-                Err(NotFound::Unknown)
+                Err(NotFound::Unknown(seen))
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a key could not be looked up");
@@ -332,6 +306,14 @@ impl Shared {
         }
     }
 
+    /// The store has named this key as changed.
+    fn note_changed(&self, id: PublicId) {
+        self.named.note(id);
+        if let Some(known) = self.known.get(&id) {
+            known.note_changed();
+        }
+    }
+
     fn admit(&self, known: &Arc<Known>, now: Timestamp) -> Result<Proved, KeyRefusal> {
         if known.retires_at.is_some_and(|end| now >= end) {
             return Err(KeyRefusal::Invalid);
@@ -339,8 +321,7 @@ impl Shared {
         if known.principal.expired_at(now) {
             return Err(KeyRefusal::Expired);
         }
-        known.last_used.store(now.0, Ordering::Relaxed);
-        if !known.in_used.load(Ordering::Relaxed) && !known.in_used.swap(true, Ordering::AcqRel) {
+        if known.note_used(now) {
             self.used.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(known));
         }
         Ok(Proved { principal: Arc::clone(&known.principal), unanswered: false })
@@ -357,25 +338,6 @@ impl Shared {
 
     fn store_is_away(&self, now: Timestamp) -> bool {
         now.0 < self.away_until.load(Ordering::Relaxed)
-    }
-}
-
-impl Known {
-    fn new(stored: StoredKey, seen: Seen) -> Self {
-        Self {
-            hash: stored.hash,
-            retires_at: stored.retires_at,
-            principal: Arc::new(stored.principal),
-            seen,
-            last_used: AtomicI64::new(0),
-            in_used: AtomicBool::new(false),
-        }
-    }
-
-    fn take_last_used(&self) -> (KeyId, Timestamp) {
-        // Cleared before the time is read, so that a use in between is told again, not lost.
-        self.in_used.store(false, Ordering::Release);
-        (self.principal.key, Timestamp(self.last_used.load(Ordering::Relaxed)))
     }
 }
 

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use uuid::Uuid;
 
 use crate::admission::denial::Denial;
+use crate::admission::memory::Memory;
 use crate::admission::quota_store::{Ask, Grant, Posting, PostingId, Settlement, Subject};
 use crate::units::{Day, EdgeId, LeaseId};
 
@@ -52,6 +53,8 @@ pub(super) struct State {
     counted: u32,
     /// Whether there was a grant; without one, `counted` is only what this edge posted.
     heard: bool,
+    /// What is known of the day where there was none.
+    pub(super) memory: Memory,
     /// The size of the last lease.
     granted: u32,
     /// What the store had nothing left for.
@@ -65,6 +68,8 @@ pub(super) struct State {
     in_doubt: bool,
     /// A call to the store is under way for this slot.
     pub(super) busy: bool,
+    /// Requests have waited for that call in vain: no other waits for it.
+    pub(super) overdue: bool,
     /// The store's last answer came when requests had stopped waiting for it: the next is not waited for anew.
     pub(super) late: bool,
     touched: bool,
@@ -131,6 +136,7 @@ impl State {
             posting: None,
             counted: 0,
             heard: false,
+            memory: Memory::default(),
             granted: 0,
             denial: Denial::default(),
             recalling: false,
@@ -138,6 +144,7 @@ impl State {
             next: fresh_lease(),
             in_doubt: false,
             busy: false,
+            overdue: false,
             late: false,
             touched: true,
             idle: 0,
@@ -183,10 +190,10 @@ impl State {
         Some(id)
     }
 
-    /// Takes one without the store: bounded by the last known remainder or, where nothing is known, by this edge's
-    /// share of the limit. Gives what is left, or None where that bound is reached.
+    /// Takes one without the store: bounded by the last known remainder or, where no grant was heard of, by this edge's
+    /// share of what is remembered of it, or of the limit. Gives what is left, or None where that bound is reached.
     pub(super) fn take_local(&mut self, limit: u32, live_edges: u32) -> Option<u32> {
-        let bound = if self.heard { limit } else { limit / live_edges.max(1) };
+        let bound = if self.heard { limit } else { self.memory.share(limit, live_edges) };
         let left = bound.saturating_sub(self.in_use()).checked_sub(1)?;
         self.touched = true;
         self.local += 1;
@@ -294,6 +301,7 @@ impl State {
     /// Called four times a second; `close` at shutdown. Marks the slot busy when it asks for a call to the store.
     /// An edge that does not hear the others keeps nothing in hand, and believes a denial for a second only.
     pub(super) fn turn(&mut self, today: Day, close: bool, hears: bool) -> Turn {
+        self.memory.turn();
         if self.busy {
             return Turn::Nothing;
         }

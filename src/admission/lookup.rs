@@ -1,6 +1,9 @@
-//! Look-ups in flight: one a key however many wait for it, and a cap on those of unknown keys.
+//! Look-ups in flight: one a key however many wait for it, and a cap on them.
 //!
-//! The cap is what a flood of well-formed invented keys runs into; keys already proved do not count against it.
+//! The cap is what a flood of well-formed invented keys runs into. Keys already proved do not count against it and have
+//! one of their own: after a flush all of them are asked for again at once, and whatever else the store is asked
+//! (quota, rows) must not stand behind thousands of them. A look-up waits for its place here, in the order of arrival,
+//! and no longer than its request does.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,23 +13,24 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use crate::admission::key::PublicId;
-use crate::admission::keys::Known;
+use crate::admission::known::{Known, Seen};
 
 /// The look-ups of one process.
 #[derive(Clone)]
 pub(super) struct Lookups {
     flights: Flights,
-    brake: Arc<Semaphore>,
+    unknown: Arc<Semaphore>,
+    proved: Arc<Semaphore>,
 }
 
 /// One look-up that may be shared. Dropping it stops nothing: the answer is cached for the next request.
 pub(super) struct Flight(watch::Receiver<Option<Answer>>);
 
 /// Why a look-up yields no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum NotFound {
     /// The store has no such key, or it is not active.
-    Unknown,
+    Unknown(Seen),
     /// The store failed or took too long, or too many were looked up at once.
     Unanswered,
 }
@@ -35,17 +39,18 @@ type Answer = Result<Arc<Known>, NotFound>;
 type Flights = Arc<Mutex<HashMap<PublicId, watch::Receiver<Option<Answer>>>>>;
 
 impl Lookups {
-    /// `cap`: braked look-ups in flight at once.
+    /// `cap`: look-ups of unknown keys in flight at once, and as many of proved ones.
     pub(super) fn new(cap: usize) -> Self {
-        Self { flights: Flights::default(), brake: Arc::new(Semaphore::new(cap)) }
+        let places = || Arc::new(Semaphore::new(cap));
+        Self { flights: Flights::default(), unknown: places(), proved: places() }
     }
 
-    /// Joins the look-up of `id` that is in flight, or starts the one that `begin` allows. A `braked` one first waits
-    /// for a place under the cap; both together take `patience` at most.
+    /// Joins the look-up of `id` that is in flight, or starts the one that `begin` allows. It first waits for a place
+    /// under the cap of its kind; both together take `patience` at most.
     pub(super) fn join<E, F: Future<Output = Answer> + Send + 'static>(
         &self,
         id: PublicId,
-        braked: bool,
+        unknown: bool,
         patience: Duration,
         begin: impl FnOnce() -> Result<F, E>,
     ) -> Result<Flight, E> {
@@ -58,17 +63,14 @@ impl Lookups {
         flights.insert(id, receiver.clone());
         drop(flights);
         let landing = Landing { flights: Arc::clone(&self.flights), id };
-        let brake = braked.then(|| Arc::clone(&self.brake));
+        let places = Arc::clone(if unknown { &self.unknown } else { &self.proved });
         // A task of its own, so that the request that began it may leave without taking the others' answer along.
         tokio::spawn(async move {
-            let braked = async {
-                let _place = match &brake {
-                    Some(brake) => brake.acquire().await.ok(),
-                    None => None,
-                };
+            let placed = async {
+                let _place = places.acquire().await.ok();
                 fetch.await
             };
-            let answer = tokio::time::timeout(patience, braked).await.unwrap_or(Err(NotFound::Unanswered));
+            let answer = tokio::time::timeout(patience, placed).await.unwrap_or(Err(NotFound::Unanswered));
             drop(landing);
             sender.send_replace(Some(answer));
         });

@@ -12,9 +12,12 @@ mod denial;
 mod edges;
 mod hold;
 mod key;
+mod key_store;
 mod keys;
+mod known;
 mod lease;
 mod lookup;
+mod memory;
 mod outage;
 mod pepper;
 mod places;
@@ -30,12 +33,14 @@ pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
-pub use keys::{KeyRefusal, KeySettings, KeyStore, Keys, Proved, StoredKey};
+pub use key_store::{Changed, Changes, KeyStore, StoredKey};
+pub use keys::{KeyRefusal, KeySettings, Keys, Proved};
 pub use pepper::{PepperProblem, PepperStore};
 pub use places::{ConcurrencyStore, PLACE_LIFE, PlaceId, SharedPlaces};
 pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{
-    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Settlement, Subject, Word, lease_size,
+    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
+    lease_size,
 };
 pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey};

@@ -1,8 +1,9 @@
 //! Requests per UTC day, exact: [`RateLimiter`], implemented once over whatever [`QuotaStore`] there is.
 //!
 //! Failure stance: open, within bounds. Leases in hand go on. When they are used up and the store does not answer
-//! within `patience`, requests are counted here alone, bounded by the last known remainder or, where nothing is
-//! known, by this edge's share of the limit, and posted when the store is back. With several edges the count may pass
+//! within `patience`, requests are counted here alone, bounded by the last known remainder or, where none is known, by
+//! this edge's share of what is left by the durable count behind the store, if there is one, and of the whole limit if
+//! not; and posted when the store is back. With several edges the count may pass
 //! the limit by that: the one case of over-admission, logged and counted. Who was exhausted stays so.
 //! `OnStoreOutage::Refuse` closes instead. A process that dies leaves its leases behind: they stay set aside until it
 //! is started again and accounts for them (`recover`), or until midnight, which never over-admits. What it admitted
@@ -178,6 +179,12 @@ impl RateLimiter {
         tokio::time::timeout(patience, settle).await.is_ok()
     }
 
+    /// Whether the other edges are heard at this moment, where there may be any. While they are not, leases are of one
+    /// request each.
+    pub fn hears(&self) -> bool {
+        self.0.store.hears()
+    }
+
     /// Leases granted to this edge so far.
     pub fn leases_granted(&self) -> u64 {
         self.0.leases.load(Ordering::Relaxed)
@@ -213,7 +220,7 @@ impl Shared {
                 Attempt::Done(Ok(Hold::new(Arc::clone(slot), limit, remaining, lease)))
             }
             Taken::Empty => {
-                let away = self.outage.lasts();
+                let away = self.outage.lasts() || (state.overdue && !state.recalling);
                 let call = !state.busy && self.outage.may_call();
                 state.busy |= call;
                 let recalling = state.recalling;
@@ -221,7 +228,11 @@ impl Shared {
                 if call {
                     self.call(slot, Errand::Need(limit));
                 }
-                if away { Attempt::Done(self.without_store(slot, limit)) } else { Attempt::Wait { recalling } }
+                if away && !self.awaits_memory(slot) {
+                    Attempt::Done(self.without_store(slot, limit))
+                } else {
+                    Attempt::Wait { recalling }
+                }
             }
         }
     }
@@ -254,9 +265,23 @@ impl Shared {
                 // The store has said no; only the others have not answered in time.
                 return Err(QuotaRefusal::Exhausted { limit, reset: slot.reset() });
             }
-            self.outage.note_failure("no answer in time");
+            {
+                // Whether the store is away is for its calls to say: this one may have waited for one about something
+                // else, which happens to be slow.
+                let mut state = slot.lock();
+                state.overdue = state.busy;
+            }
             return self.without_store(slot, limit);
         }
+    }
+
+    /// Whether what is remembered of the day is still to be waited for. Has it asked for, where it is not known.
+    fn awaits_memory(self: &Arc<Self>, slot: &Arc<Slot>) -> bool {
+        if slot.lock().knows_count() || self.settings.on_store_outage == OnStoreOutage::Refuse {
+            return false;
+        }
+        self.recollect(slot);
+        slot.lock().memory.is_awaited()
     }
 
     fn without_store(&self, slot: &Arc<Slot>, limit: u32) -> Result<Hold, QuotaRefusal> {

@@ -290,7 +290,7 @@ impl Model {
         let line = Arc::new(line);
         let limiter = RateLimiter::new(line.clone(), node.id, node.clock.clone(), QuotaSettings::default());
         let limiter = Arc::new(limiter);
-        let recovered = tokio::time::timeout(Duration::from_secs(1), limiter.recover(&node.opens)).await;
+        let recovered = tokio::time::timeout(Duration::from_secs(1), limiter.recover(node.id, &node.opens)).await;
         if matches!(recovered, Ok(Ok(_))) {
             let running = tokio::spawn(Arc::clone(&limiter).run());
             node.life = Some(Life { limiter, line, running, held: Vec::new() });

@@ -52,6 +52,20 @@ pub trait QuotaStore: Send + Sync {
 
     /// Whether [`hear`](Self::hear) hears at this moment. An edge that does not must hold no more than it needs now.
     fn hears(&self) -> bool;
+
+    /// What is known of a day where this store does not answer, from the place it keeps its counts in for good. None
+    /// where that does not answer either, or there is no other place.
+    async fn remembered(&self, _edge: EdgeId, _subject: Subject, _day: Day) -> Option<Remembered> {
+        None
+    }
+}
+
+/// A day's count as it was kept elsewhere, some seconds old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    pub used: u32,
+    /// Edges that share the count, this one included; at least 1.
+    pub live_edges: u32,
 }
 
 /// What edges say to each other by way of the store.

@@ -302,3 +302,6 @@ mod interleavings;
 mod line;
 #[path = "quota_model.rs"]
 mod model;
+
+#[path = "outage_tests.rs"]
+mod outage;

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::admission::{
-    Ask, Grant, KeyStore, OpenLease, Posting, PostingId, QuotaStore, Settlement, StoredKey, Subject, Word, lease_size,
+    Ask, Changed, Changes, Grant, KeyStore, OpenLease, Posting, PostingId, PublicId, QuotaStore, Remembered,
+    Settlement, StoredKey, Subject, Word, lease_size,
 };
 use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, Timestamp};
 
@@ -66,6 +67,10 @@ pub(crate) struct MemoryQuota {
     pub(crate) recalls: AtomicU64,
     /// Milliseconds between what a grant does and its answer.
     pub(crate) slow_answers: AtomicU64,
+    /// The same of what was used.
+    pub(crate) slow_settlements: AtomicU64,
+    /// What is known elsewhere while this does not answer: how much of any day was used, and how many edges live.
+    pub(crate) elsewhere: Mutex<Option<Remembered>>,
     counts: Mutex<Counts>,
     said: Notify,
 }
@@ -182,10 +187,7 @@ impl QuotaStore for MemoryQuota {
         self.faults.before().await?;
         let grant = self.grant_now(ask);
         self.said.notify_waiters();
-        let slow = self.slow_answers.load(Ordering::SeqCst);
-        if slow > 0 {
-            tokio::time::sleep(Duration::from_millis(slow)).await;
-        }
+        slow(&self.slow_answers).await;
         self.faults.answer(grant)
     }
 
@@ -193,6 +195,7 @@ impl QuotaStore for MemoryQuota {
         self.faults.before().await?;
         settlements.iter().for_each(|settlement| self.lock().settle(settlement));
         self.said.notify_waiters();
+        slow(&self.slow_settlements).await;
         self.faults.answer(())
     }
 
@@ -274,19 +277,37 @@ impl QuotaStore for MemoryQuota {
     fn hears(&self) -> bool {
         !self.unheard.load(Ordering::SeqCst)
     }
+
+    async fn remembered(&self, _edge: EdgeId, _subject: Subject, _day: Day) -> Option<Remembered> {
+        let elsewhere = *self.elsewhere.lock().unwrap();
+        if elsewhere.is_some() {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        elsewhere
+    }
+}
+
+async fn slow(millis: &AtomicU64) {
+    let millis = millis.load(Ordering::SeqCst);
+    if millis > 0 {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
 }
 
 /// [`KeyStore`] in memory.
 #[derive(Default)]
 pub(crate) struct MemoryKeys {
     pub(crate) faults: Faults,
-    pub(crate) generation: AtomicU64,
+    /// Every change that was told of: of one key, or of any.
+    pub(crate) told: Mutex<Vec<Option<PublicId>>>,
     pub(crate) keys: Mutex<HashMap<String, StoredKey>>,
     pub(crate) used: Mutex<HashMap<KeyId, Timestamp>>,
     /// Look-ups begun and not ended, and the most there were.
     pub(crate) in_flight: Mutex<(usize, usize)>,
-    /// How long a look-up takes.
+    /// How long a look-up takes to reach the store.
     pub(crate) delay: Mutex<Duration>,
+    /// How long what it found there takes to come back.
+    pub(crate) slow_answer: Mutex<Duration>,
 }
 
 /// One look-up; over also when it is given up.
@@ -314,14 +335,20 @@ impl KeyStore for MemoryKeys {
         let delay = *self.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
         self.faults.before().await?;
-        Ok(self.keys.lock().unwrap().get(public_id).cloned())
+        let found = self.keys.lock().unwrap().get(public_id).cloned();
+        let slow = *self.slow_answer.lock().unwrap();
+        tokio::time::sleep(slow).await;
+        Ok(found)
     }
 
-    async fn generation(&self) -> Result<u64, StoreError> {
+    async fn changes(&self, since: Option<u64>) -> Result<Changes, StoreError> {
         if self.faults.down.load(Ordering::SeqCst) {
             return Err(StoreError("down".to_owned()));
         }
-        Ok(self.generation.load(Ordering::SeqCst))
+        let told = self.told.lock().unwrap();
+        let new = since.map(|mark| told[usize::try_from(mark).unwrap()..].iter().copied().collect::<Option<Vec<_>>>());
+        let what = new.flatten().map_or(Changed::Any, Changed::Keys);
+        Ok(Changes { what, mark: u64::try_from(told.len()).unwrap() })
     }
 
     async fn mark_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

@@ -56,6 +56,11 @@ impl SharedCounts {
         Concurrency::shared(places)
     }
 
+    /// Whether the Redis that there should be does not answer.
+    pub fn is_away(&self) -> bool {
+        self.0.as_ref().is_some_and(|redis| redis.is_away())
+    }
+
     /// What is not as it should be, for the operator.
     pub fn problem(&self) -> Option<String> {
         self.0.as_ref()?.problem().map(|problem| problem.0)

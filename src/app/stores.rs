@@ -1,13 +1,11 @@
 //! Which stores stand behind the ports: a Postgres database where `DATABASE_URL` names one, else a SQLite file.
 //!
-//! Failure stance: a start waits, bounded, for a store that does not answer yet, because databases and edges are often
-//! started together; it does not wait for what only a person can put right.
+//! Failure stance: what may pass is told apart from what only a person can put right. A start waits for the one, because
+//! databases and edges are often started together, and never for the other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::admission::{KeyRegistry, KeyStore, PepperStore, QuotaStore};
 use crate::clock::Clock;
@@ -18,8 +16,6 @@ use crate::storage::sqlite::Sqlite;
 use crate::storage::{Migration, Standing};
 use crate::units::{Day, StoreError};
 
-/// Between attempts at a start.
-const AGAIN: Duration = Duration::from_millis(500);
 /// How often a store is looked after, and how soon again where that failed.
 const UPKEEP: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::from_secs(600));
 /// Days for which an edge may come back and account for its leases. After them they are closed as it last reported them.
@@ -85,22 +81,6 @@ impl StoreChoice {
         match self {
             StoreChoice::Embedded(path) => Ok(Stores::embedded(Sqlite::open(path)?)),
             StoreChoice::Postgres(address) => Ok(Stores::postgres(address.open_for_edge().await?)),
-        }
-    }
-
-    /// As [`open_for_edge`](Self::open_for_edge), tried again for as long as the store does not answer, but no longer
-    /// than `limit`.
-    pub async fn open_within(&self, limit: Duration) -> Result<Stores, StoreProblem> {
-        let end = Instant::now() + limit;
-        loop {
-            let problem = match self.open_for_edge().await {
-                Err(StoreProblem::Passing(problem)) => problem,
-                outcome => return outcome,
-            };
-            if Instant::now() + AGAIN > end {
-                return Err(StoreProblem::Passing(format!("{problem}: waited {limit:?} in vain")));
-            }
-            tokio::time::sleep(AGAIN).await;
         }
     }
 

@@ -1,11 +1,10 @@
 //! `cfx check`: says offline what is wrong with a configuration, all of it at once.
-#![expect(clippy::print_stdout, reason = "a command's output is its purpose")]
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Failure, counted};
+use super::{Failure, counted, store};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Snapshot, Source, Transport, load};
 use crate::entry::certificates::Certificate;
@@ -23,21 +22,22 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let redis_url = std::env::var(redis::VARIABLE).ok().filter(|url| !url.is_empty());
-    match checked(&Source::Directory(args.conf.clone()), redis_url.as_deref()) {
+    let read = store::from_environment;
+    let on_redis = matches!(read(redis::VARIABLE), Ok(Some(_)));
+    match checked(&Source::Directory(args.conf.clone()), &read) {
         Ok(snapshot) if args.json => {
-            println!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot, redis_url.is_some()) }));
+            say!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot, on_redis) }));
             Ok(())
         }
         Ok(snapshot) => {
-            println!("{}: {}", args.conf.display(), summary(&snapshot));
-            for note in notes(&snapshot, redis_url.is_some()) {
-                println!("note: {note}");
+            say!("{}: {}", args.conf.display(), summary(&snapshot));
+            for note in notes(&snapshot, on_redis) {
+                say!("note: {note}");
             }
             Ok(())
         }
         Err(problems) if args.json => {
-            println!("{}", json!({ "ok": false, "problems": problems }));
+            say!("{}", json!({ "ok": false, "problems": problems }));
             Err(Failure::Configuration(counted(problems.len(), "problem")))
         }
         Err(problems) => {
@@ -47,31 +47,23 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// The configuration, with what a start would find out only afterwards held against it too.
-fn checked(source: &Source, redis_url: Option<&str>) -> Result<Snapshot, Vec<Problem>> {
+/// The configuration, with what a start would find out only afterwards held against it too. `read`: the variables that
+/// name stores.
+fn checked(source: &Source, read: &dyn Fn(&str) -> Result<Option<String>, Failure>) -> Result<Snapshot, Vec<Problem>> {
     let loaded = load(source, &Overrides::default(), &|name| std::env::var(name).ok());
     let (mut problems, snapshot) = match loaded {
         Ok(snapshot) => (unservable(source, &snapshot), Some(snapshot)),
         Err(problems) => (problems.iter().cloned().collect(), None),
     };
-    problems.extend(unusable_redis(redis_url));
+    problems.extend(store::problems(read).into_iter().map(in_the_environment));
     match snapshot {
         Some(snapshot) if problems.is_empty() => Ok(snapshot),
         _ => Err(problems),
     }
 }
 
-/// A `REDIS_URL` that is none.
-fn unusable_redis(url: Option<&str>) -> Option<Problem> {
-    let problem = redis::RedisAddress::parse(url?).err()?;
-    Some(Problem {
-        file: "environment".to_owned(),
-        line: None,
-        column: None,
-        path: String::new(),
-        message: problem.to_string(),
-        remedy: None,
-    })
+fn in_the_environment(message: String) -> Problem {
+    Problem { file: "environment".to_owned(), line: None, column: None, path: String::new(), message, remedy: None }
 }
 
 /// Certificates that no client would accept, or no listener could serve.
@@ -151,7 +143,7 @@ mod tests {
         std::fs::write(root.path().join("cfx.yaml"), edge).unwrap();
         std::fs::write(root.path().join("models.yaml"), models).unwrap();
         std::fs::write(root.path().join("limits.yaml"), "daily_requests: 1\n").unwrap();
-        let snapshot = checked(&Source::Directory(root.path().to_owned()), None).unwrap();
+        let snapshot = checked(&Source::Directory(root.path().to_owned()), &|_| Ok(None)).unwrap();
         let said = "good: 1 entrypoint, 1 upstream, 1 route, 2 models, 1 request a day per user";
         assert_eq!(summary(&snapshot), said);
     }
@@ -182,12 +174,36 @@ mod tests {
     }
 
     #[test]
-    fn a_redis_url_is_looked_at_and_changes_what_is_noted() {
+    fn the_urls_of_stores_are_looked_at_and_a_redis_changes_what_is_noted() {
         let conf = Source::Directory(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf"));
-        let problems = checked(&conf, Some("http://:secret@cache")).unwrap_err();
-        let text = problems[0].to_string();
-        assert!(text.starts_with("environment: REDIS_URL is no address") && !text.contains("secret"), "{text}");
-        let snapshot = checked(&conf, Some("redis://cache")).unwrap();
+        let with = |variables: &'static [(&'static str, &'static str)]| {
+            let value = move |name: &str| variables.iter().find(|(known, _)| *known == name);
+            checked(&conf, &|name| Ok(value(name).map(|(_, value)| (*value).to_owned())))
+        };
+        let wrong = [
+            (&[("REDIS_URL", "http://:secret@cache")][..], &["REDIS_URL is no address"][..]),
+            (&[("DATABASE_URL", "mysql://cfx:secret@db/cfx")], &["DATABASE_URL does not begin with postgres://"]),
+            (&[("DATABASE_URL", "postgres://cfx:secret@db:secret/cfx")], &["DATABASE_URL cannot be read"]),
+            (&[("DIRECT_DATABASE_URL", "postgres://cfx:secret@db/cfx")], &["DIRECT_DATABASE_URL is set, but"]),
+            (
+                &[("DATABASE_URL", "postgres://cfx@db/cfx"), ("DIRECT_DATABASE_URL", "cfx:secret@db/cfx")],
+                &["DIRECT_DATABASE_URL does not begin with"],
+            ),
+            (
+                &[("DATABASE_URL", "secret"), ("DIRECT_DATABASE_URL", "secret"), ("REDIS_URL", "secret")],
+                &["DATABASE_URL does not begin", "DIRECT_DATABASE_URL does not begin", "REDIS_URL is no address"],
+            ),
+        ];
+        for (variables, wanted) in wrong {
+            let problems: Vec<_> = with(variables).unwrap_err().iter().map(ToString::to_string).collect();
+            assert_eq!(problems.len(), wanted.len(), "{problems:?}");
+            for (problem, wanted) in problems.iter().zip(wanted) {
+                assert!(problem.starts_with(&format!("environment: {wanted}")), "{problem}");
+                assert!(!problem.contains("secret"), "{problem}");
+            }
+        }
+        let snapshot =
+            with(&[("REDIS_URL", "redis://cache"), ("DATABASE_URL", "postgres://cfx:secret@db/cfx")]).unwrap();
         assert!(notes(&snapshot, true)[0].contains("on all edges together"));
         assert!(notes(&snapshot, false)[0].contains("without Redis"));
     }

@@ -12,6 +12,7 @@ use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags};
 use super::store::wait;
 use super::{Failure, dev_key, echo, pepper};
+use crate::app;
 use crate::app::stores::StoreChoice;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
@@ -33,6 +34,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
     let (store, folder) = (data.store()?, data.data.clone());
+    let ports = [(admin, "admin"), (http, "entrypoint http"), (https, "entrypoint https")];
+    serve::precheck(|| ports.into_iter().try_for_each(|(address, what)| app::check_port(address, what)))?;
     serve::make_data(&folder)?;
     let pepper = pepper::for_dev(&folder)?;
     let certificate = certificate(&folder)?;
@@ -83,9 +86,8 @@ fn store_row(store: &StoreChoice) -> String {
     format!("{kind} {}", store.place())
 }
 
-#[expect(clippy::print_stdout, reason = "the banner is what `dev` has to say")]
 fn show(text: &str) {
-    println!("{text}");
+    say!("{text}");
 }
 
 fn certificate(data: &Path) -> Result<CertificateFiles, Failure> {

@@ -1,5 +1,5 @@
 //! `cfx key`: API keys, made, listed, rotated and revoked. The key itself is shown once, when it is made.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
+#![expect(clippy::print_stderr, reason = "a command's output is its purpose")]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -123,17 +123,17 @@ async fn list(user: Option<Email>, as_json: bool, data: DataArgs) -> Result<(), 
     };
     let rows = store.registry.list(user).await?;
     if as_json {
-        println!("{}", rows.iter().map(describe).collect::<Value>());
+        say!("{}", rows.iter().map(describe).collect::<Value>());
         return Ok(());
     }
     if rows.is_empty() {
-        println!("no keys yet: `cfx key create --user EMAIL --label TEXT`");
+        say!("no keys yet: `cfx key create --user EMAIL --label TEXT`");
         return Ok(());
     }
     let now = SystemClock.now();
-    println!("{:<21}  {:<8} {:<28} {:<20} LIMITS", "KEY", "STATE", "USER", "LABEL");
+    say!("{:<21}  {:<8} {:<28} {:<20} LIMITS", "KEY", "STATE", "USER", "LABEL");
     for row in &rows {
-        println!("{:<21}  {:<8} {:<28} {:<20} {}", row.prefix, state(row, now), row.email, row.label, limits(row));
+        say!("{:<21}  {:<8} {:<28} {:<20} {}", row.prefix, state(row, now), row.email, row.label, limits(row));
     }
     Ok(())
 }
@@ -168,7 +168,7 @@ async fn revoke(name: String, data: DataArgs) -> Result<(), Failure> {
     if !store.registry.revoke(key.id, SystemClock.now()).await? {
         return Err(Failure::Failed(format!("{} is revoked already", key.prefix)));
     }
-    println!("revoked {} ({}, {:?})", key.prefix, key.email, key.label);
+    say!("revoked {} ({}, {:?})", key.prefix, key.email, key.label);
     Ok(())
 }
 
@@ -207,10 +207,10 @@ fn show_once(raw: &RawKey, key: &NewKey, email: &Email, as_json: bool) {
             "expires_at": key.expires_at.map(|time| time.rfc3339()),
         });
         shown["key"] = json!(raw.expose());
-        println!("{shown}");
+        say!("{shown}");
         return;
     }
-    println!("{}", raw.expose());
+    say!("{}", raw.expose());
     let end = key.expires_at.map_or("until it is revoked".to_owned(), |time| format!("until {}", time.rfc3339()));
     eprintln!("key {} of {email}, valid {end}. It is not shown again.", key.id.0);
 }

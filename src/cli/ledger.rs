@@ -43,7 +43,7 @@ fn show(data: &Path, as_json: bool) -> Result<(), Failure> {
     }
     let found = ledger::status(&data.join("spool")).map_err(|problem| Failure::Failed(problem.to_string()))?;
     match as_json {
-        true => println!("{}", as_value(&found)),
+        true => say!("{}", as_value(&found)),
         false => print!("{}", as_text(&found)),
     }
     Ok(())

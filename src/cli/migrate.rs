@@ -1,5 +1,4 @@
 //! `cfx migrate`: brings the database to this version's form.
-#![expect(clippy::print_stdout, reason = "a command's output is its purpose")]
 
 use clap::Args;
 
@@ -40,10 +39,10 @@ async fn migrate(args: MigrateArgs) -> Result<(), Failure> {
         ("applied", store.migrate().await?.into_iter().map(|migration| migration.name).collect())
     };
     for name in &names {
-        println!("{done} {name}");
+        say!("{done} {name}");
     }
     if names.is_empty() {
-        println!("{} is up to date", store.place());
+        say!("{} is up to date", store.place());
     }
     Ok(())
 }
@@ -51,6 +50,6 @@ async fn migrate(args: MigrateArgs) -> Result<(), Failure> {
 /// One line a migration, in order.
 fn show(standing: &[Standing]) {
     for one in standing {
-        println!("{:<24} {}", one.migration.name, one.applied_at.as_deref().unwrap_or("not applied"));
+        say!("{:<24} {}", one.migration.name, one.applied_at.as_deref().unwrap_or("not applied"));
     }
 }

@@ -1,5 +1,13 @@
 //! The command line: one file a command. Commands print; nothing below them does.
 
+/// A line on standard output. Whoever has closed it, as `head` does, wants no more, and that is no reason to panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub mod banner;
 pub mod check;
 mod dev;

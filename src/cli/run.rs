@@ -2,6 +2,7 @@
 
 use super::serve::{self, Flags};
 use super::{Failure, pepper};
+use crate::app;
 use crate::config::{Overrides, Source};
 
 #[derive(Debug, clap::Args)]
@@ -22,6 +23,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         ))
     })?;
     let store = data.store()?;
+    serve::precheck(|| app::check_ports(&snapshot.edge))?;
     serve::make_data(&data.data)?;
     let listening: Vec<String> =
         snapshot.edge.entrypoints.iter().map(|entrypoint| entrypoint.address.to_string()).collect();

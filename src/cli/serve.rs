@@ -43,6 +43,12 @@ pub fn load(source: &Source, overrides: &Overrides) -> Result<Snapshot, Failure>
         .map_err(|problems| Failure::Configuration(problems.to_string()))
 }
 
+/// What can be known to be wrong before anything is made: the variable of a store, and then a port that is taken.
+pub fn precheck(ports: impl FnOnce() -> Result<(), StartProblem>) -> Result<(), Failure> {
+    store::redis()?;
+    Ok(ports()?)
+}
+
 /// Makes the data directory, for its owner alone.
 pub fn make_data(data: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
@@ -66,14 +72,18 @@ pub fn serve(
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
-    app::run(Start { snapshot, store, store_wait, data, redis, pepper, format, welcomed, on_ready }).map_err(
-        |problem| match problem {
+    Ok(app::run(Start { snapshot, store, store_wait, data, redis, pepper, format, welcomed, on_ready })?)
+}
+
+impl From<StartProblem> for Failure {
+    fn from(problem: StartProblem) -> Self {
+        match problem {
             StartProblem::Certificate(_)
             | StartProblem::Redis(_)
             | StartProblem::Store(StoreProblem::Lasting(_))
             | StartProblem::Pepper(_)
             | StartProblem::Spool(_) => Failure::Configuration(problem.to_string()),
             other => Failure::Failed(other.to_string()),
-        },
-    )
+        }
+    }
 }

@@ -13,6 +13,8 @@ use crate::units::StoreError;
 
 const MAIN: &str = "DATABASE_URL";
 const DIRECT: &str = "DIRECT_DATABASE_URL";
+/// A URL with nothing wrong in it.
+const ANY: &str = "postgres://cfx@localhost/cfx";
 
 /// The flag of every command that works on stored things.
 #[derive(Debug, Args)]
@@ -62,9 +64,31 @@ impl DataArgs {
     }
 }
 
+/// What is wrong with the variables that name stores, by what `read` says of them. Connects to nothing.
+pub(super) fn problems(read: &dyn Fn(&str) -> Result<Option<String>, Failure>) -> Vec<String> {
+    let (main, direct, redis) = (read(MAIN), read(DIRECT), read(redis::VARIABLE));
+    let database = match (main, direct) {
+        (Ok(main), Ok(direct)) => {
+            let wrong = |main, direct| chosen(main, direct, Path::new("")).err();
+            match wrong(main.clone(), None) {
+                // A mistake in the first does not hide one in the second.
+                Some(first) => vec![Some(first), direct.and_then(|direct| wrong(Some(ANY.to_owned()), Some(direct)))],
+                None => vec![wrong(main, direct)],
+            }
+        }
+        (main, direct) => vec![main.err(), direct.err()],
+    };
+    let redis = redis.and_then(|url| parsed(url.as_deref()));
+    database.into_iter().chain([redis.err()]).flatten().map(|failure| failure.to_string()).collect()
+}
+
 /// The Redis that `REDIS_URL` names, if it names one.
 pub(super) fn redis() -> Result<Option<RedisAddress>, Failure> {
-    let address = from_environment(redis::VARIABLE)?.map(|url| RedisAddress::parse(&url)).transpose();
+    parsed(from_environment(redis::VARIABLE)?.as_deref())
+}
+
+fn parsed(redis_url: Option<&str>) -> Result<Option<RedisAddress>, Failure> {
+    let address = redis_url.map(RedisAddress::parse).transpose();
     address.map_err(|problem| Failure::Configuration(problem.to_string()))
 }
 
@@ -104,7 +128,7 @@ fn chosen(url: Option<String>, direct_url: Option<String>, data: &Path) -> Resul
 }
 
 /// None where the variable is not set, or empty, as a line left blank in a file of settings makes it.
-fn from_environment(name: &str) -> Result<Option<String>, Failure> {
+pub(super) fn from_environment(name: &str) -> Result<Option<String>, Failure> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),

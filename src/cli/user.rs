@@ -1,5 +1,4 @@
 //! `cfx user`: the people who may hold keys.
-#![expect(clippy::print_stdout, reason = "a command's output is its purpose")]
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -50,9 +49,9 @@ async fn create(email: Email, as_json: bool, data: DataArgs) -> Result<(), Failu
         return Err(Failure::Failed(format!("there is a user {} already", account.email)));
     }
     if as_json {
-        println!("{}", describe(&account));
+        say!("{}", describe(&account));
     } else {
-        println!("created user {}", account.email);
+        say!("created user {}", account.email);
     }
     Ok(())
 }
@@ -60,15 +59,15 @@ async fn create(email: Email, as_json: bool, data: DataArgs) -> Result<(), Failu
 async fn list(as_json: bool, data: DataArgs) -> Result<(), Failure> {
     let accounts = data.open_existing().await?.accounts.list().await?;
     if as_json {
-        println!("{}", accounts.iter().map(describe).collect::<serde_json::Value>());
+        say!("{}", accounts.iter().map(describe).collect::<serde_json::Value>());
         return Ok(());
     }
     for account in &accounts {
         let state = if account.disabled_at.is_some() { "disabled" } else { "active" };
-        println!("{:<32} {state:<9} since {}", account.email.as_str(), account.created_at.day().iso());
+        say!("{:<32} {state:<9} since {}", account.email.as_str(), account.created_at.day().iso());
     }
     if accounts.is_empty() {
-        println!("no users yet: `cfx user create EMAIL`");
+        say!("no users yet: `cfx user create EMAIL`");
     }
     Ok(())
 }

@@ -68,6 +68,8 @@ pub struct Upstream {
     /// word alone. None: no credential is sent.
     pub authorization: Option<HeaderValue>,
     pub timeouts: Timeouts,
+    /// After so much silence of a stream its client is sent a comment. None: it is left to wait.
+    pub keep_alive: Option<Duration>,
     pub breaker: Breaker,
     /// None: no target is asked how it is.
     pub health: Option<Health>,
@@ -88,7 +90,7 @@ pub struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Duration,
-    /// From the request's end to the answer's head; for streams only.
+    /// From when the request is sent to the answer's head; for streams only.
     pub first_byte: Duration,
     pub between_chunks: Duration,
     pub total: Duration,

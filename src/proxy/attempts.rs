@@ -71,6 +71,7 @@ pub async fn until_head(
     let others = |model: &Arc<Model>| fallback.filter(|other| !Arc::ptr_eq(other, model));
     let mut way = way(&group, (own, None), others(own)).map_err(left_alone)?;
     let mut rewritten: Option<Rewritten> = None;
+    let mut spare = true;
     loop {
         let Way { seat, trial, model } = way;
         if !Arc::ptr_eq(model, own) && rewritten.is_none() {
@@ -83,7 +84,7 @@ pub async fn until_head(
         let segments = body.segments.clone();
         let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments);
         let member = Arc::clone(seat.member());
-        let failure = match one(services, exchange, prepared, (seat, trial), &request, total_by).await {
+        let failure = match one(services, exchange, prepared, (seat, trial), &request, total_by, &mut spare).await {
             Ok(found) => return Ok(found), // counted when its end is known
             Err(failure) => failure,
         };
@@ -157,6 +158,7 @@ async fn one(
     (seat, trial): (Seat, Trial),
     request: &upstream::OutgoingRequest,
     total_by: Instant,
+    spare: &mut bool,
 ) -> Result<(Answer, Framing), Failure> {
     let timeouts = prepared.timeouts;
     let limits = Limits {
@@ -168,7 +170,7 @@ async fn one(
     exchange.answer.waiting_since = Some(Instant::now());
     // The client may leave at any moment of this: what is true of the request then is in the exchange, not here.
     let standing = &mut exchange.answer.unanswered;
-    let outcome = upstream::send(&services.dialer, seat, request, limits, standing).await;
+    let outcome = upstream::send(&services.dialer, seat, request, limits, standing, spare).await;
     exchange.answer.wait_is_over();
     exchange.answer.reached_upstream |= exchange.answer.unanswered;
     exchange.answer.unanswered &= matches!(outcome, Err(AttemptError::Silent));
@@ -221,6 +223,15 @@ fn judge(head: &Head) -> Result<Framing, Failure> {
         }),
         // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6): no answer of a model.
         (204 | 205, _) => Err(not_an_answer()),
+        (200..=499, _) if head.encoded => Err(Failure {
+            refusal: Refusal::new(
+                Reason::UpstreamError,
+                "the model's service answered in a coding that nobody asked for",
+            ),
+            elsewhere: false,
+            outcome: "encoded",
+            fault: Fault::Nobody,
+        }),
         (200..=299, Some(framing)) => Ok(framing),
         (400..=499, Some(Framing::Json)) => Ok(Framing::Json),
         _ => Err(not_an_answer()),
@@ -284,11 +295,20 @@ impl From<AttemptError> for Failure {
                 outcome: "connect",
                 fault: Fault::Target,
             },
-            AttemptError::Reset(_) | AttemptError::Dead => Failure {
+            AttemptError::Reset(_) | AttemptError::Dead(_) => Failure {
                 refusal: Refusal::new(Reason::UpstreamError, "the model's service closed the connection unanswered"),
                 elsewhere: true,
                 outcome: "reset",
                 fault: Fault::Target,
+            },
+            AttemptError::Unsound(_) => Failure {
+                refusal: Refusal::new(
+                    Reason::UpstreamError,
+                    "the model's service answered with something that is not HTTP",
+                ),
+                elsewhere: false,
+                outcome: "not_http",
+                fault: Fault::Nobody,
             },
             AttemptError::Silent => Failure {
                 refusal: Refusal::new(Reason::UpstreamTimeout, "the model's service did not answer in time"),

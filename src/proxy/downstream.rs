@@ -27,17 +27,20 @@ pub trait Downstream: Send {
 /// A client that takes nothing for this long has stopped reading.
 const WRITE_WITHIN: Duration = Duration::from_secs(60);
 
+/// A client that goes on talking is listened to so far, a byte at a time, because its leaving shows behind its words.
+const MOST_STRAYS: usize = 8 << 10;
+
 /// A pingora session, HTTP/1.1 or HTTP/2.
 pub struct Client<'session> {
     session: &'session mut ServerSession,
-    /// Cleared when the client sends bytes where none belong: its leaving can then no longer be told from its talking.
-    watching: bool,
+    /// Bytes that the client sent where none belong.
+    strays: usize,
 }
 
 impl<'session> Client<'session> {
     pub fn new(session: &'session mut ServerSession) -> Self {
         session.set_write_timeout(Some(WRITE_WITHIN));
-        Self { session, watching: true }
+        Self { session, strays: 0 }
     }
 }
 
@@ -55,11 +58,11 @@ impl Downstream for Client<'_> {
     }
 
     async fn gone(&mut self) {
-        if self.watching {
+        while self.strays < MOST_STRAYS {
             match self.session.read_body_or_idle(true).await {
                 Err(error) if left(error.etype()) => return,
                 _ => {
-                    self.watching = false;
+                    self.strays += 1;
                     self.session.set_keepalive(None); // a byte of what follows has been swallowed
                 }
             }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
 use super::stamp::REQUEST_ID;
@@ -48,8 +48,8 @@ pub fn request(
         request.header(&AUTHORIZATION, credential);
     }
     request.header(&REQUEST_ID, &exchange.id_text);
-    if let Ok(trace) = std::str::from_utf8(&traceparent(exchange, from_client)) {
-        request.text(&TRACEPARENT, trace);
+    if let Ok(trace) = HeaderValue::from_bytes(&traceparent(exchange, from_client)) {
+        request.header(&TRACEPARENT, &trace);
     }
     // A list may be spread over several lines (RFC 9110, 5.3).
     for (name, value) in from_client.iter().filter(|(name, _)| **name != TRACEPARENT) {

@@ -1,4 +1,5 @@
-//! The clocks over a running answer: silence between chunks (of a stream), the total, and the edge's own end.
+//! The clocks over a running answer: silence between chunks (of a stream), the client's patience with that silence, the
+//! total, and the edge's own end.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -15,26 +16,52 @@ const TAIL: Duration = Duration::from_secs(1);
 /// Word that the edge's grace is over: [`Drain::is_cut`], listened to once for the whole request.
 pub type Cut<'request> = Pin<&'request mut (dyn Future<Output = ()> + Send + 'request)>;
 
+/// What a wait for the upstream came to, other than a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// The upstream has to be given up.
+    Lost(Reason),
+    /// The client has heard nothing for as long as it should be left to.
+    Silent,
+}
+
+/// The clocks of a stream; an answer in one piece has none of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rhythm {
+    /// The longest silence of the upstream.
+    pub between: Option<Duration>,
+    /// The longest silence towards the client.
+    pub keep_alive: Option<Duration>,
+}
+
 pub struct Patience<'request> {
-    /// None: only the total counts.
-    between: Option<Duration>,
+    rhythm: Rhythm,
     total_by: Instant,
     /// When the last word has been said: what may follow has until then.
     tail_by: Option<Instant>,
     last: Instant,
+    /// When the client last heard anything.
+    heard: Instant,
     alarm: Alarm,
     drain: &'request Drain,
     cut: Cut<'request>,
 }
 
 impl<'request> Patience<'request> {
-    pub fn new(between: Option<Duration>, total_by: Instant, drain: &'request Drain, cut: Cut<'request>) -> Self {
-        Self { between, total_by, tail_by: None, last: Instant::now(), alarm: Alarm::default(), drain, cut }
+    pub fn new(rhythm: Rhythm, total_by: Instant, drain: &'request Drain, cut: Cut<'request>) -> Self {
+        let now = Instant::now();
+        Self { rhythm, total_by, tail_by: None, last: now, heard: now, alarm: Alarm::default(), drain, cut }
     }
 
     /// A chunk has come and was passed on.
     pub fn renew(&mut self) {
         self.last = Instant::now();
+        self.heard = self.last;
+    }
+
+    /// A comment was sent to the client: the upstream's own silence goes on.
+    pub fn note_comment(&mut self) {
+        self.heard = Instant::now();
     }
 
     /// The last word has passed.
@@ -51,11 +78,19 @@ impl<'request> Patience<'request> {
         (self.last >= self.end()).then_some(Reason::UpstreamTimeout)
     }
 
-    /// Resolves when the upstream has to be given up, and says why. Safe to drop and call again.
-    pub async fn lost(&mut self) -> Reason {
+    /// Resolves when the upstream has to be given up, or the client to be told that all is well, which is only done
+    /// where it `may_comment`. Safe to drop and call again.
+    pub async fn waited(&mut self, may_comment: bool) -> Waited {
         let end = self.end();
-        let due = self.between.map_or(end, |between| end.min(self.last + between));
-        poll_fn(|context| self.poll_until(context, due)).await
+        let due = self.rhythm.between.map_or(end, |between| end.min(self.last + between));
+        let keep_alive = self.rhythm.keep_alive.filter(|_| may_comment && self.tail_by.is_none());
+        match keep_alive.map(|silence| self.heard + silence).filter(|comment| *comment < due) {
+            None => Waited::Lost(poll_fn(|context| self.poll_until(context, due)).await),
+            Some(comment) => match poll_fn(|context| self.poll_until(context, comment)).await {
+                Reason::UpstreamTimeout => Waited::Silent,
+                reason => Waited::Lost(reason),
+            },
+        }
     }
 
     /// What `write` yields, or why it was given up. A client that reads slowly holds up neither the total nor a stop.

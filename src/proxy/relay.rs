@@ -17,15 +17,19 @@ use super::attempts;
 use super::downstream::Downstream;
 use super::exchange::{Ending, Exchange};
 use super::meter::{self, Meter};
-use super::patience::Patience;
+use super::patience::{Patience, Rhythm, Waited};
 use super::refuse::{Reason, Refusal};
 use super::stamp::{RETRY_AFTER_MS, stamp};
 use super::{Prepared, Services};
+use crate::admission::BodyMemory;
 use crate::config::{Timeouts, Upstream};
 use crate::llm::Endpoint;
 use crate::upstream::{Answer, Broken, Head};
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A comment by the HTML standard, 9.2: readers of a stream pass over it.
+const COMMENT: &[u8] = b": ping\n\n";
 
 /// What a client has to take the event that says why its stream ends. On a stop all of this has to fit into half a
 /// second (`entry/signals.rs`), or the request would have no row.
@@ -46,6 +50,8 @@ pub struct Terms {
     pub strip_usage: bool,
     timeouts: Timeouts,
     upstream: Arc<Upstream>,
+    /// The body's share of the edge's memory, where the upstream has answered and does not have all of it yet.
+    _room: Option<BodyMemory>,
 }
 
 /// How the passing on came to its end.
@@ -64,6 +70,8 @@ enum Next {
     End,
     Broken(Broken),
     Lost(Reason),
+    /// Nothing for a while, where a comment may stand.
+    Silent,
     Gone,
 }
 
@@ -83,15 +91,21 @@ pub async fn run(
         () = downstream.gone() => Ok(None),
         () = &mut cut => Err(Refusal::shutting_down()),
     };
-    let terms = Terms::of(prepared);
+    let uploading = matches!(&found, Ok(Some((answer, _))) if answer.is_uploading());
+    let terms = Terms::of(prepared, uploading);
     exchange.answer.wait_is_over();
     if exchange.answer.unanswered {
         exchange.answer.reached_upstream = true;
         meter::presume(services, exchange, terms.endpoint);
     }
     let Some((answer, framing)) = found? else { return Ok(Ending::Left) };
-    let between = (framing == Framing::EventStream).then_some(terms.timeouts.between_chunks);
-    let patience = Patience::new(between, total_by, &services.drain, cut);
+    let rhythm = match framing {
+        Framing::EventStream => {
+            Rhythm { between: Some(terms.timeouts.between_chunks), keep_alive: terms.upstream.keep_alive }
+        }
+        Framing::Json => Rhythm::default(),
+    };
+    let patience = Patience::new(rhythm, total_by, &services.drain, cut);
     Ok(answered(services, exchange, &terms, (answer, framing), downstream, patience).await)
 }
 
@@ -136,8 +150,17 @@ async fn pass_on(
     let mut pieces = Vec::with_capacity(2);
     loop {
         let mut ended = false;
-        match next(&mut answer, downstream, &mut patience).await {
+        match next(&mut answer, meter, downstream, &mut patience).await {
             Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
+            Next::Silent => {
+                exchange.answer.bytes_out += COMMENT.len() as u64;
+                match patience.while_writing(pin!(downstream.chunk(Bytes::from_static(COMMENT)))).await {
+                    Ok(Ok(())) => patience.note_comment(),
+                    Ok(Err(_left)) => return Stop::Left,
+                    Err(reason) => return Stop::Stuck(reason),
+                }
+                continue;
+            }
             Next::End => {
                 meter.finish(&mut pieces);
                 ended = true;
@@ -175,7 +198,12 @@ async fn pass_on(
     }
 }
 
-async fn next(answer: &mut Answer, downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Next {
+async fn next(
+    answer: &mut Answer,
+    meter: &Meter,
+    downstream: &mut impl Downstream,
+    patience: &mut Patience<'_>,
+) -> Next {
     if let Some(reason) = patience.over() {
         return Next::Lost(reason);
     }
@@ -187,7 +215,10 @@ async fn next(answer: &mut Answer, downstream: &mut impl Downstream, patience: &
             Err(broken) => Next::Broken(broken),
         },
         () = downstream.gone() => Next::Gone,
-        reason = patience.lost() => Next::Lost(reason),
+        waited = patience.waited(meter.at_boundary() == Some(true)) => match waited {
+            Waited::Lost(reason) => Next::Lost(reason),
+            Waited::Silent => Next::Silent,
+        },
     }
 }
 
@@ -273,9 +304,9 @@ fn response_headers(exchange: &mut Exchange, from_upstream: &mut Head, framing: 
 }
 
 impl Terms {
-    fn of(prepared: Box<Prepared>) -> Self {
-        let Prepared { endpoint, timeouts, upstream, body, .. } = *prepared;
-        Self { endpoint, strip_usage: body.usage_injected, timeouts, upstream }
+    fn of(prepared: Box<Prepared>, uploading: bool) -> Self {
+        let Prepared { endpoint, timeouts, upstream, body, room, .. } = *prepared;
+        Self { endpoint, strip_usage: body.usage_injected, timeouts, upstream, _room: uploading.then_some(room) }
     }
 }
 

@@ -215,6 +215,7 @@ mod tests {
                 between_chunks: std::time::Duration::ZERO,
                 total: std::time::Duration::ZERO,
             },
+            keep_alive: None,
             breaker: crate::config::Breaker::default(),
             health: None,
         });

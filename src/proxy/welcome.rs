@@ -92,7 +92,7 @@ fn aliases(aliases: &[String]) -> String {
         let _ = write!(
             text,
             "{} <code>{}</code>",
-            if text.is_empty() { "; direct mode knows" } else { "," },
+            if text.is_empty() { "; listed for agents as" } else { "," },
             escaped(alias)
         );
     }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_shown() {
         let page = page(&Welcome { today: None, aliases: Vec::new(), ..view() });
-        assert!(!page.contains("Today") && !page.contains("direct mode"));
+        assert!(!page.contains("Today") && !page.contains("listed for agents"));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::admission::testing::MemoryQuota;
 use crate::admission::{
-    Ask, Grant, KeyRegistry, KeyStatus, KeyStore, LARGEST_LEASE, NewKey, OpenLease, Pepper, Posting, PostingId,
-    QuotaStore, RawKey, Settlement, Subject, Word,
+    Ask, Changed, Grant, KeyRegistry, KeyStatus, KeyStore, LARGEST_LEASE, NewKey, OpenLease, Pepper, Posting,
+    PostingId, QuotaStore, RawKey, Settlement, Subject, Word,
 };
 use crate::identity::{Account, AccountStore, Email};
 use crate::ledger::{LedgerStore, Row, Status};
@@ -288,11 +288,17 @@ pub(super) async fn keys<S: KeyStore + KeyRegistry + AccountStore>(store: Arc<S>
     assert_eq!((rows.len(), rows[0].last_used_at, rows[0].status), (1, Some(later), KeyStatus::Active));
     assert_eq!((&rows[0].prefix[..], &rows[0].label[..]), (raw.display_prefix(), "laptop"));
 
-    let before = store.generation().await.unwrap();
+    let before = store.changes(None).await.unwrap().mark;
     let fresh = RawKey::mint().unwrap();
     let replacement = NewKey::of(&fresh, &Pepper::new(b"pepper"), key.user, "laptop", later);
     assert!(store.rotate(key.id, replacement.clone(), None).await.unwrap());
-    assert_ne!(store.generation().await.unwrap(), before, "a change shows in the generation");
+    match store.changes(Some(before)).await.unwrap().what {
+        Changed::Any => {}
+        Changed::Keys(ids) => {
+            let told = |raw: &RawKey| ids.contains(&raw.public_id());
+            assert!(told(&raw) && told(&fresh), "both are named: {ids:?}");
+        }
+    }
     assert!(!store.rotate(key.id, NewKey { id: KeyId(Uuid::new_v4()), ..replacement.clone() }, None).await.unwrap());
     assert!(!KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap().active);
     assert!(KeyStore::find(&*store, fresh.public_id().as_str()).await.unwrap().unwrap().active);

@@ -38,6 +38,7 @@ pub struct Metrics {
     access_log_dropped: IntCounter,
     streams_unshared: IntCounter,
     store_listening: IntGauge,
+    quota_listening: IntGauge,
     certificate_expiry: GaugeVec,
     upstreams: UpstreamSeries,
 }
@@ -90,6 +91,7 @@ impl Metrics {
             access_log_dropped: registered(&registry, IntCounter::with_opts(opts(&names::ACCESS_LOG_DROPPED))?)?,
             streams_unshared: registered(&registry, IntCounter::with_opts(opts(&names::STREAMS_UNSHARED))?)?,
             store_listening: registered(&registry, IntGauge::with_opts(opts(&names::STORE_LISTENING))?)?,
+            quota_listening: registered(&registry, IntGauge::with_opts(opts(&names::QUOTA_LISTENING))?)?,
             certificate_expiry: registered(
                 &registry,
                 GaugeVec::new(opts(&names::CERTIFICATE_EXPIRY), &[label::NAME])?,
@@ -167,6 +169,11 @@ impl Metrics {
     /// Whether what other processes change is heard at this moment.
     pub fn set_store_listening(&self, listening: bool) {
         self.store_listening.set(i64::from(listening));
+    }
+
+    /// Whether the other edges are heard at this moment.
+    pub fn set_quota_listening(&self, listening: bool) {
+        self.quota_listening.set(i64::from(listening));
     }
 
     /// All certificates now served, in place of those named before. Where two share a name, the one that expires first

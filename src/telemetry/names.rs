@@ -79,6 +79,10 @@ pub const STORE_LISTENING: Name = Name {
     name: "cfx_store_listening",
     help: "1 while a revoked key is noticed within a second; 0 while only the cache's time limit is left for that.",
 };
+pub const QUOTA_LISTENING: Name = Name {
+    name: "cfx_quota_listening",
+    help: "1 while this edge hears the others about quotas; 0 while it leases one request at a time because it does not.",
+};
 pub const CERTIFICATE_EXPIRY: Name = Name {
     name: "cfx_certificate_expiry_seconds",
     help: "When a certificate expires, in seconds since the Unix epoch; alert on its distance from time().",

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::connect::Dialer;
 use super::framing::Framing;
-use super::head::{Head, Parsed};
+use super::head::{Head, HeadProblem, Parsed};
 use super::member::{Member, Seat};
 use super::patience::Alarm;
 use super::pool;
@@ -37,10 +37,13 @@ pub enum AttemptError {
     Connect(std::io::Error),
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
-    #[error("the connection broke within the answer's head: {0}")]
+    #[error("the connection broke before the answer's head was whole: {0}")]
     Reset(WireProblem),
-    #[error("the connection was dead before a byte of an answer")]
-    Dead,
+    #[error("the kept connection was dead: {0}")]
+    Dead(WireProblem),
+    /// The upstream has answered, and may have been paid.
+    #[error("the answer's head is not sound: {0}")]
+    Unsound(HeadProblem),
     #[error("no answer in time")]
     Silent,
 }
@@ -75,28 +78,33 @@ pub struct Limits {
     pub total_by: Instant,
 }
 
-/// A connection that was closed while it lay idle says so as soon as it is used. One that lives on for longer has
+/// A connection that was closed while it lay idle says so within a round trip or a few. One that lives on for longer has
 /// taken the request, and the model may be at work on it.
-const DEAD_WITHIN: Duration = Duration::from_secs(1);
+const DEAD_WITHIN: Duration = Duration::from_millis(100);
 
 /// Sends `request` to the target of `seat` and waits for the answer's head. The target's breaker hears what came of it.
 ///
 /// `standing` is true from the moment a connection stands, and so for as long as the upstream may have the request:
-/// also when this is dropped halfway. A kept connection that turns out to have been dead is replaced by a fresh one,
-/// once, and does not count as a failure.
+/// also when this is dropped halfway. A kept connection that turns out to have been dead is replaced by a fresh one and
+/// does not count as a failure: once, for all attempts of a request, which `spare` keeps.
 pub async fn send(
     dialer: &Dialer,
     mut seat: Seat,
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
+    spare: &mut bool,
 ) -> Result<Answer, AttemptError> {
-    match exchanged(dialer, seat.member(), request, limits, standing).await {
+    let mut kept = false;
+    match exchanged(dialer, seat.member(), request, limits, standing, spare, &mut kept).await {
         Ok((wire, parsed, unsent)) => {
             seat.answered();
             let Parsed { head, length, keeps_alive } = parsed;
             Ok(Answer { head, framing: length.into(), ahead: VecDeque::new(), wire, unsent, keeps_alive, seat })
         }
+        // It answered, if not in HTTP: what that says of it nobody knows. Nor does a connection that died while it lay idle.
+        Err(error @ AttemptError::Unsound(_)) => Err(error),
+        Err(error @ AttemptError::Dead(_)) if kept => Err(error),
         Err(error) => {
             seat.failed();
             Err(error)
@@ -113,12 +121,14 @@ async fn exchanged(
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
+    spare: &mut bool,
+    kept: &mut bool,
 ) -> Result<Exchanged, AttemptError> {
     let target = &member.target;
     if let Some(wire) = pool::take(target) {
-        *standing = true;
+        (*standing, *kept) = (true, true);
         match head_of(wire, target, request, limits).await {
-            Err(AttemptError::Dead) => *standing = false,
+            Err(AttemptError::Dead(_)) if std::mem::take(spare) => (*standing, *kept) = (false, false),
             outcome => return outcome,
         }
     }
@@ -136,7 +146,7 @@ async fn open(dialer: &Dialer, member: &Member, limits: Limits) -> Result<Wire, 
         .await
         .ok_or_else(|| AttemptError::ConnectTimeout(by.saturating_duration_since(now)))?
         .map_err(AttemptError::Connect)?;
-    Ok(Wire::new(stream))
+    Ok(Wire::new(stream, now.elapsed()))
 }
 
 async fn head_of(
@@ -157,8 +167,10 @@ async fn head_of(
         arrived
     });
     let arrived = Alarm::default().before(head_by, pin!(arrival)).await.ok_or(AttemptError::Silent)?;
-    let parsed = arrived.map_err(|problem| {
-        if !heard && sent.elapsed() < DEAD_WITHIN { AttemptError::Dead } else { AttemptError::Reset(problem) }
+    let parsed = arrived.map_err(|problem| match problem {
+        WireProblem::Head(problem) => AttemptError::Unsound(problem),
+        problem if !heard && sent.elapsed() < DEAD_WITHIN.max(3 * wire.round_trip()) => AttemptError::Dead(problem),
+        problem => AttemptError::Reset(problem),
     })?;
     Ok((wire, parsed, (!outbox.is_sent()).then_some(outbox)))
 }
@@ -172,9 +184,8 @@ impl OutgoingRequest {
         self.line(name, value.as_bytes());
     }
 
-    /// A value of our own making, without a control character.
-    pub fn text(&mut self, name: &HeaderName, value: &str) {
-        debug_assert!(!value.bytes().any(|byte| byte.is_ascii_control()));
+    /// A value of our own making.
+    pub fn text(&mut self, name: &HeaderName, value: &'static str) {
         self.line(name, value.as_bytes());
     }
 
@@ -223,7 +234,7 @@ impl Answer {
             let piece = self.arriving().await;
             let ending = match &piece {
                 Ok(Some(bytes)) => {
-                    whole.extend_from_slice(bytes);
+                    whole.extend_from_slice(bytes.get(..=most).unwrap_or(bytes));
                     None
                 }
                 Ok(None) => Some(true),
@@ -249,6 +260,11 @@ impl Answer {
             wire.poll_piece(context, framing)
         });
         Ok(piece.await?)
+    }
+
+    /// The upstream answered before it had the whole request, which is held until it has.
+    pub fn is_uploading(&self) -> bool {
+        self.unsent.is_some()
     }
 
     /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.

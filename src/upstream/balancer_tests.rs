@@ -9,7 +9,15 @@ fn upstream(name: &str, targets: u16) -> Arc<Upstream> {
     let timeouts = Timeouts { connect: second, first_byte: second, between_chunks: second, total: second };
     let targets = (1..=targets).map(target).collect();
     let breaker = Breaker { failures: 2, open_for: OPEN_FOR };
-    Arc::new(Upstream { name: name.to_owned(), targets, authorization: None, timeouts, breaker, health: None })
+    Arc::new(Upstream {
+        name: name.to_owned(),
+        targets,
+        authorization: None,
+        timeouts,
+        keep_alive: None,
+        breaker,
+        health: None,
+    })
 }
 
 fn group(targets: u16) -> Arc<Group> {

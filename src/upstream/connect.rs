@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::health::jittered;
 use super::member::Member;
@@ -23,8 +24,31 @@ use super::resolve::{AGAIN_EVERY, Resolver, System};
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// A byte stream to a target, plain or TLS.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Whether the peer has neither closed nor sent what was not read. Asked of the socket itself: what a runtime knows of
+    /// it is as old as its last turn.
+    fn is_silent(&self) -> bool;
+}
+
+impl Io for TcpStream {
+    fn is_silent(&self) -> bool {
+        let look = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(self, &mut [0; 1], look), Err(rustix::io::Errno::AGAIN))
+    }
+}
+
+impl Io for TlsStream<TcpStream> {
+    fn is_silent(&self) -> bool {
+        self.get_ref().0.is_silent()
+    }
+}
+
+#[cfg(test)]
+impl Io for tokio::io::DuplexStream {
+    fn is_silent(&self) -> bool {
+        true // it has no other memory than the one that a read looks at
+    }
+}
 
 /// Makes connections. One for the whole process: it holds the trust anchors, read when an `https` target is first
 /// dialled. Most edges have none, and those that have one are told what is wrong by the request it is wrong for; the

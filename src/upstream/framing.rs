@@ -139,7 +139,8 @@ fn piece(inbox: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
 
 /// The next line, without its end.
 fn line(inbox: &mut BytesMut) -> Result<Option<BytesMut>, FramingProblem> {
-    let Some(feed) = memchr::memchr(b'\n', inbox) else {
+    let looked_at = inbox.get(..LONGEST_LINE).unwrap_or(inbox);
+    let Some(feed) = memchr::memchr(b'\n', looked_at) else {
         let endless = inbox.len() > LONGEST_LINE;
         return if endless { Err(FramingProblem("a line between chunks does not end")) } else { Ok(None) };
     };

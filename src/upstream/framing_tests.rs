@@ -95,6 +95,6 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..200), cuts in proptest::collection::vec(any::<usize>(), 0..5)) {
         let _ = read(Framing::from(Length::Chunked), &text, &cuts);
-        let _ = super::super::head::take(&mut BytesMut::from(&text[..]));
+        let _ = super::super::head::take(&mut BytesMut::from(&text[..]), &mut 0);
     }
 }

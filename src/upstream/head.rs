@@ -9,6 +9,8 @@ use http::{HeaderValue, StatusCode};
 /// A head that is longer is not waited for.
 pub(super) const LONGEST: usize = 64 << 10;
 const MOST_LINES: usize = 128;
+/// Answers that are none yet (1xx) before the one that is.
+const MOST_INTERIM: usize = 16;
 
 /// What is kept of a head: nothing else in it may reach a client.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Head {
     pub content_type: Option<HeaderValue>,
     /// In bytes, where that is what frames the body.
     pub content_length: Option<u64>,
+    /// The body is in a coding other than `identity`, which nobody asked for.
+    pub encoded: bool,
     pub retry_after: Option<HeaderValue>,
     pub retry_after_ms: Option<HeaderValue>,
 }
@@ -41,7 +45,7 @@ pub(super) struct Parsed {
 /// Why something is no head of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadProblem {
-    #[error("{0}")]
+    #[error("it is malformed: {0}")]
     Malformed(httparse::Error),
     #[error("it is longer than {LONGEST} bytes")]
     TooLong,
@@ -51,10 +55,13 @@ pub enum HeadProblem {
     Coding,
     #[error("it changes the protocol, which nobody asked for")]
     Upgrade,
+    #[error("more than {MOST_INTERIM} interim answers came before it")]
+    Interim,
 }
 
-/// Takes a head off the beginning of `inbox`, and every interim answer (1xx) before it. None: more is to come.
-pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Parsed>, HeadProblem> {
+/// Takes a head off the beginning of `inbox`, and every interim answer (1xx) before it, which `interim` counts. None:
+/// more is to come.
+pub(super) fn take(inbox: &mut BytesMut, interim: &mut usize) -> Result<Option<Parsed>, HeadProblem> {
     loop {
         let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
         let mut response = httparse::Response::new(&mut []);
@@ -72,6 +79,10 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Parsed>, HeadProblem> 
         }
         if status.is_informational() {
             inbox.advance(length);
+            *interim += 1;
+            if *interim > MOST_INTERIM {
+                return Err(HeadProblem::Interim);
+            }
             continue;
         }
         let parsed = read(status, response.version == Some(1), response.headers)?;
@@ -83,7 +94,7 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Parsed>, HeadProblem> 
 fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Result<Parsed, HeadProblem> {
     let (mut content_type, mut retry_after, mut retry_after_ms) = (None, None, None);
     let (mut announced, mut chunked) = (None, false);
-    let (mut close, mut keep_alive) = (false, false);
+    let (mut close, mut keep_alive, mut encoded) = (false, false, false);
     for line in lines {
         let is = |name: &str| line.name.eq_ignore_ascii_case(name);
         let value = || HeaderValue::from_bytes(line.value).ok();
@@ -101,6 +112,7 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
                 }
             }
             14 if is("retry-after-ms") => retry_after_ms = retry_after_ms.or_else(value),
+            16 if is("content-encoding") => encoded |= !line.value.trim_ascii().eq_ignore_ascii_case(b"identity"),
             17 if is("transfer-encoding") => {
                 // `chunked` alone, and once: any other coding would have to be undone before the tap can read.
                 if chunked || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -125,11 +137,12 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
             status,
             content_type,
             content_length: announced.filter(|_| !chunked && !bodiless),
+            encoded,
             retry_after,
             retry_after_ms,
         },
         length,
-        keeps_alive: !close && (current || keep_alive) && !doubtful,
+        keeps_alive: !close && (current || keep_alive) && !doubtful && length != Length::UntilClose,
     })
 }
 

@@ -2,7 +2,7 @@ use super::*;
 
 fn parsed(text: &str) -> Result<Option<Parsed>, HeadProblem> {
     let mut inbox = BytesMut::from(text);
-    let parsed = take(&mut inbox);
+    let parsed = take(&mut inbox, &mut 0);
     if let Ok(Some(_)) = parsed {
         assert_eq!(&inbox[..], b"BODY", "{text:?}");
     }
@@ -19,7 +19,7 @@ fn a_body_is_framed_as_rfc_9112_says() {
     assert_eq!(of("content-length: 5\r\n"), Ok((Length::Known(5), true)));
     assert_eq!(of("Content-Length: 5\r\ncontent-length: 5\r\n"), Ok((Length::Known(5), true)));
     assert_eq!(of("Transfer-Encoding:  Chunked \r\n"), Ok((Length::Chunked, true)));
-    assert_eq!(of(""), Ok((Length::UntilClose, true)));
+    assert_eq!(of(""), Ok((Length::UntilClose, false)));
     assert_eq!(of("connection: close\r\ncontent-length: 0\r\n"), Ok((Length::Known(0), false)));
     assert_eq!(of("connection: x, Close\r\n"), Ok((Length::UntilClose, false)));
     // Chunks win, and nobody sends another request behind such an answer.
@@ -78,8 +78,19 @@ fn only_what_may_pass_is_kept() {
 #[test]
 fn interim_answers_are_passed_over_and_an_old_peer_closes() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n";
-    assert_eq!(parsed(&format!("{interim}HTTP/1.1 200 OK\r\n\r\nBODY")).unwrap().unwrap().head.status, 200);
-    let old = |lines: &str| parsed(&format!("HTTP/1.0 200 OK\r\n{lines}\r\nBODY")).unwrap().unwrap().keeps_alive;
+    let whole = format!("{interim}HTTP/1.1 200 OK\r\nretry-after: 7\r\n\r\n");
+    assert_eq!(parsed(&format!("{whole}BODY")).unwrap().unwrap().head.status, 200);
+    for cut in 0..whole.len() {
+        let (mut inbox, mut count) = (BytesMut::from(&whole[..cut]), 0);
+        assert!(take(&mut inbox, &mut count).unwrap().is_none(), "cut at {cut}");
+        inbox.extend_from_slice(&whole.as_bytes()[cut..]);
+        let head = take(&mut inbox, &mut count).unwrap().unwrap().head;
+        assert_eq!((head.status.as_u16(), head.retry_after.unwrap().as_bytes(), count), (200, &b"7"[..], 2));
+    }
+    assert_eq!(parsed(&interim.repeat(MOST_INTERIM)).unwrap_err(), HeadProblem::Interim);
+    let old = |lines: &str| {
+        parsed(&format!("HTTP/1.0 200 OK\r\ncontent-length: 4\r\n{lines}\r\nBODY")).unwrap().unwrap().keeps_alive
+    };
     assert!(!old(""));
     assert!(old("connection: keep-alive\r\n"));
     assert!(!old("connection: keep-alive\r\ntransfer-encoding: chunked\r\n"));

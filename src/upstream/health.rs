@@ -93,7 +93,7 @@ async fn check(dialer: &Dialer, member: &Member, path: &str) -> Result<(), Ill> 
         b"\r\nconnection: close\r\n\r\n",
     ];
     let mut outbox = Outbox::new(std::iter::once(Bytes::from(head.concat())));
-    let mut wire = Wire::new(dialer.dial(member).await?);
+    let mut wire = Wire::new(dialer.dial(member).await?, Duration::ZERO);
     let mut heard = false;
     let answer = poll_fn(|context| wire.poll_head(context, &mut outbox, &mut heard)).await?;
     match answer.head.status {

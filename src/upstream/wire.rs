@@ -3,10 +3,11 @@
 //! No task drives it and no channel leads to it: whoever holds it polls it, and dropping it closes the socket. Memory
 //! is bounded by one read ahead of whoever takes the pieces.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
@@ -15,7 +16,8 @@ use super::connect::Io;
 use super::framing::{Framing, FramingProblem, Yield};
 use super::head::{self, HeadProblem, Parsed};
 
-/// Room for a read, doubled while answers fill it.
+/// Room for a read at first, and the most it grows to while a body of a known length fills it. What comes in chunks is
+/// read to be passed on, and gets no more than twice the first: its client may be slow.
 const READ: (usize, usize) = (8 << 10, 256 << 10);
 /// Less room than this is not worth a system call.
 const LEAST_ROOM: usize = 2 << 10;
@@ -25,13 +27,13 @@ const PIECES: usize = 16;
 /// What broke an exchange.
 #[derive(Debug, thiserror::Error)]
 pub enum WireProblem {
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     #[error("the connection was closed")]
     Closed,
-    #[error("the head is not sound: {0}")]
+    #[error(transparent)]
     Head(#[from] HeadProblem),
-    #[error("the body's framing is not sound: {0}")]
+    #[error(transparent)]
     Framing(#[from] FramingProblem),
 }
 
@@ -40,7 +42,9 @@ pub(super) struct Wire {
     stream: Box<dyn Io>,
     /// Read, and not taken yet.
     inbox: BytesMut,
+    /// How much the next read may bring.
     room: usize,
+    round_trip: Duration,
 }
 
 /// A request on its way out.
@@ -52,6 +56,8 @@ pub(super) struct Outbox {
     piece: usize,
     written: usize,
     flushed: bool,
+    /// Interim answers to it so far.
+    interim: usize,
     /// Nothing more can be written; what the peer may have said before is read all the same.
     failed: Option<io::Error>,
 }
@@ -81,8 +87,14 @@ impl Outbox {
 }
 
 impl Wire {
-    pub fn new(stream: Box<dyn Io>) -> Self {
-        Self { stream, inbox: BytesMut::new(), room: READ.0 }
+    /// `round_trip`: what connecting took.
+    pub fn new(stream: Box<dyn Io>, round_trip: Duration) -> Self {
+        Self { stream, inbox: BytesMut::new(), room: READ.0, round_trip }
+    }
+
+    /// How long the way to the peer and back took when this was opened, its handshake included.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Writes what can be written of `outbox`. A failure is kept there.
@@ -128,11 +140,11 @@ impl Wire {
         self.poll_send(context, outbox);
         loop {
             if !self.inbox.is_empty()
-                && let Some(parsed) = head::take(&mut self.inbox)?
+                && let Some(parsed) = head::take(&mut self.inbox, &mut outbox.interim)?
             {
                 return Poll::Ready(Ok(parsed));
             }
-            match ready!(self.poll_fill(context)) {
+            match ready!(self.poll_fill(context, 2 * READ.0)) {
                 Ok(0) => return Poll::Ready(Err(outbox.failed.take().map_or(WireProblem::Closed, WireProblem::Io))),
                 Ok(_) => *heard = true,
                 Err(error) => return Poll::Ready(Err(outbox.failed.take().unwrap_or(error).into())),
@@ -152,36 +164,45 @@ impl Wire {
                 Yield::End => return Poll::Ready(Ok(None)),
                 Yield::More => {}
             }
-            if ready!(self.poll_fill(context))? == 0 && !framing.close() {
+            let most = if matches!(framing, Framing::Known(_)) { READ.1 } else { 2 * READ.0 };
+            if ready!(self.poll_fill(context, most))? == 0 && !framing.close() {
                 return Poll::Ready(Err(WireProblem::Closed));
             }
         }
     }
 
-    /// Whether another request can be sent: the peer has neither closed nor said what nobody asked for. Costs no
-    /// system call where the socket has nothing to tell.
-    pub fn is_quiet(&mut self) -> bool {
-        self.inbox.is_empty() && self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+    /// Whether a request may be sent now: nothing has come that would be taken for its answer. Costs a system call.
+    pub fn is_ready(&mut self) -> bool {
+        self.is_quiet() && self.stream.is_silent()
     }
 
-    /// Gives back what a large answer took, before it lies idle.
-    pub fn rest(&mut self) {
-        self.room = READ.0;
-        if self.inbox.capacity() > 2 * READ.0 {
+    /// Whether it is worth keeping: as far as is known, the peer has neither closed nor said what nobody asked for.
+    pub fn is_quiet(&mut self) -> bool {
+        // What a large answer took is given back before it lies idle.
+        if std::mem::replace(&mut self.room, READ.0) > READ.0 && self.inbox.is_empty() {
             self.inbox = BytesMut::new();
         }
+        // Unconstrained: a task that has used up its turn would be told "nothing" without a look.
+        let look = pin!(tokio::task::unconstrained(poll_fn(|context| self.poll_fill(context, READ.0))));
+        let silent = look.poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        silent && self.inbox.is_empty()
     }
 
-    /// Reads what there is behind what was read. 0: the peer has ended.
-    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads what there is behind what was read; the room for it may grow to `most`. 0: the peer has ended.
+    fn poll_fill(&mut self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         if self.inbox.capacity() - self.inbox.len() < LEAST_ROOM {
             self.inbox.reserve(self.room);
         }
-        let room = self.inbox.capacity() - self.inbox.len();
+        let asked = self.inbox.capacity() - self.inbox.len();
         // Keeps nothing between two polls: it may be made anew for each.
         let count = ready!(pin!(self.stream.read_buf(&mut self.inbox)).poll(context))?;
-        if count == room {
-            self.room = (self.room * 2).min(READ.1);
+        // Only who fills all the room there may be gets more: a stream that is read slowly would else grow to the most.
+        if asked >= self.room {
+            self.room = match count {
+                _ if count >= self.room => (self.room * 2).min(most),
+                _ if count < self.room / 4 => (self.room / 2).max(READ.0),
+                _ => self.room,
+            };
         }
         Poll::Ready(Ok(count))
     }

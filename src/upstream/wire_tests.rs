@@ -1,5 +1,3 @@
-use std::future::poll_fn;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
@@ -7,7 +5,7 @@ use super::*;
 /// A connection whose peer takes no more than `room` bytes at once.
 fn pair(room: usize) -> (Wire, DuplexStream) {
     let (near, far) = duplex(room);
-    (Wire::new(Box::new(near)), far)
+    (Wire::new(Box::new(near), Duration::ZERO), far)
 }
 
 fn request(pieces: &[&'static str]) -> Outbox {

@@ -210,7 +210,8 @@ fn run_refuses_to_start_without_a_pepper() {
 
 #[test]
 fn run_refuses_a_pepper_that_is_empty_or_not_the_one_of_the_keys() {
-    let edge = Harness::start();
+    let mut edge = Harness::start();
+    edge.process.stop();
     let run = |pepper: &str| {
         let mut command = cfx();
         command.env("KEY_HASH_PEPPER", pepper).arg("run").arg("--conf").arg(edge.conf()).arg("--data").arg(edge.data());

@@ -134,3 +134,18 @@ fn a_stray_line_behind_the_body_is_no_leaving() {
     assert!(answer.complete && answer.text().ends_with("data: [DONE]\n\n"), "{answer}");
     assert_eq!(edge.row().text("status"), "success");
 }
+
+#[test]
+fn leaving_behind_stray_bytes_is_seen_all_the_same() {
+    let edge = Harness::start();
+    edge.upstream.then(Reply::never());
+    let mut client = edge.client();
+    client.send(&edge.request(CHAT, &chat_body()).bytes());
+    edge.upstream.wait_for(1);
+    client.send(b"GET /v1/models HTTP/1.1\r\n\r\n");
+    let left = Instant::now();
+    drop(client);
+    let noticed = edge.upstream.closed(0).saturating_duration_since(left);
+    assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+    assert_eq!(edge.row().text("status"), "cancelled");
+}

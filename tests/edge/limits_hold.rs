@@ -126,7 +126,7 @@ fn a_slow_upstream_that_hangs_up_is_not_asked_again_for_free() {
     assert_eq!(client.ask(&edge.request(CHAT, &chat_body())).status, 200);
     edge.upstream.then(Reply::script(|exchange| {
         // The model at work, for longer than a dead connection takes to say that it is dead.
-        std::thread::sleep(Duration::from_millis(1_200));
+        std::thread::sleep(Duration::from_millis(300));
         exchange.hang_up();
     }));
     let answer = client.ask(&edge.request(CHAT, &chat_body()));

@@ -204,6 +204,39 @@ fn a_kept_connection_that_died_meanwhile_costs_nothing() {
 }
 
 #[test]
+fn a_kept_connection_that_dies_as_it_is_used_is_replaced_once_for_all_attempts() {
+    let edge = Harness::start();
+    let mut client = edge.client();
+    let ask = |client: &mut crate::harness::Client| client.ask(&edge.request(CHAT, &chat_body()));
+    assert_eq!(ask(&mut client).status, 200);
+    edge.upstream.then(Reply::hang_up());
+    assert_eq!(ask(&mut client).status, 200, "on a fresh connection");
+    assert_eq!(edge.upstream.count(), 3);
+    assert_eq!(edge.rows(2)[1].number("attempts"), 1);
+    edge.upstream.always(|_| Some(Reply::hang_up()));
+    let answer = ask(&mut client);
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_error"), "{answer}");
+    assert_eq!(edge.upstream.count(), 5, "no stage has a fallback here: once on the kept one, once on a fresh one");
+}
+
+#[test]
+fn connections_that_nobody_uses_are_closed_by_themselves() {
+    let edge = Harness::start();
+    assert_eq!(edge.chat().status, 200);
+    edge.upstream.closed(0);
+}
+
+#[test]
+fn an_answer_that_is_no_http_is_not_asked_for_again() {
+    let edge = Harness::start();
+    edge.upstream.always(|_| Some(Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab")));
+    let answer = edge.chat();
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_error"), "{answer}");
+    assert_eq!(edge.upstream.count(), 1, "it has answered, and may have been paid");
+    edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"not_http\""], 1.0);
+}
+
+#[test]
 fn a_second_target_is_asked_while_nothing_was_sent() {
     for (name, status) in [("reset before the head", None), ("502", Some(502)), ("503", Some(503)), ("504", Some(504))]
     {
@@ -271,4 +304,29 @@ fn an_interim_answer_is_not_taken_for_the_answer() {
         exchange.json(200, &json!({"choices": [], "usage": wire::chat_usage()}).to_string());
     }));
     assert_eq!(edge.chat().status, 200);
+}
+
+#[test]
+fn an_answer_that_came_before_its_request_is_nobodys() {
+    let edge = Harness::start();
+    for round in 0..50 {
+        edge.upstream.then(Reply::script(|exchange| {
+            exchange.json(200, &json!({"choices": [], "usage": wire::chat_usage()}).to_string());
+            exchange.json(200, r#"{"stray": true}"#);
+            exchange.wait_for_close();
+        }));
+        let answers = [edge.chat(), edge.chat()];
+        assert!(answers.iter().all(|answer| !answer.text().contains("stray")), "round {round}: {answers:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_a_coding_that_nobody_asked_for_is_no_answer() {
+    let edge = Harness::start();
+    let packed =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nxx";
+    edge.upstream.then(Reply::raw(packed));
+    let answer = edge.chat();
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_error"), "{answer}");
+    assert_eq!(edge.upstream.count(), 1);
 }

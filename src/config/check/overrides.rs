@@ -110,6 +110,7 @@ fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
         targets: vec![Arc::new(target.clone())],
         authorization: upstream.authorization.clone(),
         timeouts: upstream.timeouts,
+        keep_alive: upstream.keep_alive,
         breaker: upstream.breaker,
         health: upstream.health.clone(),
     }

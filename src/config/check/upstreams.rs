@@ -19,26 +19,39 @@ const TIMEOUTS: Timeouts = Timeouts {
     total: Duration::from_secs(30 * 60),
 };
 
+/// Under the idle limits of the proxies and clients that stand between, of which 30 s is the shortest in common use.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
 pub(super) fn upstreams(section: &At) -> Names<Upstream> {
     Names::read(section.entries(), upstream)
 }
 
 fn upstream(named: &Named) -> Checked<Upstream> {
-    let fields = named.value.fields(&["targets", "api_key", "timeouts", "breaker", "health"])?;
+    let fields = named.value.fields(&["targets", "api_key", "timeouts", "keep_alive", "breaker", "health"])?;
     let targets = fields.required("targets", "write for example targets: [\"http://litellm:4000\"]");
     let targets = targets.and_then(|at| targets_of(&at));
     let authorization = fields.optional("api_key", |at| bearer(&at));
     let timeouts = fields.optional("timeouts", |at| timeouts(&at));
+    let timeouts = timeouts?.unwrap_or_default().over(TIMEOUTS);
+    let keep_alive = fields.optional("keep_alive", |at| at.parsed("a duration, or off", keep_alive));
     let breaker = fields.optional("breaker", |at| watching::breaker(&at));
     let health = fields.optional("health", |at| watching::health(&at));
     Ok(Upstream {
         name: named.name.to_owned(),
         targets: targets?,
         authorization: authorization?,
-        timeouts: timeouts?.unwrap_or_default().over(TIMEOUTS),
+        timeouts,
+        keep_alive: keep_alive?.unwrap_or(Some(KEEP_ALIVE)),
         breaker: breaker?.unwrap_or_default(),
         health: health?,
     })
+}
+
+fn keep_alive(text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    quantity::duration(text).map(Some)
 }
 
 fn bearer(at: &At) -> Checked<HeaderValue> {

@@ -1,7 +1,7 @@
 //! [`KeyStore`] and [`KeyRegistry`] over the table `api_keys`.
 //!
-//! Triggers on it say on `cfx_keys` what changed, whoever changed it; the generation is counted from what the listener
-//! hears, so that asking for it costs nothing.
+//! Triggers on it say on `cfx_keys` what changed, whoever changed it; changes are what the listener heard, so that
+//! asking for them costs nothing. What this process changes itself it notes at once, whether it listens or not.
 
 use std::sync::Arc;
 
@@ -12,7 +12,9 @@ use tokio_postgres::types::Type;
 use super::Postgres;
 use super::pool::{Statement, Value, value};
 use super::rows::{column, optional_count, optional_time, stages, time, to_system};
-use crate::admission::{KeyHash, KeyRegistry, KeyRow, KeyStatus, KeyStore, NewKey, Principal, StoredKey};
+use crate::admission::{
+    Changes, KeyHash, KeyRegistry, KeyRow, KeyStatus, KeyStore, NewKey, Principal, PublicId, StoredKey,
+};
 use crate::units::{KeyId, StoreError, Timestamp, UserId};
 
 const FIND: Statement = Statement {
@@ -61,12 +63,14 @@ const ROTATE: Statement = Statement {
                      revoked_at = case when $13::timestamptz is null then $10 else revoked_at end,
                      retires_at = $13
                where id = $12 and status = 'active' and retires_at is null
-              returning coalesce(replaces, id) as first
+              returning coalesce(replaces, id) as first, public_id
+          ), made as (
+              insert into public.api_keys (id, user_id, public_id, prefix, key_hash, label, stages, models,
+                                           daily_requests, created_at, expires_at, replaces)
+              select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ended.first from ended
+              returning public_id
           )
-          insert into public.api_keys (id, user_id, public_id, prefix, key_hash, label, stages, models, daily_requests,
-                                       created_at, expires_at, replaces)
-          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ended.first from ended
-          returning id",
+          select public_id from ended union all select public_id from made",
     types: &[
         Type::UUID,
         Type::UUID,
@@ -84,7 +88,9 @@ const ROTATE: Statement = Statement {
     ],
 };
 const REVOKE: Statement = Statement {
-    sql: "update public.api_keys set status = 'revoked', revoked_at = $2 where id = $1 and status = 'active' returning id",
+    sql: "update public.api_keys set status = 'revoked', revoked_at = $2
+           where id = $1 and status = 'active'
+          returning public_id",
     types: &[Type::UUID, Type::TIMESTAMPTZ],
 };
 const NEW_KEY: &[Type] = &[
@@ -108,8 +114,8 @@ impl KeyStore for Postgres {
         rows.first().map(stored_key).transpose()
     }
 
-    async fn generation(&self) -> Result<u64, StoreError> {
-        Ok(self.heard.generation())
+    async fn changes(&self, since: Option<u64>) -> Result<Changes, StoreError> {
+        Ok(self.heard.changes(since))
     }
 
     async fn mark_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -123,8 +129,9 @@ impl KeyStore for Postgres {
 #[async_trait]
 impl KeyRegistry for Postgres {
     async fn create(&self, key: NewKey) -> Result<(), StoreError> {
+        let id = PublicId::parse(&key.public_id);
         self.pool.query(&CREATE, new_key(key)).await?;
-        self.heard.note_change();
+        self.heard.note_change(id);
         Ok(())
     }
 
@@ -135,15 +142,21 @@ impl KeyRegistry for Postgres {
     async fn rotate(&self, old: KeyId, new: NewKey, retires_at: Option<Timestamp>) -> Result<bool, StoreError> {
         let mut values = new_key(new);
         values.extend([value(old.0), value(retires_at.map(to_system))]);
-        let made = self.pool.query(&ROTATE, values).await?;
-        self.heard.note_change();
-        Ok(!made.is_empty())
+        self.note_changed(&self.pool.query(&ROTATE, values).await?)
     }
 
     async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
-        let revoked = self.pool.query(&REVOKE, vec![value(key.0), value(to_system(at))]).await?;
-        self.heard.note_change();
-        Ok(!revoked.is_empty())
+        self.note_changed(&self.pool.query(&REVOKE, vec![value(key.0), value(to_system(at))]).await?)
+    }
+}
+
+impl Postgres {
+    /// Notes the keys whose public ids are given. False where there are none.
+    fn note_changed(&self, rows: &[Row]) -> Result<bool, StoreError> {
+        for row in rows {
+            self.heard.note_change(PublicId::parse(column(row, "public_id")?));
+        }
+        Ok(!rows.is_empty())
     }
 }
 

@@ -8,8 +8,8 @@
 //! quota's leases are of one request. Whatever was said in the meantime is taken to have been said: on each
 //! reconnection every cached key is asked for again, and no exhaustion remembered is trusted.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::poll_fn;
@@ -19,9 +19,11 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Notification};
 use uuid::Uuid;
 
+use super::changes::Log;
 use super::connect::{ConnectProblem, Target};
 use super::pool::{Fault, Pool, Statement, value};
 use super::words::Said;
+use crate::admission::{Changes, PublicId};
 
 /// Words kept for an edge that does not listen at the moment; past them it is told that it missed some.
 const KEPT: usize = 4_096;
@@ -34,8 +36,7 @@ const NOTIFY: Statement = Statement { sql: "select pg_notify($1, $2)", types: &[
 
 /// What has been heard so far. Shared between the listening task and the ports.
 pub(super) struct Heard {
-    /// Changes whenever keys or accounts may have.
-    generation: AtomicU64,
+    keys: Mutex<Log>,
     hears: AtomicBool,
     words: broadcast::Sender<Said>,
 }
@@ -54,15 +55,17 @@ enum Ended {
 impl Heard {
     pub(super) fn new() -> Arc<Self> {
         let (words, _) = broadcast::channel(KEPT);
-        Arc::new(Self { generation: AtomicU64::new(0), hears: AtomicBool::new(false), words })
+        Arc::new(Self { keys: Mutex::default(), hears: AtomicBool::new(false), words })
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    /// Which keys may have changed since an earlier answer.
+    pub(super) fn changes(&self, since: Option<u64>) -> Changes {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).since(since)
     }
 
-    pub(super) fn note_change(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// A key changed or, without a name, any may have.
+    pub(super) fn note_change(&self, name: Option<PublicId>) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).note(name);
     }
 
     pub(super) fn hears(&self) -> bool {
@@ -80,7 +83,8 @@ impl Heard {
 
     fn take(&self, notification: &Notification) {
         match notification.channel() {
-            "cfx_keys" => self.note_change(),
+            // What names no key is an account, many keys, or an operator's own word.
+            "cfx_keys" => self.note_change(PublicId::parse(notification.payload())),
             "cfx_quota" => match Said::parse(notification.payload()) {
                 Some(word) => self.tell(word),
                 None => {
@@ -154,7 +158,7 @@ async fn listen_once(target: &Target, pool: &Pool, heard: &Heard, shares_url: bo
                 return Ended::Closed;
             }
             // Whatever was said before this moment was not heard.
-            heard.note_change();
+            heard.note_change(None);
             heard.tell(Said::Missed);
             attend(pool, heard, &channel, &mut notices, shares_url).await
         } => ended,

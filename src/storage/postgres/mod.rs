@@ -7,6 +7,7 @@
 //! listener's connection.
 
 mod accounts;
+mod changes;
 mod connect;
 mod keys;
 mod ledger;
@@ -127,8 +128,8 @@ impl Postgres {
     pub async fn turn_months(&self, today: Day, keep_months: u32) -> Result<(), StoreError> {
         let session = self.pool.session().await?;
         let failed = |error: tokio_postgres::Error| StoreError(told(&error));
-        let made = partitions::ensure(&**session, today, partitions::READY).await.map_err(failed)?;
-        let dropped = partitions::drop_expired(&**session, keep_months).await.map_err(failed)?;
+        let made = partitions::ensure(&***session, today, partitions::READY).await.map_err(failed)?;
+        let dropped = partitions::drop_expired(&***session, keep_months).await.map_err(failed)?;
         if made + dropped > 0 {
             tracing::info!(made, dropped, "the ledger's months were turned");
         }

@@ -4,18 +4,24 @@
 //! stop it, so that no connection goes back to the pool with half an answer in it. What takes too long is given up and
 //! its connection thrown away.
 //!
+//! A statement that still waits for a connection is not run once nobody waits for it: else whoever gives up after a
+//! quarter of a second would leave it standing in the way of those who come later.
+//!
 //! Statements are prepared once a session where sessions are ours, and sent unnamed, in one message with their values,
 //! where a pooler may hand each to another session. Unnamed is right everywhere, so that is how it begins; the listener
 //! finds out whether sessions are ours ([`Pool::sessions_are_ours`]).
 //!
 //! Failure stance: an error is told to the caller, whose room says what then; nothing is tried again here.
 
+use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
@@ -56,6 +62,14 @@ pub(super) struct Pool {
     target: Target,
     runtime: Handle,
     ours: Arc<AtomicBool>,
+    /// One for each connection. The pool has a queue too, but whoever leaves that may leave a connection half made.
+    places: Arc<Semaphore>,
+}
+
+/// A connection, for work that is more than one statement.
+pub(super) struct Session {
+    object: Object,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Pool {
@@ -69,13 +83,12 @@ impl Pool {
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(CONNECTIONS)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(WAIT))
             .create_timeout(Some(CONNECT_LIMIT))
             .pre_recycle(fresh_enough)
             .build()
             .map_err(|error| StoreError(error.to_string()))?;
         let runtime = Handle::try_current().map_err(|error| StoreError(error.to_string()))?;
-        Ok(Self { pool, target, runtime, ours: Arc::default() })
+        Ok(Self { pool, target, runtime, ours: Arc::default(), places: Arc::new(Semaphore::new(CONNECTIONS)) })
     }
 
     /// Says whether a session keeps what was prepared in it: not so behind a pooler that hands out sessions by the
@@ -87,28 +100,55 @@ impl Pool {
     /// Runs one statement, which is a transaction of its own.
     pub(super) async fn query(&self, statement: &'static Statement, values: Vec<Value>) -> Result<Vec<Row>, Fault> {
         let pool = self.clone();
-        let call = self.runtime.spawn(async move { pool.run(statement, &values).await });
+        // Ends with this future, whether that comes to its end or is dropped.
+        let (_asker, nobody_waits) = oneshot::channel::<Infallible>();
+        let call = self.runtime.spawn(async move {
+            let place = tokio::select! {
+                biased;
+                _ = nobody_waits => Err(Fault::unanswered("nobody waits for it any more".to_owned())),
+                place = pool.place() => place,
+            };
+            pool.run(place?, statement, &values).await
+        });
         call.await.unwrap_or_else(|_| Err(Fault::unanswered("the store is closed".to_owned())))
     }
 
     /// A session for work that is more than one statement. It must not be dropped in the midst of one.
-    pub(super) async fn session(&self) -> Result<Object, Fault> {
-        self.pool.get().await.map_err(|error| self.no_session(error))
+    pub(super) async fn session(&self) -> Result<Session, Fault> {
+        let place = self.place().await?;
+        self.session_at(place).await
     }
 
-    async fn run(&self, statement: &Statement, values: &[Value]) -> Result<Vec<Row>, Fault> {
-        let session = self.session().await?;
+    async fn session_at(&self, place: OwnedSemaphorePermit) -> Result<Session, Fault> {
+        let object = self.pool.get().await.map_err(|error| self.no_session(error))?;
+        Ok(Session { object, _place: place })
+    }
+
+    /// In the order of arrival.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let place = tokio::time::timeout(WAIT, Arc::clone(&self.places).acquire_owned()).await;
+        let in_use = || Fault::unanswered(format!("{}: all {CONNECTIONS} connections are in use", self.target.place));
+        place.ok().and_then(Result::ok).ok_or_else(in_use)
+    }
+
+    async fn run(
+        &self,
+        place: OwnedSemaphorePermit,
+        statement: &Statement,
+        values: &[Value],
+    ) -> Result<Vec<Row>, Fault> {
+        let session = self.session_at(place).await?;
         let ours = self.ours.load(Ordering::Relaxed);
         match tokio::time::timeout(CALL_LIMIT, ask(&session, statement, values, ours)).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => {
                 if leads_nowhere(&error) {
-                    drop(Object::take(session));
+                    session.throw_away();
                 }
                 Err(Fault::of(&error))
             }
             Err(_) => {
-                drop(Object::take(session));
+                session.throw_away();
                 Err(Fault::unanswered(format!("{}: a statement was not answered in {CALL_LIMIT:?}", self.target.place)))
             }
         }
@@ -117,16 +157,13 @@ impl Pool {
     fn no_session(&self, error: PoolError) -> Fault {
         match error {
             PoolError::Backend(error) => Fault::unanswered(self.target.explain(&error).to_string()),
-            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
-                Fault::unanswered(format!("{}: all {CONNECTIONS} connections are in use", self.target.place))
-            }
             PoolError::Timeout(_) => Fault::unanswered(self.target.silent().to_string()),
             other => Fault::unanswered(other.to_string()),
         }
     }
 }
 
-async fn ask(session: &Object, statement: &Statement, values: &[Value], ours: bool) -> Result<Vec<Row>, Error> {
+async fn ask(session: &Session, statement: &Statement, values: &[Value], ours: bool) -> Result<Vec<Row>, Error> {
     if ours {
         let prepared = session.prepare_typed_cached(statement.sql, statement.types).await?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
@@ -141,6 +178,20 @@ async fn ask(session: &Object, statement: &Statement, values: &[Value], ours: bo
 fn leads_nowhere(error: &Error) -> bool {
     let Some(code) = error.code() else { return true };
     code == &SqlState::READ_ONLY_SQL_TRANSACTION || code.code().starts_with("57P") || code.code().starts_with("08")
+}
+
+impl Session {
+    fn throw_away(self) {
+        drop(Object::take(self.object));
+    }
+}
+
+impl Deref for Session {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        &self.object
+    }
 }
 
 impl Fault {

@@ -27,6 +27,8 @@ pub(super) type DayKey = (Subject, Day);
 pub(super) struct Books(Mutex<HashMap<DayKey, Book>>);
 
 pub(super) struct Book {
+    /// The epoch in which the day is on the list that this edge finds its leases by.
+    pub(super) listed: Option<Arc<str>>,
     life: Option<Arc<str>>,
     past: Vec<Arc<str>>,
     seeded: bool,
@@ -76,6 +78,14 @@ pub(super) struct Standing {
     pub(super) to: i64,
 }
 
+/// What an edge knows of a day's counter.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) life: String,
+    pub(super) stored: i64,
+    pub(super) turn: i64,
+}
+
 /// What a day needs from the background task.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
@@ -91,13 +101,12 @@ pub(super) struct Needs {
 }
 
 impl Books {
-    /// Works on one day's book. True beside the result: it was not there before.
-    pub(super) fn with<T>(&self, key: DayKey, work: impl FnOnce(&mut Book) -> T) -> (T, bool) {
+    /// Works on one day's book, made where there is none.
+    pub(super) fn with<T>(&self, key: DayKey, work: impl FnOnce(&mut Book) -> T) -> T {
         let mut books = self.lock();
-        let new = !books.contains_key(&key);
         let book = books.entry(key).or_insert_with(Book::new);
         book.touched = Instant::now();
-        (work(book), new)
+        work(book)
     }
 
     /// Looks into a book, where there is one.
@@ -127,6 +136,7 @@ impl Books {
 impl Book {
     fn new() -> Self {
         Self {
+            listed: None,
             life: None,
             past: Vec::new(),
             seeded: false,
@@ -142,9 +152,9 @@ impl Book {
         }
     }
 
-    /// The life this edge knows the day in, and the last chunk of it that is stored.
-    pub(super) fn known(&self) -> (&str, i64) {
-        (self.life.as_deref().unwrap_or(""), self.stored)
+    /// The life this edge knows the day in, the last chunk of it that is stored, and the last answer that was heard.
+    pub(super) fn known(&self) -> Known {
+        Known { life: self.life.as_deref().unwrap_or("").to_owned(), stored: self.stored, turn: self.turn }
     }
 
     /// Takes in an answer of `edge`'s. True: it begins a new life, so that other leases must be told there too.
@@ -266,7 +276,7 @@ impl Book {
 }
 
 /// One chunk of one edge in one life has one id, also after a restart.
-fn chunk_id(life: &str, edge: EdgeId, number: i64) -> PostingId {
+pub(super) fn chunk_id(life: &str, edge: EdgeId, number: i64) -> PostingId {
     let mut digest = Sha256::new();
     digest.update(life.as_bytes());
     digest.update(edge.0.as_bytes());

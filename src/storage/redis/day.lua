@@ -3,8 +3,8 @@
 --
 -- KEYS[1]  the day's hash
 -- ARGV     epoch, edge, channel, what to say there when something is freed, when the key may go (Unix seconds),
---          the life in which the caller knows the day, the last chunk of that life that the durable store has;
---          then what the script itself takes
+--          the life in which the caller knows the day, the last chunk of that life that the durable store has, the
+--          last answer of that life that the edge has heard; then what the script itself takes
 --
 -- Fields:
 --   cfx        "1": this hash is ours
@@ -20,7 +20,7 @@
 --   c:EDGE     "NUMBER FROM TO": the part of o:EDGE that is on its way into the durable store
 --   n:EDGE     answers given to EDGE, so that it can tell a late one
 local key, epoch, edge, channel, freed_words, ends = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local given = 7
+local given = 8
 
 local function argument()
   given = given + 1
@@ -46,11 +46,14 @@ local foreign = head[1] ~= '1' and redis.call('EXISTS', key) == 1
 local known = born and string.sub(born, 1, #epoch + 1) == epoch .. '/'
 -- Who knows another life, or none, knows nothing of this one's chunks.
 local stored = ARGV[6] == born and tonumber(ARGV[7]) or -1
+-- Answers are numbered: whoever has heard one that was never given here has been here before, with later data.
+local heard = ARGV[6] == born and tonumber(ARGV[8]) or 0
 
 -- What a script answers where it cannot go on; nil where it can.
 local function obstacle()
   if foreign then return { 'foreign' } end
   if not known then return { 'unborn', born or '' } end
+  if number('n:' .. edge) < heard then return { 'older', born } end
   return nil
 end
 

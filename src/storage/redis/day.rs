@@ -5,11 +5,11 @@ use std::sync::Arc;
 use redis::{Cmd, Value};
 
 use super::Redis;
-use super::books::{DayKey, Standing};
+use super::books::{DayKey, Known, Standing};
 use super::scripts::Script;
 use super::words::{self, Said};
 use crate::admission::{Settlement, Subject};
-use crate::units::{Day, StoreError};
+use crate::units::{Day, EdgeId, StoreError};
 
 /// How long a key outlives its day, in seconds.
 const AFTERLIFE: i64 = 2 * 86_400;
@@ -20,6 +20,8 @@ pub(super) enum Answer {
     Standing(Standing, Vec<i64>),
     /// Redis does not know the day.
     Unborn,
+    /// It knows less of this life than it has told before.
+    Older(String),
 }
 
 impl Redis {
@@ -30,16 +32,22 @@ impl Redis {
 
     /// The head that every script on a day takes.
     pub(super) fn call(&self, script: &Script, key: DayKey) -> Cmd {
-        let (life, stored) = self.books.look(key, |book| own(book.known())).unwrap_or_default();
+        let known = self.books.look(key, |book| book.known()).unwrap_or_default();
+        self.call_of(script, key, self.edge, &known)
+    }
+
+    /// The same for `edge`, which knows the day so far.
+    pub(super) fn call_of(&self, script: &Script, key: DayKey, edge: EdgeId, known: &Known) -> Cmd {
         let mut command = script.over(&[&self.day_key(key)]);
         command
             .arg(&*self.link.epoch())
-            .arg(self.edge.0.to_string())
+            .arg(edge.0.to_string())
             .arg(&self.link.address.channel)
             .arg(words::write(self.edge, Said::Freed(key)))
             .arg(key.1.end().0 / 1_000_000 + AFTERLIFE)
-            .arg(life)
-            .arg(stored);
+            .arg(&known.life)
+            .arg(known.stored)
+            .arg(known.turn);
         command
     }
 
@@ -69,6 +77,7 @@ impl Redis {
         match (status.as_deref(), life) {
             (Some("foreign"), _) => return Err(self.link.foreign(&self.day_key(key))),
             (Some("unborn"), _) => return Ok(Answer::Unborn),
+            (Some("older"), Some(life)) => return Ok(Answer::Older(life)),
             (Some("ok"), Some(life)) => {
                 let numbers: Result<Vec<i64>, _> = parts.map(redis::from_redis_value).collect();
                 if let [seeded, turn, counted, chunk, from, to, rest @ ..] = numbers.map_err(told)?.as_slice() {
@@ -90,8 +99,4 @@ pub(super) fn by_day(settlements: Vec<Settlement>) -> Vec<(DayKey, Vec<Settlemen
         days.entry((settlement.subject, settlement.day)).or_default().push(settlement);
     }
     days.into_iter().collect()
-}
-
-fn own((life, stored): (&str, i64)) -> (String, i64) {
-    (life.to_owned(), stored)
 }

@@ -38,6 +38,13 @@ pub(super) struct Epoch {
     pub(super) young: bool,
 }
 
+/// Why there is no connection.
+pub(super) struct Unconnected {
+    pub(super) problem: StoreError,
+    /// The server has refused us, and will again.
+    pub(super) refused: bool,
+}
+
 struct State {
     connection: Option<MultiplexedConnection>,
     /// Connections so far: tells a failure of this one from one of the last.
@@ -84,8 +91,8 @@ impl Link {
         }
     }
 
-    /// One attempt to connect. True in the error: the server has refused us, and will again.
-    pub(super) async fn connect(&self) -> Result<(), (StoreError, bool)> {
+    /// One attempt to connect.
+    pub(super) async fn connect(&self) -> Result<(), Unconnected> {
         let outcome = tokio::time::timeout(CONNECT, self.greet()).await.unwrap_or_else(|_| {
             Err(RedisError::from((ErrorKind::Io, "no answer in time", format!("{} s", CONNECT.as_secs()))))
         });
@@ -98,11 +105,15 @@ impl Link {
                 Ok(())
             }
             Err(error) => {
-                let told = self.describe(&error);
-                state.problem = Some(told.clone());
-                Err((told, is_refusal(&error)))
+                let unconnected = self.unconnected(&error);
+                state.problem = Some(unconnected.problem.clone());
+                Err(unconnected)
             }
         }
+    }
+
+    pub(super) fn unconnected(&self, error: &RedisError) -> Unconnected {
+        Unconnected { problem: self.describe(error), refused: is_refusal(error) }
     }
 
     async fn greet(&self) -> Result<(MultiplexedConnection, String, Epoch), RedisError> {
@@ -111,27 +122,38 @@ impl Link {
         let mut connection = self.address.client.get_multiplexed_async_connection_with_config(&config).await?;
         redis::cmd("PING").exec_async(&mut connection).await?;
         load_scripts(&mut connection).await?;
+        // A word that means nothing: the right to the channel is asked for by nothing else before the first recall.
+        redis::cmd("PUBLISH").arg(&self.address.channel).arg("").exec_async(&mut connection).await?;
         // A user who may not ask has a server whose restarts are seen only where they lose the data.
         let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap_or_default();
         warn_of_eviction(&info, &self.address.shown);
         let run_id = line_of(&info, "run_id").unwrap_or("unknown").to_owned();
-        let epoch = Epoch::read(&self.epoch_command(&run_id).query_async::<(String, u8)>(&mut connection).await?);
+        let epoch = Epoch::read(&self.epoch_command(&run_id, "").query_async::<(String, u8)>(&mut connection).await?);
         Ok((connection, run_id, epoch))
     }
 
     /// Asks which epoch it is, and begins one where there is none.
     pub(super) async fn refresh_epoch(&self) -> Result<Epoch, StoreError> {
+        self.epoch_after("").await
+    }
+
+    /// Begins another epoch where it is still `epoch`.
+    pub(super) async fn end_epoch(&self, epoch: &str) -> Result<(), StoreError> {
+        self.epoch_after(epoch).await.map(drop)
+    }
+
+    async fn epoch_after(&self, ended: &str) -> Result<Epoch, StoreError> {
         let run_id = self.lock().run_id.clone();
-        let epoch = Epoch::read(&self.ask(self.epoch_command(&run_id)).await?);
+        let epoch = Epoch::read(&self.ask(self.epoch_command(&run_id, ended)).await?);
         self.lock().epoch = Arc::clone(&epoch.name);
         Ok(epoch)
     }
 
-    fn epoch_command(&self, run_id: &str) -> Cmd {
+    fn epoch_command(&self, run_id: &str, ended: &str) -> Cmd {
         let prefix = &self.address.prefix;
         let keys = [format!("{prefix}{{epoch}}:name"), format!("{prefix}{{epoch}}:young")];
         let mut command = scripts::EPOCH.over(&[&keys[0], &keys[1]]);
-        command.arg(run_id).arg(Uuid::new_v4().simple().to_string()).arg(millis(YOUNG));
+        command.arg(run_id).arg(Uuid::new_v4().simple().to_string()).arg(millis(YOUNG)).arg(ended);
         command
     }
 
@@ -233,8 +255,9 @@ impl Link {
                 return self.foreign(&format!("{}{{epoch}}:name", self.address.prefix));
             }
             ErrorKind::Server(ServerErrorKind::NoPerm) => format!(
-                "its user may not do what cfx needs ({text}): allow the keys and the channel {}* and scripts",
-                self.address.prefix
+                "its user may not do what cfx needs ({text}): allow it the keys, the channels and all commands on them, \
+                 as ACL SETUSER NAME ~{prefix}* &{prefix}* +@all does",
+                prefix = self.address.prefix
             ),
             ErrorKind::Server(ServerErrorKind::ReadOnly) => "this is a read-only replica: name the primary".to_owned(),
             ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {

@@ -15,6 +15,9 @@
 //!   its leases and counts at its next word, within a second of reaching Redis again; by what it holds (a lease or two)
 //!   the others may have admitted too many, and a part it had sent in that very moment can be counted twice.
 //! - An edge that dies in the same moment takes along what it had counted in its last two seconds, and its leases.
+//! - Data that went back behind an unbroken connection (a server loaded or was given older ones) are found out by the
+//!   first edge that hears of less than it has heard of before: of a day it counts on, or of its own heartbeat, within
+//!   three seconds. What others were granted of the lost counts until then is too many.
 //! - A single key that Redis evicts is rebuilt without the pause: keep `maxmemory-policy noeviction`.
 //!
 //! Failure stance: an error at once where Redis is away, too old or not ours; each port's room says what then.
@@ -43,7 +46,7 @@ use tokio::time::Instant;
 use crate::admission::QuotaStore;
 use crate::units::{EdgeId, StoreError};
 use books::Books;
-use link::Link;
+use link::{Link, Unconnected};
 use words::{Said, Words};
 
 pub use address::{BadAddress, RedisAddress, VARIABLE};
@@ -56,10 +59,12 @@ pub struct Redis {
     durable: Arc<dyn QuotaStore>,
     books: Books,
     words: Words,
-    /// Edges that share the counts, this one included, by the last heartbeat.
+    /// Edges that share the counts, this one included, by the last heartbeat; 0 before the first.
     live: AtomicU32,
     /// Until when another edge may hold leases, as far as heartbeats told. They are lost with the rest.
     accompanied: Mutex<Option<Instant>>,
+    /// The last heartbeat that was answered: the server's time of it (Unix milliseconds), and the epoch it was in.
+    beaten: Mutex<Option<(f64, Arc<str>)>>,
 }
 
 /// How the first attempt to reach Redis ended, where it did not succeed.
@@ -76,29 +81,41 @@ pub enum NoRedis {
 impl Redis {
     /// Speaks to nobody yet.
     pub fn new(address: RedisAddress, edge: EdgeId, durable: Arc<dyn QuotaStore>) -> Arc<Self> {
-        let live = AtomicU32::new(1);
         let (link, books, words) = (Link::new(address), Books::default(), Words::new());
-        Arc::new(Self { link, edge, durable, books, words, live, accompanied: Mutex::default() })
+        let (live, accompanied, beaten) = Default::default();
+        Arc::new(Self { link, edge, durable, books, words, live, accompanied, beaten })
     }
 
     /// Connects, and starts what runs beside requests on the current runtime. After [`NoRedis::Away`] it is used all
     /// the same: the connection is tried for until it is there.
     pub async fn start(self: &Arc<Self>) -> Result<(), NoRedis> {
-        let first = self.link.connect().await;
-        if let Err((error, true)) = first {
-            return Err(NoRedis::Refused(error));
+        let mut first = self.link.connect().await;
+        if first.is_ok() {
+            // Where only this fails, and may pass, the listener says so.
+            first = words::subscribe(&self.link)
+                .await
+                .map(drop)
+                .or_else(|error| if error.refused { Err(error) } else { Ok(()) });
+        }
+        if let Err(Unconnected { problem, refused: true }) = first {
+            return Err(NoRedis::Refused(problem));
         }
         let (keeper, listener, bookkeeper) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
         tokio::spawn(async move { keeper.link.keep().await });
-        tokio::spawn(async move { listener.words.run(&listener.link.address).await });
+        tokio::spawn(async move { listener.words.run(&listener.link).await });
         tokio::spawn(async move { bookkeeper.keep_books().await });
         tokio::spawn(Arc::clone(self).answer_losses());
-        first.map_err(|(error, _)| NoRedis::Away(error))
+        first.map_err(|away| NoRedis::Away(away.problem))
     }
 
-    /// Why Redis is not used at this moment, for the operator; None while it is.
+    /// Why Redis is not used at this moment, or the other edges are not heard, for the operator; None while all is well.
     pub fn problem(&self) -> Option<StoreError> {
-        self.link.problem()
+        self.link.problem().or_else(|| self.words.problem())
+    }
+
+    /// Whether calls fail at this moment.
+    pub fn is_away(&self) -> bool {
+        self.link.problem().is_some()
     }
 
     fn live(&self) -> u32 {

@@ -17,7 +17,7 @@ use super::link::millis;
 use super::words::{self, Said};
 use super::{Redis, scripts};
 use crate::admission::{
-    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Settlement, Subject, Word,
+    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
 };
 use crate::units::{Day, EdgeId, LeaseId, StoreError};
 
@@ -27,6 +27,8 @@ const EDGE_LIFE: Duration = Duration::from_secs(15);
 const LIST_LIFE: Duration = Duration::from_secs(3 * 86_400);
 /// How long the end of this edge waits for the durable store.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long a heartbeat waits for the durable store.
+const BEAT_THERE: Duration = Duration::from_secs(2);
 /// Times that a day may have to be seeded before a grant.
 const ROUNDS: usize = 4;
 
@@ -41,10 +43,8 @@ impl QuotaStore for Redis {
             command.arg(self.live()).arg(ask.most.clamp(1, LARGEST_LEASE));
             command
         };
-        if self.books.with(key, |_| ()).1 {
-            // Before the lease itself, so that a restarted edge finds every one of its leases.
-            self.note_days(&[ask.edge], key).await?;
-        }
+        // Before the lease itself, so that a restarted edge finds every one of its leases.
+        self.list(ask.edge, key).await?;
         // Read apart, since it lies in another slot; a lease of a moment ago's size does no harm.
         let live: u32 = self.link.ask(redis::cmd("ZCARD").arg(self.edges_key()).take()).await?;
         self.note_live(live);
@@ -57,6 +57,8 @@ impl QuotaStore for Redis {
             };
             let number = |value: i64| u32::try_from(value).unwrap_or(0);
             if granted > 0 {
+                // The list may have been lost on the way.
+                self.list(ask.edge, key).await?;
                 let held = Held { life: standing.life, holder: ask.edge, granted: number(granted), used: 0 };
                 self.books.with(key, |book| book.hold(ask.lease, held));
             }
@@ -111,11 +113,12 @@ impl QuotaStore for Redis {
         Ok(u32::try_from(count).unwrap_or_default())
     }
 
+    /// Said in both places, so that the edges know of each other there too where Redis does not answer.
     async fn beat(&self, edge: EdgeId) -> Result<u32, StoreError> {
-        let mut command = scripts::BEAT.over(&[&self.edges_key()]);
-        command.arg(edge.0.to_string()).arg(millis(EDGE_LIFE));
-        let living: Vec<String> = self.link.ask(command).await?;
-        let live = u32::try_from(living.len()).unwrap_or(u32::MAX).max(1);
+        let live = match tokio::join!(self.beat_here(edge), self.beat_there(edge)) {
+            (Ok(live), _) => live,
+            (Err(error), there) => there.ok_or(error)?,
+        };
         self.note_live(live);
         Ok(live)
     }
@@ -129,6 +132,8 @@ impl QuotaStore for Redis {
             Ok(())
         };
         let stored = tokio::time::timeout(LAST_WORDS, stored).await;
+        // Where this fails, the heartbeat runs out by itself.
+        let _ = tokio::time::timeout(BEAT_THERE, self.durable.depart(edge)).await;
         let mut command = redis::cmd("ZREM");
         command.arg(self.edges_key()).arg(edge.0.to_string());
         self.link.ask::<Value>(command).await?;
@@ -143,6 +148,9 @@ impl QuotaStore for Redis {
         for key in days.iter().filter_map(|day| words::read_day(day)) {
             // What this edge counted and did not store before it was started again comes with the standing.
             self.nudge(key).await?;
+            if edge != self.edge {
+                self.store_for(edge, key).await?;
+            }
             let mut command = redis::cmd("HGETALL");
             command.arg(self.day_key(key));
             let fields: Vec<(String, String)> = self.link.ask(command).await?;
@@ -163,9 +171,41 @@ impl QuotaStore for Redis {
     fn hears(&self) -> bool {
         self.words.hears()
     }
+
+    /// What the durable store has of the day, and which edges beat there.
+    async fn remembered(&self, edge: EdgeId, subject: Subject, day: Day) -> Option<Remembered> {
+        let there = self.durable.used(subject, day).await.ok()?;
+        let missing = self.books.look((subject, day), |book| book.missing_there()).unwrap_or_default();
+        let used = u32::try_from(i64::from(there) + missing).unwrap_or_default();
+        // Before the first heartbeat was answered nobody is known.
+        if self.live.load(Ordering::Relaxed) == 0 {
+            self.note_live(self.beat_there(edge).await?);
+        }
+        Some(Remembered { used, live_edges: self.live() })
+    }
 }
 
 impl Redis {
+    /// Where Redis knows an earlier heartbeat than it has told of, it has gone back to older data.
+    async fn beat_here(&self, edge: EdgeId) -> Result<u32, StoreError> {
+        let mut command = scripts::BEAT.over(&[&self.edges_key()]);
+        command.arg(edge.0.to_string()).arg(millis(EDGE_LIFE));
+        let epoch = self.link.epoch();
+        let (before, now, living): (String, f64, Vec<String>) = self.link.ask(command).await?;
+        let last = self.beaten.lock().unwrap_or_else(PoisonError::into_inner).replace((now, epoch));
+        if let (Ok(before), Some((last, epoch))) = (before.parse::<f64>(), last)
+            && before < last
+        {
+            self.disown(&epoch).await?;
+        }
+        Ok(u32::try_from(living.len()).unwrap_or(u32::MAX).max(1))
+    }
+
+    async fn beat_there(&self, edge: EdgeId) -> Option<u32> {
+        let beat = tokio::time::timeout(BEAT_THERE, self.durable.beat(edge)).await;
+        beat.ok()?.ok()
+    }
+
     fn note_live(&self, live: u32) {
         self.live.store(live, Ordering::Relaxed);
         if live > 1 {
@@ -231,6 +271,16 @@ impl Redis {
             self.books.with(key, |book| book.hold(*lease, held));
         }
         open
+    }
+
+    /// Sees to it that a day is on the list of `edge`, in the present epoch.
+    async fn list(&self, edge: EdgeId, key: DayKey) -> Result<(), StoreError> {
+        let epoch = self.link.epoch();
+        if self.books.with(key, |book| book.listed.as_ref() != Some(&epoch)) {
+            self.note_days(&[edge], key).await?;
+            self.books.with(key, |book| book.listed = Some(epoch));
+        }
+        Ok(())
     }
 
     /// Adds a day to the list that each of `edges` finds its leases by after a restart.

@@ -8,12 +8,12 @@ use futures_util::{StreamExt, stream};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use super::books::{Amount, DayKey, Needs, Standing};
+use super::books::{Amount, DayKey, Known, Needs, Standing, chunk_id};
 use super::day::Answer;
 use super::words::{self, Said};
 use super::{Redis, scripts};
 use crate::admission::{Posting, Settlement};
-use crate::units::StoreError;
+use crate::units::{EdgeId, StoreError};
 
 /// How long a day that was lost is not seeded, so that every edge can first store what it still carries of it and say
 /// which leases it holds. Shorter than a request waits for the store.
@@ -33,10 +33,13 @@ impl Redis {
         command: impl Fn() -> redis::Cmd,
     ) -> Result<(Standing, Vec<i64>), StoreError> {
         for _ in 0..ROUNDS {
-            let answer = self.link.ask(command()).await?;
-            if let Answer::Standing(standing, rest) = self.read(key, answer)? {
-                self.heard(key, &standing).await;
-                return Ok((standing, rest));
+            match self.read(key, self.link.ask(command()).await?)? {
+                Answer::Standing(standing, rest) => {
+                    self.heard(key, &standing).await;
+                    return Ok((standing, rest));
+                }
+                Answer::Unborn => {}
+                Answer::Older(life) => self.disown(&life).await?,
             }
             self.open(key).await?;
         }
@@ -46,7 +49,7 @@ impl Redis {
     /// Takes in where a day stands. What of it other lives knew is said in this one at once, as best it goes: what
     /// fails is tried again by the background task.
     pub(super) async fn heard(&self, key: DayKey, standing: &Standing) {
-        if self.books.with(key, |book| book.hear(standing, self.edge)).0
+        if self.books.with(key, |book| book.hear(standing, self.edge))
             && let Err(error) = Box::pin(self.rejoin(key)).await
         {
             tracing::warn!(%error, "what Redis lost could not be told to it yet");
@@ -77,7 +80,7 @@ impl Redis {
         self.rejoin(key).await?;
         let mut count = -1;
         for _ in 0..ROUNDS {
-            let life = self.books.look(key, |book| book.known().0.to_owned()).unwrap_or_default();
+            let life = self.books.look(key, |book| book.known().life).unwrap_or_default();
             let mut command = self.call(&scripts::SEED, key);
             command.arg(&life).arg(count);
             let answer: Vec<redis::Value> = self.link.ask(command).await?;
@@ -119,15 +122,43 @@ impl Redis {
     pub(super) async fn store(&self, key: DayKey) -> Result<(), StoreError> {
         let parts = self.books.look(key, |book| book.unstored(self.edge)).unwrap_or_default();
         for part in parts {
-            let count = u32::try_from(part.amount.unsigned_abs()).unwrap_or(u32::MAX);
-            let posting = Posting { id: part.id, subject: key.0, day: key.1, count };
-            match part.amount {
-                0.. => self.durable.post(posting).await?,
-                _ => self.durable.release(posting).await?,
-            }
+            self.store_part(key, part).await?;
             self.books.look(key, |book| book.stored(part, self.edge));
         }
         Ok(())
+    }
+
+    async fn store_part(&self, key: DayKey, part: Amount) -> Result<(), StoreError> {
+        let count = u32::try_from(part.amount.unsigned_abs()).unwrap_or(u32::MAX);
+        let posting = Posting { id: part.id, subject: key.0, day: key.1, count };
+        match part.amount {
+            0.. => self.durable.post(posting).await,
+            _ => self.durable.release(posting).await,
+        }
+    }
+
+    /// Tells the durable store what an edge that is dead counted of a day, part by part, as it would have done itself.
+    pub(super) async fn store_for(&self, edge: EdgeId, key: DayKey) -> Result<(), StoreError> {
+        let mut known = Known { stored: -1, ..Known::default() };
+        loop {
+            let mut command = self.call_of(&scripts::SETTLE, key, edge, &known);
+            command.arg(0);
+            let Answer::Standing(standing, _) = self.read(key, self.link.ask(command).await?)? else { return Ok(()) };
+            let Standing { life, seeded, chunk, from, to, .. } = standing;
+            if !seeded || (*life == *known.life && chunk <= known.stored) {
+                return Ok(());
+            }
+            if chunk > 0 {
+                self.store_part(key, Amount { id: chunk_id(&life, edge, chunk), amount: to - from }).await?;
+            }
+            known = Known { life: life.to_string(), stored: chunk, turn: 0 };
+        }
+    }
+
+    /// Has every day counted anew, because Redis was found to have gone back to older data in `life` or its epoch.
+    pub(super) async fn disown(&self, life: &str) -> Result<(), StoreError> {
+        tracing::warn!(life, "Redis has gone back to older data; its counts are rebuilt from the durable store");
+        self.link.end_epoch(life.split('/').next().unwrap_or_default()).await
     }
 
     /// Works through what the books have to say; for the life of the process.
@@ -190,6 +221,8 @@ impl Redis {
                 // It may be there in an epoch that this edge has not heard of.
                 Answer::Unborn if again => drop(self.link.refresh_epoch().await?),
                 Answer::Unborn => {}
+                // Whoever asks for a lease next opens it anew.
+                Answer::Older(life) => return self.disown(&life).await,
             }
         }
         Ok(())

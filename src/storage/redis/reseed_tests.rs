@@ -1,12 +1,13 @@
 //! Redis emptied, stopped, or back with older data, while edges count on it.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::testing::{Proxy, run, until};
-use super::tests::{ask, durable, edge, settlement, user};
+use super::tests::{ask, durable, dying_edge, edge, settlement, user};
 use crate::admission::{ConcurrencyStore, PlaceId, Posting, PostingId, QuotaStore};
 use crate::storage::support::redis::Server;
 use crate::units::{Day, UserId};
@@ -159,4 +160,87 @@ async fn streams_are_capped_across_edges_and_those_of_a_dead_edge_run_out() {
     })
     .await;
     assert!(begun.elapsed() <= Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+/// As `edge`, on a server that can be made to load what it last saved without a connection noticing.
+fn going_back() -> Server {
+    Server::with(&["--enable-debug-command", "yes"])
+}
+
+#[tokio::test]
+async fn older_data_behind_an_unbroken_connection_is_not_believed() {
+    let (server, durable) = (going_back(), durable());
+    let redis = edge(&server.url(), 1, &durable).await;
+    let subject = user();
+    let asked = ask(&redis, subject, 100);
+    redis.grant(asked.clone()).await.unwrap();
+    redis.settle(settlement(subject, asked.lease, 5, false)).await.unwrap();
+    run(&server, &["SAVE"]).await;
+    redis.settle(settlement(subject, asked.lease, 24, true)).await.unwrap();
+    redis.post(Posting { id: PostingId(Uuid::new_v4()), subject, day: TODAY, count: 30 }).await.unwrap();
+    run(&server, &["DEBUG", "RELOAD", "NOSAVE"]).await;
+    let next = redis.grant(ask(&redis, subject, 55)).await.unwrap();
+    assert_eq!((next.granted, next.counted), (1, 55), "54 are used; the snapshot said 5");
+    redis.depart(redis.edge).await.unwrap();
+    assert_eq!(durable.count(subject, TODAY).0, 54);
+}
+
+#[tokio::test]
+async fn older_data_are_found_out_by_a_heartbeat_too() {
+    let (server, durable) = (going_back(), durable());
+    let (one, other) = (edge(&server.url(), 1, &durable).await, edge(&server.url(), 2, &durable).await);
+    let subject = user();
+    let before = ask(&other, subject, 100);
+    other.grant(before.clone()).await.unwrap();
+    run(&server, &["SAVE"]).await;
+    let asked = ask(&one, subject, 100);
+    let granted = one.grant(asked.clone()).await.unwrap().granted;
+    one.settle(settlement(subject, asked.lease, granted, true)).await.unwrap();
+    until("all is stored", || ready(durable.count(subject, TODAY).0 == granted)).await;
+    for edge in [&one, &other] {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        edge.beat(edge.edge).await.unwrap();
+    }
+    let epoch = one.link.epoch();
+    run(&server, &["DEBUG", "RELOAD", "NOSAVE"]).await;
+    one.beat(one.edge).await.unwrap();
+    assert_ne!(one.link.epoch(), epoch, "it knows of an earlier heartbeat than it has told of");
+    let epoch = one.link.epoch();
+    other.beat(other.edge).await.unwrap();
+    assert_eq!((other.link.epoch(), one.link.refresh_epoch().await.unwrap().name), (epoch.clone(), epoch), "once");
+    other.settle(settlement(subject, before.lease, 2, true)).await.unwrap();
+    assert_eq!(other.used(subject, TODAY).await.unwrap(), granted + 2);
+}
+
+#[tokio::test]
+async fn a_day_is_listed_however_often_that_fails_and_again_where_the_list_is_lost() {
+    let (server, durable) = (Server::private(), durable());
+    let redis = edge(&server.url(), 1, &durable).await;
+    let subject = user();
+    let list = format!("cfx:{{edge:{}}}:days", redis.edge.0);
+    run(&server, &["SET", &list, "in the way"]).await;
+    redis.grant(ask(&redis, subject, 100)).await.unwrap_err();
+    run(&server, &["DEL", &list]).await;
+    let asked = ask(&redis, subject, 100);
+    redis.grant(asked.clone()).await.unwrap();
+    assert_eq!(run(&server, &["SCARD", &list]).await, redis::Value::Int(1));
+    redis.settle(settlement(subject, asked.lease, 3, true)).await.unwrap();
+    run(&server, &["FLUSHALL"]).await;
+    redis.grant(ask(&redis, subject, 100)).await.unwrap();
+    assert_eq!(run(&server, &["SCARD", &list]).await, redis::Value::Int(1));
+    assert_eq!(redis.open_leases(redis.edge).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_dead_edge_had_counted_and_not_stored_is_stored_by_its_heir() {
+    let (server, durable) = (Server::private(), durable());
+    let asked = dying_edge(server.url(), Arc::clone(&durable)).await;
+    let heir = edge(&server.url(), 2, &durable).await;
+    for _ in 0..2 {
+        let open = heir.open_leases(asked.edge).await.unwrap();
+        assert_eq!(open.iter().map(|open| (open.lease, open.used)).collect::<Vec<_>>(), [(asked.lease, 9)]);
+        assert_eq!(durable.count(asked.subject, TODAY).0, 9, "once, however often it is asked for");
+    }
+    heir.settle(settlement(asked.subject, asked.lease, 11, true)).await.unwrap();
+    until("all is stored", || ready(durable.count(asked.subject, TODAY).0 == 11)).await;
 }

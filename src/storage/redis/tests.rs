@@ -122,7 +122,7 @@ async fn a_restarted_edge_finds_its_leases_and_stores_nothing_twice() {
 }
 
 /// Settles 9, tells the durable store of a part, and is gone before Redis hears that it has it.
-async fn dying_edge(url: String, durable: Arc<MemoryQuota>) -> Ask {
+pub(super) async fn dying_edge(url: String, durable: Arc<MemoryQuota>) -> Ask {
     let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let life = process.spawn(async move {
         let redis = edge(&url, 1, &durable).await;
@@ -304,4 +304,59 @@ async fn a_redis_that_cannot_be_used_is_described() {
         assert!(!text.contains("wrong"), "{text}");
         assert_eq!(redis.problem().map(|problem| problem.0), Some(text));
     }
+}
+
+#[tokio::test]
+async fn edges_that_start_without_redis_share_what_the_durable_store_has_left() {
+    let (mut server, durable) = (Server::private(), durable());
+    let (url, subject, today) = (server.url(), user(), SystemClock.now().day());
+    server.kill();
+    durable.post(Posting { id: PostingId(Uuid::new_v4()), subject, day: today, count: 40 }).await.unwrap();
+    let mut admitted = Vec::new();
+    let edges = [1, 2].map(|number| {
+        let address = RedisAddress::parse(&url).unwrap();
+        Redis::new(address, EdgeId(Uuid::from_u128(number)), Arc::clone(&durable) as _)
+    });
+    for redis in &edges {
+        assert!(matches!(redis.start().await, Err(NoRedis::Away(_))));
+        assert!(redis.beat(redis.edge).await.is_ok(), "it beats in the durable store");
+    }
+    for redis in &edges {
+        redis.beat(redis.edge).await.unwrap();
+        let limiter =
+            RateLimiter::new(Arc::clone(redis) as _, redis.edge, Arc::new(SystemClock), QuotaSettings::default());
+        let mut count = 0;
+        while let Ok(hold) = limiter.check_and_increment(subject, today, 100).await {
+            hold.spend();
+            count += 1;
+        }
+        admitted.push(count);
+    }
+    assert_eq!(admitted, [30, 30], "60 are left");
+    edges[0].depart(edges[0].edge).await.unwrap_err();
+    assert_eq!(edges[1].beat(edges[1].edge).await.unwrap(), 1, "who departs does so there too");
+}
+
+#[tokio::test]
+async fn a_user_without_the_right_to_the_channel_is_found_out_at_the_start_and_later() {
+    let server = Server::private();
+    let user = async |rights: &[&str]| {
+        run(&server, &[&["ACL", "SETUSER", "cfx", "reset", "on", ">secret", "~cfx:*", "+@all"], rights].concat()).await;
+    };
+    let url = server.url().replace("redis://", "redis://cfx:secret@");
+    for rights in [&["resetchannels"][..], &["&cfx:*", "-publish"], &["&cfx:*", "-subscribe"]] {
+        user(rights).await;
+        let redis = Redis::new(RedisAddress::parse(&url).unwrap(), EdgeId(Uuid::from_u128(1)), durable());
+        let Err(NoRedis::Refused(problem)) = redis.start().await else { panic!("{rights:?}") };
+        assert!(problem.0.contains("may not do what cfx needs") && problem.0.contains("&cfx:*"), "{problem}");
+        assert!(!problem.0.contains("secret"), "{problem}");
+    }
+    user(&["&cfx:*"]).await;
+    let redis = edge(&url, 1, &durable()).await;
+    assert!(redis.problem().is_none());
+    user(&["resetchannels"]).await;
+    until("the operator is told", || ready(redis.problem().is_some_and(|why| why.0.contains("not heard")))).await;
+    assert!(!redis.hears() && !redis.is_away());
+    user(&["&cfx:*"]).await;
+    until("it hears again", || ready(redis.hears() && redis.problem().is_none())).await;
 }

@@ -1,19 +1,25 @@
 //! Words between edges: one channel, on a connection of its own, built again whenever it is lost.
 //!
 //! A word may be lost while the connection is away; whoever listens then hears [`Word::Missed`] once it is back.
+//!
+//! Failure stance: open. An edge that hears nothing leases one request at a time. Why it hears nothing is told to the
+//! operator, since everything else may work: the right to a channel is one of its own in Redis.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use redis::aio::PubSub;
+use redis::{ErrorKind, RedisError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 use uuid::Uuid;
 
-use super::address::RedisAddress;
 use super::books::DayKey;
+use super::link::{Link, Unconnected};
 use crate::admission::{Subject, Word};
-use crate::units::{Day, EdgeId, KeyId, UserId};
+use crate::units::{Day, EdgeId, KeyId, StoreError, UserId};
 
 /// Words kept for a listener that is busy; beyond it they count as missed.
 const KEPT: usize = 1024;
@@ -22,6 +28,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const PROOF: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
+/// What it means for the operator that nothing is heard.
+const MEANWHILE: &str = "quota is leased one request at a time, because the other edges are not heard";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
@@ -39,16 +47,23 @@ pub(super) struct Words {
     /// Of the one listener; from the beginning, so that nothing is missed before it listens.
     ears: Mutex<broadcast::Receiver<Heard>>,
     hears: AtomicBool,
+    /// Why nothing is heard; None while something is, and before it was tried.
+    problem: SyncMutex<Option<StoreError>>,
 }
 
 impl Words {
     pub(super) fn new() -> Self {
         let (said, ears) = broadcast::channel(KEPT);
-        Self { said, ears: Mutex::new(ears), hears: AtomicBool::new(false) }
+        Self { said, ears: Mutex::new(ears), hears: AtomicBool::new(false), problem: SyncMutex::default() }
     }
 
     pub(super) fn hears(&self) -> bool {
         self.hears.load(Ordering::Acquire)
+    }
+
+    /// Why nothing is heard, for the operator.
+    pub(super) fn problem(&self) -> Option<StoreError> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Everything that is said from now on, by whomever.
@@ -72,11 +87,27 @@ impl Words {
     }
 
     /// Listens for the life of the process.
-    pub(super) async fn run(&self, address: &RedisAddress) {
-        let (mut pause, mut before) = (FIRST_RETRY, false);
+    pub(super) async fn run(&self, link: &Link) {
+        let (mut pause, mut before, mut told) = (FIRST_RETRY, false, false);
         loop {
-            if self.hear_out(address, before).await {
-                (pause, before) = (FIRST_RETRY, true);
+            match subscribe(link).await {
+                Ok(connection) => {
+                    self.note_problem(None);
+                    if std::mem::take(&mut told) {
+                        tracing::info!(redis = link.address.shown, "the other edges are heard again");
+                    }
+                    self.hear_out(connection, before).await;
+                    (pause, before) = (FIRST_RETRY, true);
+                }
+                // What ails the connection itself is told by the one that calls go by.
+                Err(Unconnected { problem, .. }) => {
+                    let problem = StoreError(format!("{}; until then {MEANWHILE}", problem.0));
+                    self.note_problem(Some(problem.clone()));
+                    if !told && link.problem().is_none() {
+                        tracing::warn!(%problem, "the other edges are not heard");
+                        told = true;
+                    }
+                }
             }
             self.hears.store(false, Ordering::Release);
             tokio::time::sleep(pause).await;
@@ -84,14 +115,12 @@ impl Words {
         }
     }
 
-    /// One connection, to its end. False where there was none. `before`: words may have been missed.
-    async fn hear_out(&self, address: &RedisAddress, before: bool) -> bool {
-        let subscribe = async {
-            let mut connection = address.client.get_async_pubsub().await?;
-            connection.subscribe(&address.channel).await?;
-            Ok::<_, redis::RedisError>(connection)
-        };
-        let Ok(Ok(connection)) = tokio::time::timeout(CONNECT, subscribe).await else { return false };
+    fn note_problem(&self, problem: Option<StoreError>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// One connection, to its end. `before`: words may have been missed.
+    async fn hear_out(&self, connection: PubSub, before: bool) {
         let (mut sink, mut stream) = connection.split();
         self.hears.store(true, Ordering::Release);
         if before {
@@ -101,7 +130,7 @@ impl Words {
         loop {
             tokio::select! {
                 message = stream.next() => {
-                    let Some(message) = message else { return true };
+                    let Some(message) = message else { return };
                     let text: String = message.get_payload().unwrap_or_default();
                     // What is no word of ours was said by another program, or by a later version.
                     if let Some((from, said)) = read(&text) {
@@ -111,7 +140,7 @@ impl Words {
                 _ = proof.tick() => {
                     let answered = tokio::time::timeout(CONNECT, sink.ping::<redis::Value>()).await;
                     if !matches!(answered, Ok(Ok(_))) {
-                        return true;
+                        return;
                     }
                 }
             }
@@ -122,6 +151,18 @@ impl Words {
         // Nobody may be listening yet.
         let _ = self.said.send((from, said));
     }
+}
+
+/// A connection that hears the channel.
+pub(super) async fn subscribe(link: &Link) -> Result<PubSub, Unconnected> {
+    let address = &link.address;
+    let subscribe = async {
+        let mut connection = address.client.get_async_pubsub().await?;
+        connection.subscribe(&address.channel).await?;
+        Ok(connection)
+    };
+    let silent = |_| Err(RedisError::from((ErrorKind::Io, "no answer in time")));
+    tokio::time::timeout(CONNECT, subscribe).await.unwrap_or_else(silent).map_err(|error| link.unconnected(&error))
 }
 
 /// A word as it stands on the channel.

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::admission::{KeyHash, KeyRegistry, KeyRow, KeyStatus, KeyStore, NewKey, Principal, StoredKey};
+use crate::admission::{
+    Changed, Changes, KeyHash, KeyRegistry, KeyRow, KeyStatus, KeyStore, NewKey, Principal, StoredKey,
+};
 use crate::storage::sqlite::{Sqlite, text};
 use crate::units::{KeyId, StoreError, Timestamp, UserId};
 
@@ -24,15 +26,18 @@ impl KeyStore for Sqlite {
                 .query_row([public_id], stored_key)
                 .optional()
         };
-        self.reader.run(select).await
+        self.reader.ask(select).await
     }
 
-    async fn generation(&self) -> Result<u64, StoreError> {
+    /// The file tells that somebody wrote to it, not what: any key may have changed.
+    async fn changes(&self, since: Option<u64>) -> Result<Changes, StoreError> {
         let version = |connection: &mut Connection| {
             connection.prepare_cached("pragma data_version")?.query_row((), |row| row.get::<_, u32>(0))
         };
         let version = self.writer.run(version).await?;
-        Ok(u64::from(version) << 32 ^ self.own_changes.load(Ordering::Relaxed))
+        let mark = u64::from(version) << 32 ^ self.own_changes.load(Ordering::Relaxed);
+        let what = if since == Some(mark) { Changed::Keys(Vec::new()) } else { Changed::Any };
+        Ok(Changes { what, mark })
     }
 
     async fn mark_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

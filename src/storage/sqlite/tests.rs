@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::admission::{
-    KeyRegistry, KeyStore, Keys, Pepper, QuotaRefusal, QuotaSettings, QuotaStore, RateLimiter, Subject,
+    Changed, KeyRegistry, KeyStore, Keys, Pepper, QuotaRefusal, QuotaSettings, QuotaStore, RateLimiter, Subject,
 };
 use crate::clock::SystemClock;
 use crate::identity::AccountStore;
@@ -166,15 +166,15 @@ async fn fifty_clients_get_exactly_the_limit_and_the_file_says_so() {
 }
 
 #[tokio::test]
-async fn a_change_by_another_process_shows_in_the_generation_and_our_own_writing_does_not() {
+async fn a_change_by_another_process_is_told_of_and_our_own_writing_is_not() {
     let disk = Disk::new();
     let (edge, command) = (disk.open(), disk.open());
     let (key, raw) = conformance::issue(&*command, &*command, "ada@example.org").await;
-    let before = edge.generation().await.unwrap();
+    let before = edge.changes(None).await.unwrap().mark;
     edge.append(Arc::from([row(1)])).await.unwrap();
-    assert_eq!(edge.generation().await.unwrap(), before);
+    assert_eq!(edge.changes(Some(before)).await.unwrap().what, Changed::Keys(vec![]));
     assert!(command.revoke(key.id, NOON).await.unwrap());
-    assert_ne!(edge.generation().await.unwrap(), before);
+    assert_eq!(edge.changes(Some(before)).await.unwrap().what, Changed::Any);
     assert!(!KeyStore::find(&*edge, raw.public_id().as_str()).await.unwrap().unwrap().active);
 }
 
@@ -237,10 +237,11 @@ async fn a_killed_process_loses_no_row_and_accounts_for_its_lease_when_it_is_bac
     let open = store.open_leases(VICTIMS_EDGE).await.unwrap();
     assert_eq!((store.used(user, TODAY).await.unwrap(), open[0].granted), (0, 25), "opening the file changes nothing");
 
-    let another = limiter(disk.open());
-    assert_eq!(another.recover(&HashMap::new()).await.unwrap(), 0, "each edge settles only its own");
+    let another = EdgeId(Uuid::new_v4());
+    let settled = limiter_of(disk.open(), another).recover(another, &HashMap::new()).await.unwrap();
+    assert_eq!(settled, 0, "each edge settles only its own");
     let again = limiter_of(disk.open(), VICTIMS_EDGE);
-    assert_eq!(again.recover(&HashMap::from([(open[0].lease, 3)])).await.unwrap(), 1);
+    assert_eq!(again.recover(VICTIMS_EDGE, &HashMap::from([(open[0].lease, 3)])).await.unwrap(), 1);
     assert_eq!(store.used(user, TODAY).await.unwrap(), 3, "as many as a record was found of");
     assert_eq!(store.open_leases(VICTIMS_EDGE).await.unwrap(), []);
     let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
@@ -356,4 +357,37 @@ async fn no_key_is_stored_in_a_form_that_opens_anything() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
     }
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_waits_for_is_not_asked() {
+    let disk = Disk::new();
+    let store = disk.open();
+    let (begun, is_begun) = std::sync::mpsc::channel();
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    let long = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            let wait = move |_: &mut rusqlite::Connection| {
+                begun.send(()).unwrap();
+                is_over.recv().unwrap();
+                Ok(())
+            };
+            store.reader.run(wait).await
+        }
+    });
+    tokio::task::spawn_blocking(move || is_begun.recv().unwrap()).await.unwrap();
+    let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let question = store.reader.ask({
+        let asked = Arc::clone(&asked);
+        move |_| {
+            asked.store(true, std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        }
+    });
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(5), question).await.is_err());
+    over.send(()).unwrap();
+    long.await.unwrap().unwrap();
+    assert!(KeyStore::find(&*store, "000000000000").await.unwrap().is_none());
+    assert!(!asked.load(std::sync::atomic::Ordering::SeqCst));
 }

@@ -28,9 +28,30 @@ impl Worker {
         &self,
         job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let closed = || StoreError("the database is closed".to_owned());
         let (sender, answer) = oneshot::channel();
-        let job = move |connection: &mut Connection| drop(sender.send(job(connection)));
+        self.send(move |connection: &mut Connection| drop(sender.send(job(connection))), answer).await
+    }
+
+    /// The same for a question: where nobody waits for its answer any more when its turn comes, it is not asked.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, answer) = oneshot::channel();
+        let job = move |connection: &mut Connection| {
+            if !sender.is_closed() {
+                drop(sender.send(job(connection)));
+            }
+        };
+        self.send(job, answer).await
+    }
+
+    async fn send<T>(
+        &self,
+        job: impl FnOnce(&mut Connection) + Send + 'static,
+        answer: oneshot::Receiver<rusqlite::Result<T>>,
+    ) -> Result<T, StoreError> {
+        let closed = || StoreError("the database is closed".to_owned());
         self.jobs.send(Box::new(job)).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?.map_err(|error| StoreError(error.to_string()))
     }

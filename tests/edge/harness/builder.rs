@@ -84,17 +84,17 @@ impl Builder {
         self
     }
 
+    /// `keep_alive: 50ms`, …: one more line of the LLM upstream.
+    pub fn upstream(mut self, line: &str) -> Self {
+        self.upstream.push(format!("    {line}\n"));
+        self
+    }
+
     /// The usual `models.yaml` with one of its lines, found by its beginning, replaced.
     pub fn models_line(mut self, beginning: &str, line: &str) -> Self {
         let found = self.models.lines().find(|have| have.trim_start().starts_with(beginning)).map(String::from);
         let found = found.unwrap_or_else(|| panic!("models.yaml has no line {beginning:?}"));
         self.models = self.models.replace(&found, line);
-        self
-    }
-
-    /// One more line of the LLM upstream.
-    pub fn upstream(mut self, line: &str) -> Self {
-        self.upstream.push(format!("    {line}"));
         self
     }
 
@@ -188,8 +188,7 @@ upstreams:
     targets: ["{target}"]
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
-{upstream}
-  web: {{ targets: ["{web}"] }}
+{upstream}  web: {{ targets: ["{web}"] }}
 routes:
   - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
@@ -198,7 +197,7 @@ server: {{ threads: 2, grace: 2s }}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
             timeouts = self.timeouts,
-            upstream = self.upstream.join("\n"),
+            upstream = self.upstream.concat(),
             web = self.web_target.clone().unwrap_or_else(|| format!("http://{}", web.address)),
             conf = conf.display(),
             extra = self.edge.join("\n"),

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::ports::{eventually, listens, open, open_for_edge};
 use crate::admission::{
-    KeyRefusal, KeyRegistry, KeySettings, KeyStore, Keys, QuotaSettings, QuotaStore, RateLimiter, RawKey, Subject, Word,
+    Changed, KeyRefusal, KeyRegistry, KeySettings, KeyStore, Keys, QuotaSettings, QuotaStore, RateLimiter, RawKey,
+    Subject, Word,
 };
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::storage::conformance::{self, NOON};
@@ -54,14 +55,22 @@ async fn a_revocation_by_another_process_reaches_a_cached_key() {
 }
 
 #[tokio::test]
-async fn an_account_disabled_in_the_database_shows_in_the_generation() {
+async fn a_key_changed_in_the_database_is_named_and_an_account_concerns_any() {
     let database = Database::fresh().await;
     let store = open_for_edge(&database).await;
-    let (_, raw) = conformance::issue(&*store, &*store, "ada@example.org").await;
     listens(&store).await;
-    let before = store.generation().await.unwrap();
-    database.connect().await.batch_execute("update cfx.accounts set disabled_at = now()").await.unwrap();
-    eventually(async || store.generation().await.unwrap() != before).await;
+    let (_, raw) = conformance::issue(&*store, &*store, "ada@example.org").await;
+    let told = async |statement: &str| {
+        let before = store.changes(None).await.unwrap().mark;
+        database.connect().await.batch_execute(statement).await.unwrap();
+        eventually(async || store.changes(Some(before)).await.unwrap().mark != before).await;
+        store.changes(Some(before)).await.unwrap().what
+    };
+    // Its own notice of the key that was made, too.
+    eventually(async || store.changes(None).await.unwrap().mark >= 3).await;
+    let named = told("update public.api_keys set label = 'desk'").await;
+    assert_eq!(named, Changed::Keys(vec![raw.public_id()]));
+    assert_eq!(told("update cfx.accounts set disabled_at = now()").await, Changed::Any);
     assert!(!KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap().active);
 }
 
@@ -72,14 +81,14 @@ async fn what_was_said_while_the_connection_was_cut_counts_as_missed() {
     let store = behind(&proxy, &database).await;
     listens(&store).await;
     assert_eq!(store.hear(EDGE).await, Word::Missed, "nobody knows what was said before it began to listen");
-    let generation = store.generation().await.unwrap();
+    let mark = store.changes(None).await.unwrap().mark;
     proxy.cut();
     eventually(async || !store.hears()).await;
     assert!(store.beat(EDGE).await.is_err(), "the pool has no connection either");
     proxy.mend();
     listens(&store).await;
     assert_eq!(store.hear(EDGE).await, Word::Missed);
-    assert_ne!(store.generation().await.unwrap(), generation, "every cached key is asked for again");
+    assert_eq!(store.changes(Some(mark)).await.unwrap().what, Changed::Any, "every cached key is asked for again");
     assert_eq!(store.beat(EDGE).await.unwrap(), 1);
 }
 

@@ -8,6 +8,7 @@ mod notices;
 mod partitions;
 mod plans;
 mod ports;
+mod waiting;
 
 use tokio_postgres::Client;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use crate::admission::{Ask, KeyRegistry, KeyStore, LARGEST_LEASE, QuotaStore, Settlement, Subject};
+use crate::admission::{Ask, Changed, KeyRegistry, KeyStore, LARGEST_LEASE, QuotaStore, RawKey, Settlement, Subject};
 use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::storage::conformance::{self, NOON, row};
 use crate::storage::conformance_of_keys;
@@ -192,11 +192,13 @@ async fn marking_keys_as_used_is_no_change_of_them() {
     let store = open_for_edge(&database).await;
     let (key, _) = conformance::issue(&*store, &*store, "ada@example.org").await;
     listens(&store).await;
-    let before = store.generation().await.unwrap();
+    let before = store.changes(None).await.unwrap().mark;
     store.mark_used(&[(key.id, NOON)]).await.unwrap();
     // Notices arrive in the order of their commits: behind this one nothing else can be on its way.
-    database.connect().await.batch_execute("notify cfx_keys").await.unwrap();
-    eventually(async || store.generation().await.unwrap() != before).await;
-    assert_eq!(store.generation().await.unwrap(), before + 1);
+    let last = RawKey::mint().unwrap().public_id();
+    let notify = format!("notify cfx_keys, '{}'", last.as_str());
+    database.connect().await.batch_execute(&notify).await.unwrap();
+    eventually(async || store.changes(Some(before)).await.unwrap().mark != before).await;
+    assert_eq!(store.changes(Some(before)).await.unwrap().what, Changed::Keys(vec![last]));
     assert_eq!(KeyRegistry::list(&*store, None).await.unwrap()[0].last_used_at, Some(NOON));
 }
