@@ -17,6 +17,8 @@ pub struct Head {
     pub content_type: Option<HeaderValue>,
     /// In bytes, where that is what frames the body.
     pub content_length: Option<u64>,
+    /// The body is compressed, or encoded in some other way that was not asked for.
+    pub encoded: bool,
     pub retry_after: Option<HeaderValue>,
     pub retry_after_ms: Option<HeaderValue>,
 }
@@ -61,6 +63,8 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Parsed>, HeadProblem> 
         let parsed =
             httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, inbox, &mut lines);
         let length = match parsed.map_err(HeadProblem::Malformed)? {
+            // However much of it one read brought: the limit is not a matter of chance.
+            httparse::Status::Complete(length) if length > LONGEST => return Err(HeadProblem::TooLong),
             httparse::Status::Complete(length) => length,
             httparse::Status::Partial if inbox.len() > LONGEST => return Err(HeadProblem::TooLong),
             httparse::Status::Partial => return Ok(None),
@@ -83,7 +87,7 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Parsed>, HeadProblem> 
 fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Result<Parsed, HeadProblem> {
     let (mut content_type, mut retry_after, mut retry_after_ms) = (None, None, None);
     let (mut announced, mut chunked) = (None, false);
-    let (mut close, mut keep_alive) = (false, false);
+    let (mut close, mut keep_alive, mut encoded) = (false, false, false);
     for line in lines {
         let is = |name: &str| line.name.eq_ignore_ascii_case(name);
         let value = || HeaderValue::from_bytes(line.value).ok();
@@ -101,6 +105,7 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
                 }
             }
             14 if is("retry-after-ms") => retry_after_ms = retry_after_ms.or_else(value),
+            16 if is("content-encoding") => encoded |= !line.value.trim_ascii().eq_ignore_ascii_case(b"identity"),
             17 if is("transfer-encoding") => {
                 // `chunked` alone, and once: any other coding would have to be undone before the tap can read.
                 if chunked || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -125,6 +130,7 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
             status,
             content_type,
             content_length: announced.filter(|_| !chunked && !bodiless),
+            encoded,
             retry_after,
             retry_after_ms,
         },
