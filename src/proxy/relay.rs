@@ -106,7 +106,8 @@ async fn answered(
 ) -> Ending {
     let status = answer.head.status;
     exchange.answer.status = status.as_u16();
-    let mut meter = Meter::new(framing, terms);
+    let promised = answer.head.content_length.filter(|_| status.is_success());
+    let mut meter = Meter::new(framing, terms, promised);
     let headers = response_headers(exchange, &mut answer.head, framing);
     let sent = patience.while_writing(pin!(downstream.head(status, headers))).await;
     let stop = match sent {
