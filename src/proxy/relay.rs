@@ -189,7 +189,7 @@ async fn next(answer: &mut Answer, downstream: &mut impl Downstream, patience: &
 }
 
 /// The upstream closed its body cleanly. Whether the answer is whole is for the dialect to say; a refusal needs no
-/// words.
+/// words, and any of the length it announced will do.
 async fn end(
     exchange: &Exchange,
     answer: Answer,
@@ -197,9 +197,11 @@ async fn end(
     downstream: &mut impl Downstream,
     patience: &mut Patience<'_>,
 ) -> Stop {
+    let refused = exchange.answer.status >= 400;
+    let framed = exchange.answer.bytes_out == 0 || answer.head.content_length.is_some();
     answer.recycle();
-    let wordless = exchange.answer.status >= 400 && exchange.answer.bytes_out == 0;
-    if !meter.complete() && !wordless {
+    let whole = meter.complete() || (refused && framed);
+    if !whole {
         return Stop::Broken(Reason::UpstreamError);
     }
     finish(downstream, patience).await
