@@ -19,7 +19,7 @@ pub struct Head {
     pub content_type: Option<HeaderValue>,
     /// In bytes, where that is what frames the body.
     pub content_length: Option<u64>,
-    /// The body is in a coding other than `identity`, which nobody asked for.
+    /// The body is compressed, or encoded in some other way that was not asked for.
     pub encoded: bool,
     pub retry_after: Option<HeaderValue>,
     pub retry_after_ms: Option<HeaderValue>,
@@ -68,6 +68,8 @@ pub(super) fn take(inbox: &mut BytesMut, interim: &mut usize) -> Result<Option<P
         let parsed =
             httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, inbox, &mut lines);
         let length = match parsed.map_err(HeadProblem::Malformed)? {
+            // However much of it one read brought: the limit is not a matter of chance.
+            httparse::Status::Complete(length) if length > LONGEST => return Err(HeadProblem::TooLong),
             httparse::Status::Complete(length) => length,
             httparse::Status::Partial if inbox.len() > LONGEST => return Err(HeadProblem::TooLong),
             httparse::Status::Partial => return Ok(None),

@@ -76,6 +76,16 @@ fn only_what_may_pass_is_kept() {
 }
 
 #[test]
+fn a_coding_of_the_content_is_noted() {
+    for (lines, encoded) in
+        [("", false), ("content-encoding: Identity\r\n", false), ("Content-Encoding: gzip\r\n", true)]
+    {
+        let head = parsed(&format!("HTTP/1.1 200 OK\r\n{lines}\r\nBODY")).unwrap().unwrap().head;
+        assert_eq!(head.encoded, encoded, "{lines}");
+    }
+}
+
+#[test]
 fn interim_answers_are_passed_over_and_an_old_peer_closes() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n";
     let whole = format!("{interim}HTTP/1.1 200 OK\r\nretry-after: 7\r\n\r\n");
@@ -101,6 +111,8 @@ fn a_head_is_awaited_up_to_its_bound() {
     assert!(parsed("HTTP/1.1 200 OK\r\ncontent-le").unwrap().is_none());
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(LONGEST));
     assert_eq!(parsed(&endless).unwrap_err(), HeadProblem::TooLong);
+    let ended = format!("{endless}\r\n\r\nBODY");
+    assert_eq!(parsed(&ended).unwrap_err(), HeadProblem::TooLong, "though one read brought it whole");
     let many = "a: b\r\n".repeat(MOST_LINES + 1);
     assert!(matches!(of(&many), Err(HeadProblem::Malformed(httparse::Error::TooManyHeaders))));
 }

@@ -14,6 +14,7 @@ mod catalog;
 mod command_line;
 mod concurrent_streams;
 mod direct_mode;
+mod faults;
 mod flood_of_keys;
 mod headers;
 mod honest_endings;

@@ -37,6 +37,8 @@ pub struct Builder {
     upstream: Vec<String>,
     edge: Vec<String>,
     upstream_target: Option<String>,
+    also: Vec<(String, SocketAddr)>,
+    threads: u32,
     redirects: bool,
     environment: String,
 }
@@ -52,6 +54,8 @@ impl Default for Builder {
             upstream: Vec::new(),
             edge: Vec::new(),
             upstream_target: None,
+            also: Vec::new(),
+            threads: 2,
             redirects: false,
             environment: String::new(),
         }
@@ -114,6 +118,18 @@ impl Builder {
         self
     }
 
+    /// Another LLM upstream, for requests to this host.
+    pub fn also(mut self, host: &str, target: SocketAddr) -> Self {
+        self.also.push((host.to_string(), target));
+        self
+    }
+
+    /// Threads that serve; connections to the upstream are kept by thread.
+    pub fn threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
     /// One more variable of the environment, for the edge and every command.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment += &format!("{name}={value}\n");
@@ -166,7 +182,18 @@ impl Builder {
         text
     }
 
+    /// The lines of the other upstreams, and those of their routes.
+    fn also_yaml(&self) -> [String; 2] {
+        let mut lines = [String::new(), String::new()];
+        for (number, (host, target)) in self.also.iter().enumerate() {
+            let _ = writeln!(lines[0], "  also{number}: {{ targets: [\"http://{target}\"] }}");
+            let _ = writeln!(lines[1], "  - {{ match: {{ host: {host}, path: /v1/ }}, llm: also{number} }}");
+        }
+        lines
+    }
+
     fn edge_yaml(&self, conf: &Path, [http, https, admin]: [SocketAddr; 3], target: &str, web: &Scripted) -> String {
+        let [upstreams, routes] = self.also_yaml();
         format!(
             r#"
 entrypoints:
@@ -181,15 +208,16 @@ upstreams:
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
 {upstream}  web: {{ targets: ["http://{web}"] }}
-routes:
-  - {{ match: {{ path: /v1/ }}, llm: litellm }}
+{upstreams}routes:
+{routes}  - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
-server: {{ threads: 2, grace: 2s }}
+server: {{ threads: {threads}, grace: 2s }}
 {extra}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
             timeouts = self.timeouts,
             upstream = self.upstream.concat(),
+            threads = self.threads,
             web = web.address,
             conf = conf.display(),
             extra = self.edge.join("\n"),

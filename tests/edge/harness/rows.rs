@@ -91,6 +91,10 @@ impl Row {
         self.number(column) == 1
     }
 
+    pub fn is_null(&self, column: &str) -> bool {
+        *self.cell(column) == Value::Null
+    }
+
     /// What it cost, in billionths of a dollar.
     pub fn nano_usd(&self) -> i64 {
         self.number("cost_nano_usd")
