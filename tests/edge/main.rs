@@ -9,6 +9,7 @@ mod support;
 
 mod bad_input;
 mod bad_upstreams;
+mod broken_framing;
 mod byte_for_byte;
 mod catalog;
 mod command_line;
