@@ -36,3 +36,4 @@ mod stages_upstream;
 mod starting;
 mod store_away_for_long;
 mod two_edges;
+mod upstream_over_tls;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::process::{self, Process};
 use super::scripted::Scripted;
+use super::tls::Front;
 use super::{Harness, USER};
 
 /// Prices that make sums easy to check: 1, 0.5, 2 and 10 US dollars per million tokens.
@@ -36,6 +37,7 @@ pub struct Builder {
     timeouts: String,
     edge: Vec<String>,
     upstream_target: Option<String>,
+    front: Option<Front>,
     redirects: bool,
     environment: String,
 }
@@ -50,6 +52,7 @@ impl Default for Builder {
             timeouts: "connect: 2s, first_byte: 20s, between_chunks: 20s, total: 60s".to_string(),
             edge: Vec::new(),
             upstream_target: None,
+            front: None,
             redirects: false,
             environment: String::new(),
         }
@@ -106,13 +109,19 @@ impl Builder {
         self
     }
 
+    /// The scripted upstream is an `https` target. What the edge trusts is said in its environment, as an operator would.
+    pub fn upstream_over_tls(mut self, front: Front) -> Self {
+        self.front = Some(front);
+        self
+    }
+
     /// One more variable of the environment, for the edge and every command.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment += &format!("{name}={value}\n");
         self
     }
 
-    pub fn start(self) -> Harness {
+    pub fn start(mut self) -> Harness {
         let upstream = Scripted::start();
         let web = Scripted::start();
         let folder = tempfile::tempdir().expect("a folder for the test");
@@ -120,6 +129,11 @@ impl Builder {
         std::fs::create_dir_all(&conf).expect("a folder");
         std::fs::create_dir_all(&data).expect("a folder");
         let certificate = certificate(&conf);
+        if let Some(front) = self.front {
+            let trust = conf.join("trusted.pem");
+            let target = format!("https://{}", front.start(upstream.address, &trust));
+            self = self.upstream_target(&target).environment("SSL_CERT_FILE", &trust.display().to_string());
+        }
         std::fs::write(conf.join("models.yaml"), &self.models).expect("a file");
         std::fs::write(conf.join("limits.yaml"), self.limits_yaml()).expect("a file");
         std::fs::write(data.with_file_name("environment"), &self.environment).expect("a file");
