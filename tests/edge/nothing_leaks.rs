@@ -174,14 +174,15 @@ fn open_descriptors(edge: &Harness) -> usize {
     while edge.metric("cfx_streams_in_flight", &[]) > 0.0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::fs::read_dir(format!("/proc/{}/fd", edge.process.id())).map(Iterator::count).unwrap_or(0)
+    std::fs::read_dir(format!("/proc/{}/fd", edge.process.id())).expect("the edge runs, and /proc tells of it").count()
 }
 
 /// Resident memory in KiB.
 pub fn resident(edge: &Harness) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.process.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.process.id()));
+    let status = status.expect("the edge runs, and /proc tells of it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
+    line.split_whitespace().next().and_then(|size| size.parse().ok()).expect("a size")
 }
 
 /// Asks until the number of descriptors is down to `most`: kept connections to the upstream close by and by.
