@@ -38,6 +38,8 @@ pub struct Builder {
     edge: Vec<String>,
     upstream_target: Option<String>,
     front: Option<Front>,
+    /// Further LLM upstreams, each at a host of its own: their lines under `upstreams` and `routes`.
+    others: [String; 2],
     redirects: bool,
     environment: String,
 }
@@ -53,6 +55,7 @@ impl Default for Builder {
             edge: Vec::new(),
             upstream_target: None,
             front: None,
+            others: Default::default(),
             redirects: false,
             environment: String::new(),
         }
@@ -112,6 +115,14 @@ impl Builder {
     /// The scripted upstream is an `https` target. What the edge trusts is said in its environment, as an operator would.
     pub fn upstream_over_tls(mut self, front: Front) -> Self {
         self.front = Some(front);
+        self
+    }
+
+    /// Another LLM upstream, for requests to this host.
+    pub fn upstream_at(mut self, host: &str, target: &str) -> Self {
+        let [upstreams, routes] = &mut self.others;
+        *upstreams += &format!("  \"{host}\": {{ targets: [\"{target}\"], api_key: \"${{LITELLM_API_KEY}}\" }}\n");
+        *routes += &format!("  - {{ match: {{ host: {host}, path: /v1/ }}, llm: \"{host}\" }}\n");
         self
     }
 
@@ -187,8 +198,8 @@ upstreams:
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
   web: {{ targets: ["http://{web}"] }}
-routes:
-  - {{ match: {{ path: /v1/ }}, llm: litellm }}
+{upstreams}routes:
+{routes}  - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
 server: {{ threads: 2, grace: 2s }}
 {extra}
@@ -196,6 +207,8 @@ server: {{ threads: 2, grace: 2s }}
             redirect = if self.redirects { ", redirect: https" } else { "" },
             timeouts = self.timeouts,
             web = web.address,
+            upstreams = self.others[0],
+            routes = self.others[1],
             conf = conf.display(),
             extra = self.edge.join("\n"),
         )
