@@ -39,10 +39,15 @@ fn cases() -> Vec<Case> {
         format!(r#"{{"model":"plan","messages":[{user}],"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
     };
     vec![
-        body("not JSON", "{nope", "invalid_json", ""),
-        body("nothing at all", "", "invalid_json", ""),
-        body("half a document", r#"{"model":"plan","messages":["#, "invalid_json", ""),
-        body("two documents", format!(r#"{{"model":"plan","messages":[{user}]}}{{}}"#), "invalid_json", ""),
+        body("not JSON", "{nope", "invalid_json", "line 1 column 2: expected a key"),
+        body("nothing at all", "", "invalid_json", "line 1 column 1: "),
+        body("half a document", r#"{"model":"plan","messages":["#, "invalid_json", "column 29: "),
+        body(
+            "two documents",
+            format!(r#"{{"model":"plan","messages":[{user}]}}{{}}"#),
+            "invalid_json",
+            "column 61: unexpected",
+        ),
         body("a list", "[1,2]", "invalid_json", "object"),
         body("a string", r#""plan""#, "invalid_json", "object"),
         body(
@@ -121,13 +126,13 @@ fn cases() -> Vec<Case> {
         ),
         case("text", chat().instead("Content-Type", "text/plain"), 415, "unsupported_media_type", "application/json"),
         case("gzip", chat().header("Content-Encoding", "gzip"), 415, "unsupported_media_type", "encoding"),
-        case("11 MB", Request::post(CHAT, vec![b'a'; 11 << 20]), 413, "body_too_large", ""),
-        case("another path under /v1", Request::post("/v1/files", "{}"), 404, "not_found", ""),
-        case("LiteLLM's key generation", Request::post("/v1/key/generate", "{}"), 404, "not_found", ""),
-        case("dots in the path", Request::post("/v1/../key/generate", "{}"), 404, "not_found", ""),
-        case("GET on a POST path", Request::get(CHAT), 405, "method_not_allowed", ""),
+        case("11 MB", Request::post(CHAT, vec![b'a'; 11 << 20]), 413, "body_too_large", "limit of 10485760 bytes"),
+        case("another path under /v1", Request::post("/v1/files", "{}"), 404, "not_found", "under /v1"),
+        case("LiteLLM's key generation", Request::post("/v1/key/generate", "{}"), 404, "not_found", "under /v1"),
+        case("dots in the path", Request::post("/v1/../key/generate", "{}"), 404, "not_found", "under /v1"),
+        case("GET on a POST path", Request::get(CHAT), 405, "method_not_allowed", "/v1/chat/completions takes POST"),
         case("GET on Anthropic's path", Request::get(MESSAGES), 405, "method_not_allowed", "POST"),
-        case("DELETE on a model", Request::new("DELETE", "/v1/models/smart"), 405, "method_not_allowed", ""),
+        case("DELETE on a model", Request::new("DELETE", "/v1/models/smart"), 405, "method_not_allowed", "takes GET"),
         case(
             "embeddings without input",
             Request::post(EMBEDDINGS, r#"{"model":"embed-small"}"#),
@@ -197,7 +202,7 @@ fn assert_refusal(answer: &Answer, case: &Case) {
     assert!(answer.complete, "{name}: the refusal arrives whole");
     assert_eq!(answer.code(), case.code, "{name}: {answer}");
     let message = answer.message();
-    assert!(message.contains(case.says) && !message.is_empty(), "{name}: {message:?} does not say {:?}", case.says);
+    assert!(!case.says.is_empty() && message.contains(case.says), "{name}: {message:?} does not say {:?}", case.says);
     let id = answer.header("x-request-id").unwrap_or_else(|| panic!("{name}: no id"));
     let json = answer.json();
     assert_eq!(json["request_id"], id, "{name}");
