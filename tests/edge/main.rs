@@ -9,6 +9,7 @@ mod support;
 
 mod bad_input;
 mod bad_upstreams;
+mod broken_framing;
 mod byte_for_byte;
 mod catalog;
 mod command_line;
@@ -37,3 +38,4 @@ mod stages_upstream;
 mod starting;
 mod store_away_for_long;
 mod two_edges;
+mod upstream_over_tls;

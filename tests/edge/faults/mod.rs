@@ -114,7 +114,7 @@ fn start() -> Harness {
         |name: &str, timeouts: &str| format!("  {name}: {{ model: quick, system: \"X\", timeouts: {{ {timeouts} }} }}");
     let edge = Harness::builder()
         .threads(1)
-        .also(DOWN, nobody)
+        .upstream_at(DOWN, &format!("http://{nobody}"))
         .models_line("code:", &stage("code", "first_byte: 200ms, total: 300ms"))
         .models_line("review:", &stage("review", "first_byte: 20s, between_chunks: 300ms, total: 400ms"))
         .start();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::process::{self, Process};
 use super::scripted::Scripted;
+use super::tls::Front;
 use super::{Harness, USER};
 
 /// Prices that make sums easy to check: 1, 0.5, 2 and 10 US dollars per million tokens.
@@ -37,8 +38,10 @@ pub struct Builder {
     upstream: Vec<String>,
     edge: Vec<String>,
     upstream_target: Option<String>,
-    also: Vec<(String, SocketAddr)>,
     threads: u32,
+    front: Option<Front>,
+    /// Further LLM upstreams, each at a host of its own: their lines under `upstreams` and `routes`.
+    others: [String; 2],
     redirects: bool,
     environment: String,
 }
@@ -54,8 +57,9 @@ impl Default for Builder {
             upstream: Vec::new(),
             edge: Vec::new(),
             upstream_target: None,
-            also: Vec::new(),
             threads: 2,
+            front: None,
+            others: Default::default(),
             redirects: false,
             environment: String::new(),
         }
@@ -118,15 +122,23 @@ impl Builder {
         self
     }
 
-    /// Another LLM upstream, for requests to this host.
-    pub fn also(mut self, host: &str, target: SocketAddr) -> Self {
-        self.also.push((host.to_string(), target));
-        self
-    }
-
     /// Threads that serve; connections to the upstream are kept by thread.
     pub fn threads(mut self, threads: u32) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// The scripted upstream is an `https` target. What the edge trusts is said in its environment, as an operator would.
+    pub fn upstream_over_tls(mut self, front: Front) -> Self {
+        self.front = Some(front);
+        self
+    }
+
+    /// Another LLM upstream, for requests to this host.
+    pub fn upstream_at(mut self, host: &str, target: &str) -> Self {
+        let [upstreams, routes] = &mut self.others;
+        *upstreams += &format!("  \"{host}\": {{ targets: [\"{target}\"], api_key: \"${{LITELLM_API_KEY}}\" }}\n");
+        *routes += &format!("  - {{ match: {{ host: {host}, path: /v1/ }}, llm: \"{host}\" }}\n");
         self
     }
 
@@ -136,7 +148,7 @@ impl Builder {
         self
     }
 
-    pub fn start(self) -> Harness {
+    pub fn start(mut self) -> Harness {
         let upstream = Scripted::start();
         let web = Scripted::start();
         let folder = tempfile::tempdir().expect("a folder for the test");
@@ -144,6 +156,11 @@ impl Builder {
         std::fs::create_dir_all(&conf).expect("a folder");
         std::fs::create_dir_all(&data).expect("a folder");
         let certificate = certificate(&conf);
+        if let Some(front) = self.front {
+            let trust = conf.join("trusted.pem");
+            let target = format!("https://{}", front.start(upstream.address, &trust));
+            self = self.upstream_target(&target).environment("SSL_CERT_FILE", &trust.display().to_string());
+        }
         std::fs::write(conf.join("models.yaml"), &self.models).expect("a file");
         std::fs::write(conf.join("limits.yaml"), self.limits_yaml()).expect("a file");
         std::fs::write(data.with_file_name("environment"), &self.environment).expect("a file");
@@ -182,18 +199,7 @@ impl Builder {
         text
     }
 
-    /// The lines of the other upstreams, and those of their routes.
-    fn also_yaml(&self) -> [String; 2] {
-        let mut lines = [String::new(), String::new()];
-        for (number, (host, target)) in self.also.iter().enumerate() {
-            let _ = writeln!(lines[0], "  also{number}: {{ targets: [\"http://{target}\"] }}");
-            let _ = writeln!(lines[1], "  - {{ match: {{ host: {host}, path: /v1/ }}, llm: also{number} }}");
-        }
-        lines
-    }
-
     fn edge_yaml(&self, conf: &Path, [http, https, admin]: [SocketAddr; 3], target: &str, web: &Scripted) -> String {
-        let [upstreams, routes] = self.also_yaml();
         format!(
             r#"
 entrypoints:
@@ -219,6 +225,8 @@ server: {{ threads: {threads}, grace: 2s }}
             upstream = self.upstream.concat(),
             threads = self.threads,
             web = web.address,
+            upstreams = self.others[0],
+            routes = self.others[1],
             conf = conf.display(),
             extra = self.edge.join("\n"),
         )

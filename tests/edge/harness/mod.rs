@@ -10,6 +10,7 @@ pub mod ordinary;
 pub mod process;
 pub mod rows;
 pub mod scripted;
+pub mod tls;
 pub mod wire;
 
 use std::net::SocketAddr;

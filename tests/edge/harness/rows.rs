@@ -87,12 +87,13 @@ impl Row {
         }
     }
 
-    pub fn flag(&self, column: &str) -> bool {
-        self.number(column) == 1
+    /// Whether the column holds nothing.
+    pub fn is_null(&self, column: &str) -> bool {
+        matches!(self.cell(column), Value::Null)
     }
 
-    pub fn is_null(&self, column: &str) -> bool {
-        *self.cell(column) == Value::Null
+    pub fn flag(&self, column: &str) -> bool {
+        self.number(column) == 1
     }
 
     /// What it cost, in billionths of a dollar.
