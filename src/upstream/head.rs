@@ -95,6 +95,7 @@ pub(super) fn take(inbox: &mut BytesMut, interim: &mut usize) -> Result<Option<P
 
 fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Result<Parsed, HeadProblem> {
     let (mut content_type, mut retry_after, mut retry_after_ms) = (None, None, None);
+    let mut of_provider = (None, None);
     let (mut announced, mut chunked) = (None, false);
     let (mut close, mut keep_alive, mut encoded) = (false, false, false);
     for line in lines {
@@ -114,6 +115,9 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
                 }
             }
             14 if is("retry-after-ms") => retry_after_ms = retry_after_ms.or_else(value),
+            // A provider's own, as LiteLLM passes it on.
+            24 if is("llm_provider-retry-after") => of_provider.0 = value(),
+            27 if is("llm_provider-retry-after-ms") => of_provider.1 = value(),
             16 if is("content-encoding") => encoded |= !line.value.trim_ascii().eq_ignore_ascii_case(b"identity"),
             17 if is("transfer-encoding") => {
                 // `chunked` alone, and once: any other coding would have to be undone before the tap can read.
@@ -140,8 +144,8 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
             content_type,
             content_length: announced.filter(|_| !chunked && !bodiless),
             encoded,
-            retry_after,
-            retry_after_ms,
+            retry_after: retry_after.or(of_provider.0),
+            retry_after_ms: retry_after_ms.or(of_provider.1),
         },
         length,
         keeps_alive: !close && (current || keep_alive) && !doubtful && length != Length::UntilClose,

@@ -73,6 +73,8 @@ fn only_what_may_pass_is_kept() {
     let values = [head.content_type, head.retry_after, head.retry_after_ms];
     assert_eq!(values.map(|value| value.unwrap()), ["application/json", "7", "7000"]);
     assert_eq!(head.content_length, Some(4));
+    let by_litellm = "HTTP/1.1 429 Slow\r\nllm_provider-retry-after: 9\r\nllm_provider-x: secret\r\n\r\nBODY";
+    assert_eq!(parsed(by_litellm).unwrap().unwrap().head.retry_after.unwrap(), "9");
 }
 
 #[test]
