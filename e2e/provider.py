@@ -13,6 +13,15 @@ RESPONSES_USAGE = {
     "input_tokens": 21, "input_tokens_details": {"cached_tokens": 0},
     "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 25,
 }
+# What it refuses, and how, where the prompt holds these words: status, error, header lines.
+REFUSALS = {
+    "Be too long.": (400, {"message": "This model's maximum context length is 8 tokens.", "param": "messages",
+                           "type": "invalid_request_error", "code": "context_length_exceeded"}, {}),
+    "Have a bad schema.": (400, {"message": "Invalid schema for function 'read_file'.", "param": "tools[0].function",
+                                 "type": "invalid_request_error", "code": "invalid_function_parameters"}, {}),
+    "Come too often.": (429, {"message": "Rate limit reached: 3 requests a minute.", "param": None,
+                              "type": "requests", "code": "rate_limit_exceeded"}, {"retry-after": "7"}),
+}
 
 
 class Provider:
@@ -52,7 +61,11 @@ class Provider:
 
 def answer(handler, body):
     path = handler.path.split("?")[0]
-    if path.endswith("/chat/completions"):
+    refusal = next((refusal for words, refusal in REFUSALS.items() if words in json.dumps(body)), None)
+    if refusal:
+        status, error, headers = refusal
+        send_json(handler, {"error": error}, status, headers)
+    elif path.endswith("/chat/completions"):
         chat(handler, body)
     elif path.endswith("/responses"):
         responses(handler, body)
@@ -134,11 +147,13 @@ def messages(handler, body):
     send_events(handler, [f"event: {event['type']}\ndata: {json.dumps(event)}" for event in events])
 
 
-def send_json(handler, value, status=200):
+def send_json(handler, value, status=200, headers=()):
     body = json.dumps(value).encode()
     handler.send_response(status)
     handler.send_header("content-type", "application/json")
     handler.send_header("content-length", str(len(body)))
+    for name, text in dict(headers).items():
+        handler.send_header(name, text)
     handler.end_headers()
     handler.wfile.write(body)
 

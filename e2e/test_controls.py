@@ -7,6 +7,7 @@ noticed; the second shows that cfx closes it.
 import unittest
 
 from installation import running
+from provider import REFUSALS
 
 ASK = [{"role": "user", "content": "How?"}]
 CHAT = "/v1/chat/completions"
@@ -90,8 +91,18 @@ class Controls(unittest.TestCase):
                 self.assertEqual(running.ask(path, {})[0], 404)
 
     def test_the_providers_own_refusals_pass_through(self):
-        status, body, _ = running.ask(CHAT, {"model": "code", "messages": [{"role": "nobody"}], "temperature": "hot"})
-        self.assertIn(status, (200, 400, 422), body)
+        for prompt, (refused, error, lines) in REFUSALS.items():
+            for stream in [False, True]:
+                with self.subTest(prompt, stream=stream):
+                    asked = {"messages": [{"role": "user", "content": prompt}], "stream": stream}
+                    theirs, answer, litellms = running.ask_litellm(CHAT, {"model": "scripted", **asked})
+                    status, body, _ = running.ask(CHAT, {"model": "code", **asked})
+                    self.assertEqual((status, body), (theirs, answer), "as LiteLLM says it")
+                    self.assertEqual(status, refused)
+                    self.assertIn(error["message"], body["error"]["message"])
+                    wait = litellms.get("llm_provider-retry-after")
+                    self.assertEqual(wait, lines.get("retry-after"), "LiteLLM passes the provider's on by this name alone")
+                    self.assertNotIn("retry-after", litellms)
 
 
 if __name__ == "__main__":

@@ -223,15 +223,10 @@ fn judge(head: &Head) -> Result<Framing, Failure> {
         }),
         // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6): no answer of a model.
         (204 | 205, _) => Err(not_an_answer()),
-        (200..=499, _) if head.encoded => Err(Failure {
-            refusal: Refusal::new(
-                Reason::UpstreamError,
-                "the model's service answered in a coding that nobody asked for",
-            ),
-            elsewhere: false,
-            outcome: "encoded",
-            fault: Fault::Nobody,
-        }),
+        // A part of it, or nothing, where all was asked for; or in a coding that neither the tap nor the client can read.
+        (206, _) => Err(not_an_answer()),
+        (200..=299, _) if head.content_length == Some(0) => Err(not_an_answer()),
+        _ if head.encoded => Err(not_an_answer()),
         (200..=299, Some(framing)) => Ok(framing),
         (400..=499, Some(Framing::Json)) => Ok(Framing::Json),
         _ => Err(not_an_answer()),

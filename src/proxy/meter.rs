@@ -11,7 +11,11 @@ use crate::units::Usage;
 /// Reads what passes, in the answer's own framing.
 pub enum Meter {
     Stream(Box<Tap>),
-    Answer(Box<AnswerTap>),
+    Answer {
+        tap: Box<AnswerTap>,
+        /// Bytes that the client was promised and has not been sent.
+        promised: Option<u64>,
+    },
 }
 
 /// A request that lies with the upstream and will get no answer: its prompt is paid for all the same.
@@ -22,20 +26,28 @@ pub fn presume(services: &Services, exchange: &mut Exchange, endpoint: Endpoint)
 }
 
 impl Meter {
-    pub fn new(framing: Framing, terms: &Terms) -> Self {
+    /// `promised` is the length of a success, where the client is told it.
+    pub fn new(framing: Framing, terms: &Terms, promised: Option<u64>) -> Self {
         let dialect = terms.endpoint.dialect();
         match framing {
             Framing::EventStream => Meter::Stream(Box::new(Tap::new(dialect, terms.strip_usage))),
-            Framing::Json => Meter::Answer(Box::new(AnswerTap::new(dialect))),
+            Framing::Json => Meter::Answer { tap: Box::new(AnswerTap::new(dialect)), promised },
         }
     }
 
-    /// Takes the next chunk, and appends to `pieces` what is to be passed on now.
+    /// Takes the next chunk, and appends to `pieces` what is to be passed on now: all of it, save the last of the
+    /// promised bytes of a document that does not end with them. With those it would look whole.
     pub fn push(&mut self, chunk: Bytes, pieces: &mut Vec<Bytes>) {
         match self {
             Meter::Stream(tap) => tap.push(chunk, pieces),
-            Meter::Answer(tap) => {
+            Meter::Answer { tap, promised } => {
                 tap.push(&chunk);
+                if let Some(left) = promised {
+                    *left = left.saturating_sub(chunk.len() as u64);
+                    if *left == 0 && !tap.report().complete {
+                        return;
+                    }
+                }
                 pieces.push(chunk);
             }
         }
@@ -55,7 +67,7 @@ impl Meter {
                 let report = tap.report();
                 report.saw_end || report.error
             }
-            Meter::Answer(tap) => tap.report().complete,
+            Meter::Answer { tap, .. } => tap.report().complete,
         }
     }
 
@@ -69,7 +81,7 @@ impl Meter {
     pub fn at_boundary(&self) -> Option<bool> {
         match self {
             Meter::Stream(tap) => Some(tap.report().at_boundary),
-            Meter::Answer(_) => None,
+            Meter::Answer { .. } => None,
         }
     }
 
@@ -82,7 +94,7 @@ impl Meter {
     pub fn verdict(&self, status: u16, ending: Ending) -> Ending {
         let error = match self {
             Meter::Stream(tap) => tap.report().error,
-            Meter::Answer(tap) => status < 400 && tap.report().error,
+            Meter::Answer { tap, .. } => status < 400 && tap.report().error,
         };
         if error && ending == Ending::Whole { Ending::ErrorInside } else { ending }
     }
@@ -123,7 +135,7 @@ impl Meter {
                 let report = tap.report();
                 (report.usage, report.delta_chars)
             }
-            Meter::Answer(tap) => {
+            Meter::Answer { tap, .. } => {
                 let report = tap.report();
                 (report.usage, report.answer_chars)
             }

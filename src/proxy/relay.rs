@@ -120,7 +120,8 @@ async fn answered(
 ) -> Ending {
     let status = answer.head.status;
     exchange.answer.status = status.as_u16();
-    let mut meter = Meter::new(framing, terms);
+    let promised = answer.head.content_length.filter(|_| status.is_success());
+    let mut meter = Meter::new(framing, terms, promised);
     let headers = response_headers(exchange, &mut answer.head, framing);
     let sent = patience.while_writing(pin!(downstream.head(status, headers))).await;
     let stop = match sent {
@@ -223,7 +224,7 @@ async fn next(
 }
 
 /// The upstream closed its body cleanly. Whether the answer is whole is for the dialect to say; a refusal needs no
-/// words.
+/// words, and any of the length it announced will do.
 async fn end(
     exchange: &Exchange,
     answer: Answer,
@@ -231,9 +232,11 @@ async fn end(
     downstream: &mut impl Downstream,
     patience: &mut Patience<'_>,
 ) -> Stop {
+    let refused = exchange.answer.status >= 400;
+    let framed = exchange.answer.bytes_out == 0 || answer.head.content_length.is_some();
     answer.recycle();
-    let wordless = exchange.answer.status >= 400 && exchange.answer.bytes_out == 0;
-    if !meter.complete() && !wordless {
+    let whole = meter.complete() || (refused && framed);
+    if !whole {
         return Stop::Broken(Reason::UpstreamError);
     }
     finish(downstream, patience).await

@@ -19,7 +19,7 @@ pub struct Head {
     pub content_type: Option<HeaderValue>,
     /// In bytes, where that is what frames the body.
     pub content_length: Option<u64>,
-    /// The body is in a coding other than `identity`, which nobody asked for.
+    /// The body is compressed, or encoded in some other way that was not asked for.
     pub encoded: bool,
     pub retry_after: Option<HeaderValue>,
     pub retry_after_ms: Option<HeaderValue>,
@@ -68,6 +68,8 @@ pub(super) fn take(inbox: &mut BytesMut, interim: &mut usize) -> Result<Option<P
         let parsed =
             httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, inbox, &mut lines);
         let length = match parsed.map_err(HeadProblem::Malformed)? {
+            // However much of it one read brought: the limit is not a matter of chance.
+            httparse::Status::Complete(length) if length > LONGEST => return Err(HeadProblem::TooLong),
             httparse::Status::Complete(length) => length,
             httparse::Status::Partial if inbox.len() > LONGEST => return Err(HeadProblem::TooLong),
             httparse::Status::Partial => return Ok(None),
@@ -93,6 +95,7 @@ pub(super) fn take(inbox: &mut BytesMut, interim: &mut usize) -> Result<Option<P
 
 fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Result<Parsed, HeadProblem> {
     let (mut content_type, mut retry_after, mut retry_after_ms) = (None, None, None);
+    let mut of_provider = (None, None);
     let (mut announced, mut chunked) = (None, false);
     let (mut close, mut keep_alive, mut encoded) = (false, false, false);
     for line in lines {
@@ -112,6 +115,9 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
                 }
             }
             14 if is("retry-after-ms") => retry_after_ms = retry_after_ms.or_else(value),
+            // A provider's own, as LiteLLM passes it on.
+            24 if is("llm_provider-retry-after") => of_provider.0 = value(),
+            27 if is("llm_provider-retry-after-ms") => of_provider.1 = value(),
             16 if is("content-encoding") => encoded |= !line.value.trim_ascii().eq_ignore_ascii_case(b"identity"),
             17 if is("transfer-encoding") => {
                 // `chunked` alone, and once: any other coding would have to be undone before the tap can read.
@@ -138,8 +144,8 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
             content_type,
             content_length: announced.filter(|_| !chunked && !bodiless),
             encoded,
-            retry_after,
-            retry_after_ms,
+            retry_after: retry_after.or(of_provider.0),
+            retry_after_ms: retry_after_ms.or(of_provider.1),
         },
         length,
         keeps_alive: !close && (current || keep_alive) && !doubtful && length != Length::UntilClose,

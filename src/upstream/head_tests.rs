@@ -73,6 +73,18 @@ fn only_what_may_pass_is_kept() {
     let values = [head.content_type, head.retry_after, head.retry_after_ms];
     assert_eq!(values.map(|value| value.unwrap()), ["application/json", "7", "7000"]);
     assert_eq!(head.content_length, Some(4));
+    let by_litellm = "HTTP/1.1 429 Slow\r\nllm_provider-retry-after: 9\r\nllm_provider-x: secret\r\n\r\nBODY";
+    assert_eq!(parsed(by_litellm).unwrap().unwrap().head.retry_after.unwrap(), "9");
+}
+
+#[test]
+fn a_coding_of_the_content_is_noted() {
+    for (lines, encoded) in
+        [("", false), ("content-encoding: Identity\r\n", false), ("Content-Encoding: gzip\r\n", true)]
+    {
+        let head = parsed(&format!("HTTP/1.1 200 OK\r\n{lines}\r\nBODY")).unwrap().unwrap().head;
+        assert_eq!(head.encoded, encoded, "{lines}");
+    }
 }
 
 #[test]
@@ -101,6 +113,8 @@ fn a_head_is_awaited_up_to_its_bound() {
     assert!(parsed("HTTP/1.1 200 OK\r\ncontent-le").unwrap().is_none());
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(LONGEST));
     assert_eq!(parsed(&endless).unwrap_err(), HeadProblem::TooLong);
+    let ended = format!("{endless}\r\n\r\nBODY");
+    assert_eq!(parsed(&ended).unwrap_err(), HeadProblem::TooLong, "though one read brought it whole");
     let many = "a: b\r\n".repeat(MOST_LINES + 1);
     assert!(matches!(of(&many), Err(HeadProblem::Malformed(httparse::Error::TooManyHeaders))));
 }

@@ -39,10 +39,15 @@ fn cases() -> Vec<Case> {
         format!(r#"{{"model":"plan","messages":[{user}],"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
     };
     vec![
-        body("not JSON", "{nope", "invalid_json", ""),
-        body("nothing at all", "", "invalid_json", ""),
-        body("half a document", r#"{"model":"plan","messages":["#, "invalid_json", ""),
-        body("two documents", format!(r#"{{"model":"plan","messages":[{user}]}}{{}}"#), "invalid_json", ""),
+        body("not JSON", "{nope", "invalid_json", "line 1 column 2: expected a key"),
+        body("nothing at all", "", "invalid_json", "line 1 column 1: "),
+        body("half a document", r#"{"model":"plan","messages":["#, "invalid_json", "column 29: "),
+        body(
+            "two documents",
+            format!(r#"{{"model":"plan","messages":[{user}]}}{{}}"#),
+            "invalid_json",
+            "column 61: unexpected",
+        ),
         body("a list", "[1,2]", "invalid_json", "object"),
         body("a string", r#""plan""#, "invalid_json", "object"),
         body(
@@ -121,13 +126,13 @@ fn cases() -> Vec<Case> {
         ),
         case("text", chat().instead("Content-Type", "text/plain"), 415, "unsupported_media_type", "application/json"),
         case("gzip", chat().header("Content-Encoding", "gzip"), 415, "unsupported_media_type", "encoding"),
-        case("11 MB", Request::post(CHAT, vec![b'a'; 11 << 20]), 413, "body_too_large", ""),
-        case("another path under /v1", Request::post("/v1/files", "{}"), 404, "not_found", ""),
-        case("LiteLLM's key generation", Request::post("/v1/key/generate", "{}"), 404, "not_found", ""),
-        case("dots in the path", Request::post("/v1/../key/generate", "{}"), 404, "not_found", ""),
-        case("GET on a POST path", Request::get(CHAT), 405, "method_not_allowed", ""),
+        case("11 MB", Request::post(CHAT, vec![b'a'; 11 << 20]), 413, "body_too_large", "limit of 10485760 bytes"),
+        case("another path under /v1", Request::post("/v1/files", "{}"), 404, "not_found", "under /v1"),
+        case("LiteLLM's key generation", Request::post("/v1/key/generate", "{}"), 404, "not_found", "under /v1"),
+        case("dots in the path", Request::post("/v1/../key/generate", "{}"), 404, "not_found", "under /v1"),
+        case("GET on a POST path", Request::get(CHAT), 405, "method_not_allowed", "/v1/chat/completions takes POST"),
         case("GET on Anthropic's path", Request::get(MESSAGES), 405, "method_not_allowed", "POST"),
-        case("DELETE on a model", Request::new("DELETE", "/v1/models/smart"), 405, "method_not_allowed", ""),
+        case("DELETE on a model", Request::new("DELETE", "/v1/models/smart"), 405, "method_not_allowed", "takes GET"),
         case(
             "embeddings without input",
             Request::post(EMBEDDINGS, r#"{"model":"embed-small"}"#),
@@ -197,7 +202,7 @@ fn assert_refusal(answer: &Answer, case: &Case) {
     assert!(answer.complete, "{name}: the refusal arrives whole");
     assert_eq!(answer.code(), case.code, "{name}: {answer}");
     let message = answer.message();
-    assert!(message.contains(case.says) && !message.is_empty(), "{name}: {message:?} does not say {:?}", case.says);
+    assert!(!case.says.is_empty() && message.contains(case.says), "{name}: {message:?} does not say {:?}", case.says);
     let id = answer.header("x-request-id").unwrap_or_else(|| panic!("{name}: no id"));
     let json = answer.json();
     assert_eq!(json["request_id"], id, "{name}");
@@ -247,108 +252,11 @@ fn a_trailing_slash_in_the_base_url_is_forgiven() {
 }
 
 #[test]
-fn heads_that_are_no_http_are_refused_and_forgotten() {
-    let edge = Harness::start();
-    let key = &edge.key;
-    let head =
-        |line: &str| format!("POST {CHAT} HTTP/1.1\r\nHost: cfx.test\r\nAuthorization: Bearer {key}\r\n{line}\r\n\r\n");
-    let long = "a".repeat(2 << 20);
-    for bad in [
-        head("X-Nul: a\0b").into_bytes(),
-        head("X-Line: a\nb: c\rd").into_bytes(),
-        head(&format!("X-Long: {long}")).into_bytes(),
-        head("No colon here").into_bytes(),
-        b"\x16\x03\x01 a TLS hello on the plain port \r\n\r\n".to_vec(),
-        b"GET\r\n\r\n".to_vec(),
-    ] {
-        let mut client = edge.client();
-        client.send(&bad);
-        client.half_close();
-        if let Some(answer) = client.answer_if_any() {
-            assert!((400..500).contains(&answer.status), "{answer}");
-        }
-    }
-    assert_eq!(edge.upstream.count(), 0);
-    edge.assert_healthy();
-}
-
-#[test]
-fn two_framings_of_one_body_never_reach_the_upstream_as_two_requests() {
-    let edge = Harness::start();
-    let inner = format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
-    let smuggled = Request::post(CHAT, format!("0\r\n\r\n{inner}"))
-        .key(&edge.key)
-        .header("Content-Length", &(inner.len() + 5).to_string())
-        .header("Transfer-Encoding", "chunked")
-        .framed_by_hand();
-    let mut client = edge.client();
-    client.send(&smuggled.bytes());
-    client.half_close();
-    if let Some(answer) = client.answer_if_any() {
-        assert!((400..500).contains(&answer.status), "{answer}");
-    }
-    assert_eq!(edge.upstream.count(), 0);
-    edge.assert_healthy();
-}
-
-#[test]
-fn a_body_that_ends_early_counts_for_nothing() {
-    let mut edge = Harness::start();
-    let whole = edge.request(CHAT, &chat_body()).bytes();
-    let mut client = edge.client();
-    client.send(&whole[..whole.len() - 10]);
-    client.half_close();
-    if let Some(answer) = client.answer_if_any() {
-        assert!((400..500).contains(&answer.status), "{answer}");
-    }
-    edge.assert_healthy();
-    assert_eq!(edge.upstream.count(), 1, "only the healthy one");
-    assert_eq!(edge.stop_and_read().counted_requests(), 1);
-}
-
-#[test]
 fn two_stages_that_differ_name_none() {
     let edge = Harness::start();
     let request = edge.request(CHAT, &chat_body()).header("X-CFX-Stage", "plan").header("X-CFX-Stage", "code");
     let answer = edge.client().ask(&request);
     assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_stage"), "{answer}");
-}
-
-#[test]
-fn a_body_whose_framing_is_broken_ends_its_connection() {
-    let edge = Harness::start();
-    let head = format!(
-        "POST {CHAT} HTTP/1.1\r\nHost: cfx.test\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-        edge.key
-    );
-    for size in ["ZZ", "-1", "FFFFFFFFFFFFFFFFF"] {
-        let mut client = edge.client();
-        client.send(format!("{head}{size}\r\n{{}}\r\n").as_bytes());
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{size}: {answer}");
-    }
-    assert_eq!(edge.upstream.count(), 0);
-}
-
-#[test]
-fn eleven_megabytes_in_chunks_are_stopped_at_the_limit() {
-    let edge = Harness::start();
-    let head = format!(
-        "POST {CHAT} HTTP/1.1\r\nHost: cfx.test\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-        edge.key
-    );
-    let mut client = edge.client();
-    client.send(head.as_bytes());
-    let chunk = [b"100000\r\n".as_slice(), &vec![b'a'; 1 << 20], b"\r\n"].concat();
-    for _ in 0..11 {
-        client.send(&chunk);
-    }
-    client.send(b"0\r\n\r\n");
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"));
-    let message = answer.message().to_lowercase();
-    assert!(!message.contains("token") && !message.contains("context"), "agents would cut their history: {message}");
-    edge.assert_healthy();
 }
 
 #[test]

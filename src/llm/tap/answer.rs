@@ -9,6 +9,17 @@ use crate::units::Usage;
 pub struct AnswerTap {
     dialect: Dialect,
     finder: Finder,
+    begun: Begun,
+}
+
+/// What the first byte of a document was, spaces and a byte order mark apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    NotYet,
+    /// A brace or a bracket, whose counterpart will be the end.
+    Document,
+    /// Anything else: braces further on, of which even a stream of events has some, mean nothing.
+    SomethingElse,
 }
 
 /// What an answer has said so far.
@@ -25,10 +36,18 @@ pub struct AnswerReport {
 
 impl AnswerTap {
     pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, finder: Finder::default() }
+        Self { dialect, finder: Finder::default(), begun: Begun::NotYet }
     }
 
     pub fn push(&mut self, chunk: &[u8]) {
+        if self.begun == Begun::NotYet {
+            let first = chunk.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0xEF | 0xBB | 0xBF));
+            self.begun = match first {
+                None => Begun::NotYet,
+                Some(b'{' | b'[') => Begun::Document,
+                Some(_) => Begun::SomethingElse,
+            };
+        }
         self.finder.feed(chunk);
     }
 
@@ -37,7 +56,7 @@ impl AnswerTap {
             usage: self.finder.reported.and_then(|reported| reported.usage(self.dialect)),
             answer_chars: self.finder.chars,
             error: self.finder.error,
-            complete: self.finder.complete,
+            complete: self.finder.complete && self.begun == Begun::Document,
         }
     }
 }

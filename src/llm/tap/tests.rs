@@ -242,6 +242,25 @@ fn usage_is_found_in_answers_of_every_dialect() {
     }
 }
 
+#[test]
+fn only_a_document_can_be_complete() {
+    for (answer, complete) in [
+        (" \n{\"a\":1} ", true),
+        ("\u{feff}{}", true),
+        ("[1]", true),
+        ("{\"a\":1", false),
+        ("data: {\"a\":1}\n\n", false),
+        ("no } brace", false),
+        ("", false),
+    ] {
+        for size in [1, 100] {
+            let mut tap = AnswerTap::new(Dialect::Chat);
+            answer.as_bytes().chunks(size).for_each(|chunk| tap.push(chunk));
+            assert_eq!(tap.report().complete, complete, "{answer}");
+        }
+    }
+}
+
 /// Streams of whole and torn events with every line end, the odd event too long to hold, and noise.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let event = prop_oneof![

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::process::{self, Process};
 use super::scripted::Scripted;
+use super::tls::Front;
 use super::{Harness, USER};
 
 /// Prices that make sums easy to check: 1, 0.5, 2 and 10 US dollars per million tokens.
@@ -38,6 +39,10 @@ pub struct Builder {
     edge: Vec<String>,
     upstream_target: Option<String>,
     web_target: Option<String>,
+    threads: u32,
+    front: Option<Front>,
+    /// Further LLM upstreams, each at a host of its own: their lines under `upstreams` and `routes`.
+    others: [String; 2],
     redirects: bool,
     environment: String,
 }
@@ -54,6 +59,9 @@ impl Default for Builder {
             edge: Vec::new(),
             upstream_target: None,
             web_target: None,
+            threads: 2,
+            front: None,
+            others: Default::default(),
             redirects: false,
             environment: String::new(),
         }
@@ -122,13 +130,33 @@ impl Builder {
         self
     }
 
+    /// Threads that serve; connections to the upstream are kept by thread.
+    pub fn threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The scripted upstream is an `https` target. What the edge trusts is said in its environment, as an operator would.
+    pub fn upstream_over_tls(mut self, front: Front) -> Self {
+        self.front = Some(front);
+        self
+    }
+
+    /// Another LLM upstream, for requests to this host.
+    pub fn upstream_at(mut self, host: &str, target: &str) -> Self {
+        let [upstreams, routes] = &mut self.others;
+        *upstreams += &format!("  \"{host}\": {{ targets: [\"{target}\"], api_key: \"${{LITELLM_API_KEY}}\" }}\n");
+        *routes += &format!("  - {{ match: {{ host: {host}, path: /v1/ }}, llm: \"{host}\" }}\n");
+        self
+    }
+
     /// One more variable of the environment, for the edge and every command.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment += &format!("{name}={value}\n");
         self
     }
 
-    pub fn start(self) -> Harness {
+    pub fn start(mut self) -> Harness {
         let upstream = Scripted::start();
         let web = Scripted::start();
         let folder = tempfile::tempdir().expect("a folder for the test");
@@ -136,6 +164,11 @@ impl Builder {
         std::fs::create_dir_all(&conf).expect("a folder");
         std::fs::create_dir_all(&data).expect("a folder");
         let certificate = certificate(&conf);
+        if let Some(front) = self.front {
+            let trust = conf.join("trusted.pem");
+            let target = format!("https://{}", front.start(upstream.address, &trust));
+            self = self.upstream_target(&target).environment("SSL_CERT_FILE", &trust.display().to_string());
+        }
         std::fs::write(conf.join("models.yaml"), &self.models).expect("a file");
         std::fs::write(conf.join("limits.yaml"), self.limits_yaml()).expect("a file");
         std::fs::write(data.with_file_name("environment"), &self.environment).expect("a file");
@@ -189,16 +222,19 @@ upstreams:
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
 {upstream}  web: {{ targets: ["{web}"] }}
-routes:
-  - {{ match: {{ path: /v1/ }}, llm: litellm }}
+{upstreams}routes:
+{routes}  - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
-server: {{ threads: 2, grace: 2s }}
+server: {{ threads: {threads}, grace: 2s }}
 {extra}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
             timeouts = self.timeouts,
             upstream = self.upstream.concat(),
             web = self.web_target.clone().unwrap_or_else(|| format!("http://{}", web.address)),
+            threads = self.threads,
+            upstreams = self.others[0],
+            routes = self.others[1],
             conf = conf.display(),
             extra = self.edge.join("\n"),
         )

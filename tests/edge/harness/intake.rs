@@ -13,18 +13,20 @@ impl Intake {
         Self { socket, unread: Vec::new() }
     }
 
-    /// The next head (without its blank line) and body, framed by `content-length` or in chunks. None once the
-    /// connection has ended.
-    pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
+    /// The next head, without its blank line. None once the connection has ended.
+    pub fn head(&mut self) -> Option<String> {
         let head = self.until(b"\r\n\r\n")?;
-        let head = String::from_utf8_lossy(&head).into_owned();
-        let body = if field(&head, "transfer-encoding").is_some() {
-            self.chunks()?
+        Some(String::from_utf8_lossy(&head).into_owned())
+    }
+
+    /// The body behind `head`, framed by `content-length` or in chunks.
+    pub fn body(&mut self, head: &str) -> Option<Vec<u8>> {
+        if field(head, "transfer-encoding").is_some() {
+            self.chunks()
         } else {
-            let length = field(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-            self.exactly(length)?
-        };
-        Some((head, body))
+            let length = field(head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            self.exactly(length)
+        }
     }
 
     fn chunks(&mut self) -> Option<Vec<u8>> {

@@ -11,6 +11,7 @@ pub mod process;
 pub mod rows;
 pub mod scripted;
 pub mod switch;
+pub mod tls;
 pub mod wire;
 
 use std::net::SocketAddr;

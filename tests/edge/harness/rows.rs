@@ -87,6 +87,11 @@ impl Row {
         }
     }
 
+    /// Whether the column holds nothing.
+    pub fn is_null(&self, column: &str) -> bool {
+        matches!(self.cell(column), Value::Null)
+    }
+
     pub fn flag(&self, column: &str) -> bool {
         self.number(column) == 1
     }

@@ -34,6 +34,7 @@ struct Inner {
     closed: Vec<Option<Instant>>,
     queue: VecDeque<Reply>,
     rule: Option<Rule>,
+    early: Option<fn(&str) -> bool>,
 }
 
 type Rule = Arc<dyn Fn(&Recorded) -> Option<Reply> + Send + Sync>;
@@ -58,6 +59,8 @@ pub struct Exchange {
     state: Arc<State>,
     /// Whether the connection may carry another request.
     reusable: bool,
+    /// Whether it is closed in order when it may not.
+    lingers: bool,
 }
 
 /// Holds a reply until the test lets it go on.
@@ -112,6 +115,12 @@ impl Scripted {
     /// Every request gets what `rule` says, or the usual answer where it says nothing.
     pub fn always(&self, rule: impl Fn(&Recorded) -> Option<Reply> + Send + Sync + 'static) {
         self.state.locked(|inner| inner.rule = Some(Arc::new(rule)));
+    }
+
+    /// Requests whose head this picks are answered when their head has come; their body is never read, and the
+    /// connection ends behind the answer.
+    pub fn early(&self, picks: fn(&str) -> bool) {
+        self.state.locked(|inner| inner.early = Some(picks));
     }
 
     /// Everything asked so far.
@@ -322,6 +331,25 @@ impl Exchange {
         self.reusable = false;
     }
 
+    /// Closes as a process does that was killed with bytes unread: the peer sees a reset.
+    pub fn reset(&mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let _inside = runtime.enter();
+        let socket = self.socket.try_clone().and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+        let socket = socket.and_then(tokio::net::TcpStream::from_std).expect("a socket");
+        socket.set_zero_linger().expect("a socket");
+        // Wakes the thread that reads, so that the last handle goes with this one.
+        let _ = self.socket.shutdown(Shutdown::Read);
+        (self.reusable, self.lingers) = (false, false);
+    }
+
+    /// Whether cfx closes the connection within this time.
+    pub fn closed_within(&mut self, wait: Duration) -> bool {
+        let (connection, inner) = (self.request.connection, self.state.lock());
+        let waited = self.state.changed.wait_timeout_while(inner, wait, |inner| inner.closed[connection].is_none());
+        waited.is_ok_and(|(inner, _)| inner.closed[connection].is_some())
+    }
+
     pub fn wait_for_close(&mut self) {
         let connection = self.request.connection;
         self.state.wait(|inner| inner.closed[connection], "cfx to give up");
@@ -337,8 +365,10 @@ fn serve(socket: TcpStream, number: usize, state: Arc<State>) {
     let watching = state.clone();
     std::thread::spawn(move || {
         let mut intake = Intake::new(reading);
-        while let Some((head, body)) = intake.request() {
-            if arrived.send(Recorded { head, body, connection: number }).is_err() {
+        while let Some(head) = intake.head() {
+            let early = watching.lock().early.is_some_and(|picks| picks(&head));
+            let Some(body) = (if early { Some(Vec::new()) } else { intake.body(&head) }) else { break };
+            if arrived.send(Recorded { head, body, connection: number }).is_err() || early {
                 break;
             }
         }
@@ -351,8 +381,11 @@ fn serve(socket: TcpStream, number: usize, state: Arc<State>) {
         });
         let reply = reply.unwrap_or_else(|rule| rule.and_then(|rule| rule(&request)).unwrap_or_else(Reply::usual));
         let Ok(writing) = socket.try_clone() else { return };
-        let mut exchange = Exchange { request, socket: writing, state: state.clone(), reusable: true };
+        let mut exchange = Exchange { request, socket: writing, state: state.clone(), reusable: true, lingers: true };
         (reply.0)(&mut exchange);
+        if !exchange.lingers {
+            return;
+        }
         if !exchange.reusable {
             break;
         }
