@@ -16,6 +16,7 @@ pub fn show(balancer: &Balancer, metrics: &Metrics) {
                 model: &reading.subject.model,
                 stand: reading.stand as u8,
                 turns: reading.turns,
+                failures: reading.failures,
             });
         }
         for member in group.members().iter().filter(|_| group.is_checked()) {

@@ -36,6 +36,10 @@ pub const BREAKER_STATE: Name = Name {
 };
 pub const BREAKER_TURNS: Name =
     Name { name: "cfx_breaker_transitions_total", help: "How often a breaker came into a state." };
+pub const BREAKER_FAILURES: Name = Name {
+    name: "cfx_breaker_failures_total",
+    help: "Failures that were held against a target or a model, whether or not they opened its breaker.",
+};
 pub const TARGET_HEALTHY: Name =
     Name { name: "cfx_target_healthy", help: "1 while a target passes its health checks; only where there are any." };
 pub const HEALTH_TURNS: Name = Name {

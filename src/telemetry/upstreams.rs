@@ -22,6 +22,8 @@ pub struct BreakerReading<'a> {
     pub stand: u8,
     /// How often it turned closed, half-open and open.
     pub turns: [u64; 3],
+    /// How many failures it was told of.
+    pub failures: u64,
 }
 
 /// One target with health checks.
@@ -37,6 +39,7 @@ pub struct HealthReading<'a> {
 pub(super) struct UpstreamSeries {
     breakers: IntGaugeVec,
     breaker_turns: IntCounterVec,
+    breaker_failures: IntCounterVec,
     health: IntGaugeVec,
     health_turns: IntCounterVec,
     retries_refused: IntCounterVec,
@@ -50,6 +53,7 @@ impl UpstreamSeries {
         Ok(Self {
             breakers: gauges(&names::BREAKER_STATE, &[UPSTREAM, TARGET, MODEL])?,
             breaker_turns: counters(&names::BREAKER_TURNS, &[UPSTREAM, TARGET, MODEL, STATE])?,
+            breaker_failures: counters(&names::BREAKER_FAILURES, &[UPSTREAM, TARGET, MODEL])?,
             health: gauges(&names::TARGET_HEALTHY, &[UPSTREAM, TARGET])?,
             health_turns: counters(&names::HEALTH_TURNS, &[UPSTREAM, TARGET, STATE])?,
             retries_refused: counters(&names::RETRIES_REFUSED, &[UPSTREAM])?,
@@ -64,6 +68,7 @@ impl UpstreamSeries {
         for (state, total) in STATES.into_iter().zip(seen.turns) {
             raise(&self.breaker_turns, &[upstream, target, model, state], total);
         }
+        raise(&self.breaker_failures, &[upstream, target, model], seen.failures);
     }
 
     pub fn set_health(&self, seen: &HealthReading<'_>) {

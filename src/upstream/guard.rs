@@ -26,6 +26,8 @@ pub struct Guard {
     alert: AtomicBool,
     /// How often it turned closed, half-open and open.
     turns: [AtomicU64; 3],
+    /// How many failures it was told of, whatever came of them.
+    failures: AtomicU64,
 }
 
 /// How a breaker stands and has stood.
@@ -34,6 +36,8 @@ pub struct Reading<'a> {
     pub stand: Stand,
     /// How often it turned closed, half-open and open.
     pub turns: [u64; 3],
+    /// How many failures it was told of, those of its probes included.
+    pub failures: u64,
 }
 
 /// A model's leave to be asked once. Dropped without a word, it says nothing of the model.
@@ -49,6 +53,7 @@ impl Guard {
             breaker: Mutex::new(Breaker::new(rule)),
             alert: AtomicBool::new(false),
             turns: Default::default(),
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -58,6 +63,7 @@ impl Guard {
             subject: &self.subject,
             stand,
             turns: self.turns.each_ref().map(|count| count.load(Ordering::Relaxed)),
+            failures: self.failures.load(Ordering::Relaxed),
         }
     }
 
@@ -85,6 +91,9 @@ impl Guard {
     }
 
     pub(super) fn tell(&self, now: Instant, probe: bool, outcome: Outcome) {
+        if let Outcome::Failure(_) = outcome {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
         match (probe, outcome) {
             (false, Outcome::Success) if self.is_quiet() => {}
             (false, _) => self.locked(|breaker| breaker.tell(now, outcome)),

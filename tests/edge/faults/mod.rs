@@ -1,8 +1,8 @@
 //! Every fault of `docs/faults.md`, with its outcome at all its places: the client, the row, the metrics, and the next
 //! requests through the same edge, which share the upstream's connections with it.
 //!
-//! The table is what the test goes by: one that is not in it fails, and so does a line that no fault is behind. Its
-//! column on the breaker is not held yet: there is no metric of it.
+//! The table is what the test goes by: one that is not in it fails, and so does a line that no fault is behind. The two
+//! good requests behind each fault keep every breaker closed, so that all faults meet the same edge.
 
 mod bodies;
 mod connections;
@@ -162,9 +162,10 @@ impl Case<'_> {
         let attempt = after.moved_since(before, "cfx_upstream_attempts_total", "outcome").join(", ");
         let code = after.moved_since(before, "cfx_requests_total", "code").join(", ");
         let reason = after.moved_since(before, "cfx_refusals_total", "reason").join(", ");
+        let breaker = after.held_against(before);
         let seen = observe::client(&answer, &play);
         let request = answer.header("x-request-id").unwrap_or_default().to_string();
-        Ok(Seen { request, reason, outcome: Outcome { client: seen, row: String::new(), attempt, code } })
+        Ok(Seen { request, reason, outcome: Outcome { client: seen, row: String::new(), attempt, code, breaker } })
     }
 
     /// One of each kind, on the client's connection where that still stands; what is wrong with them.
@@ -185,8 +186,9 @@ impl Case<'_> {
             let moved = |name, label| after.moved_since(&before, name, label);
             let attempts = moved("cfx_upstream_attempts_total", "outcome");
             let codes = moved("cfx_requests_total", "code");
-            if attempts != ["answered", "answered"] || codes != ["200", "200"] {
-                problems.push(format!("counted as {attempts:?}, {codes:?}"));
+            let breaker = after.held_against(&before);
+            if attempts != ["answered", "answered"] || codes != ["200", "200"] || breaker != "not counted" {
+                problems.push(format!("counted as {attempts:?}, {codes:?}, held against: {breaker}"));
             }
         }
         problems.into_iter()

@@ -17,7 +17,12 @@ impl Counters {
     pub fn read(edge: &Harness) -> Self {
         let request = Request::get("/metrics").instead("Host", &edge.admin.to_string());
         let text = Client::plain(edge.admin).ask(&request).text();
-        let counters = ["cfx_requests_total{", "cfx_refusals_total{", "cfx_upstream_attempts_total{"];
+        let counters = [
+            "cfx_requests_total{",
+            "cfx_refusals_total{",
+            "cfx_upstream_attempts_total{",
+            "cfx_breaker_failures_total{",
+        ];
         let series = text.lines().filter(|line| counters.iter().any(|name| line.starts_with(name)));
         let read = series.filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
@@ -39,6 +44,16 @@ impl Counters {
             assert!(Instant::now() < deadline, "{count} requests were made, {moved:?} counted");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// What a breaker held something against since then: a `target`, a `model`, nothing.
+    pub fn held_against(&self, before: &Self) -> String {
+        let named = |label: &'static str| {
+            let values = self.moved_since(before, "cfx_breaker_failures_total", label);
+            values.into_iter().filter(|value| !value.is_empty()).map(move |_| label)
+        };
+        let held: Vec<_> = named("target").chain(named("model")).collect();
+        if held.is_empty() { "not counted".to_string() } else { held.join(", ") }
     }
 
     /// The values of `label` in the series of `name` that moved, each as often as it was counted.
