@@ -84,6 +84,18 @@ pub struct Target {
     pub port: u16,
     /// `host:port` as the `Host` header has it: the port left out where it is the scheme's own.
     pub authority: HeaderValue,
+    pub http2: Http2,
+}
+
+/// Whether an upstream's targets are spoken to in HTTP/2. Else it is HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Http2 {
+    /// Offered by ALPN to `https` targets, which choose.
+    #[default]
+    Auto,
+    Off,
+    /// `https` targets have to choose it, `http` ones to know it beforehand.
+    Always,
 }
 
 /// How long each part of an exchange with an upstream may take.
@@ -336,7 +348,16 @@ impl Target {
             (false, 80) | (true, 443) => bracketed,
             (_, port) => format!("{bracketed}:{port}"),
         };
-        Some(Self { tls, host, port, authority: authority.try_into().ok()? })
+        Some(Self { tls, host, port, authority: authority.try_into().ok()?, http2: Http2::default() })
+    }
+
+    /// Whether a connection to it may turn out to be HTTP/2.
+    pub fn may_speak_http2(&self) -> bool {
+        match self.http2 {
+            Http2::Auto => self.tls,
+            Http2::Off => false,
+            Http2::Always => true,
+        }
     }
 }
 

@@ -19,9 +19,14 @@ use tokio_rustls::client::TlsStream;
 use super::health::jittered;
 use super::member::Member;
 use super::resolve::{AGAIN_EVERY, Resolver, System};
+use crate::config::Http2;
 
 /// What one address has before the next is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// What ALPN calls them (RFC 7301, RFC 9113).
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
 
 /// A byte stream to a target, plain or TLS.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
@@ -50,12 +55,26 @@ impl Io for tokio::io::DuplexStream {
     }
 }
 
+/// A fresh connection, and whether HTTP/2 is spoken on it.
+pub(super) struct Dialled {
+    pub stream: Box<dyn Io>,
+    pub http2: bool,
+}
+
+/// One a setting: they differ in what they offer by ALPN.
+#[derive(Clone)]
+struct Connectors {
+    auto: TlsConnector,
+    off: TlsConnector,
+    always: TlsConnector,
+}
+
 /// Makes connections. One for the whole process: it holds the trust anchors, read when an `https` target is first
 /// dialled. Most edges have none, and those that have one are told what is wrong by the request it is wrong for; the
 /// next request looks again.
 #[derive(Clone)]
 pub struct Dialer {
-    tls: Arc<OnceCell<TlsConnector>>,
+    tls: Arc<OnceCell<Connectors>>,
     resolver: Arc<dyn Resolver>,
 }
 
@@ -67,15 +86,20 @@ impl Default for Dialer {
 
 impl Dialer {
     /// A fresh connection to whichever of the target's addresses answers first.
-    pub(super) async fn dial(&self, member: &Member) -> io::Result<Box<dyn Io>> {
+    pub(super) async fn dial(&self, member: &Member) -> io::Result<Dialled> {
         let tcp = self.connect(member).await?;
         tcp.set_nodelay(true)?; // a delayed ACK costs 40 ms an event otherwise
         let target = &member.target;
         if !target.tls {
-            return Ok(Box::new(tcp));
+            return Ok(Dialled { stream: Box::new(tcp), http2: target.http2 == Http2::Always });
         }
         let name = ServerName::try_from(target.host.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(self.tls().await?.connect(name, tcp).await?))
+        let stream = self.tls().await?.of(target.http2).connect(name, tcp).await?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        if target.http2 == Http2::Always && !http2 {
+            return Err(io::Error::other("it does not choose HTTP/2, which it is always to be spoken to in"));
+        }
+        Ok(Dialled { stream: Box::new(stream), http2 })
     }
 
     /// An address of a target, for a dialler that takes one alone: another with each of its attempts.
@@ -108,12 +132,12 @@ impl Dialer {
     }
 
     /// The trust anchors are some hundred files: they are read beside the threads that serve.
-    async fn tls(&self) -> io::Result<TlsConnector> {
+    async fn tls(&self) -> io::Result<Connectors> {
         if let Some(tls) = self.tls.get() {
             return Ok(tls.clone());
         }
         let cell = Arc::clone(&self.tls);
-        let reading = tokio::task::spawn_blocking(move || cell.get_or_try_init(|| connector(system_roots())).cloned());
+        let reading = tokio::task::spawn_blocking(move || cell.get_or_try_init(|| connectors(system_roots())).cloned());
         reading.await.map_err(io::Error::other)?
     }
 }
@@ -129,7 +153,17 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-fn connector(roots: RootCertStore) -> io::Result<TlsConnector> {
+impl Connectors {
+    fn of(&self, http2: Http2) -> &TlsConnector {
+        match http2 {
+            Http2::Auto => &self.auto,
+            Http2::Off => &self.off,
+            Http2::Always => &self.always,
+        }
+    }
+}
+
+fn connectors(roots: RootCertStore) -> io::Result<Connectors> {
     if roots.is_empty() {
         return Err(io::Error::other("this machine trusts no certificate at all: install ca-certificates"));
     }
@@ -138,7 +172,12 @@ fn connector(roots: RootCertStore) -> io::Result<TlsConnector> {
         .map_err(io::Error::other)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    let offering = |protocols: &[&[u8]]| {
+        let mut config = config.clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
+    };
+    Ok(Connectors { auto: offering(&[HTTP2, HTTP1]), off: offering(&[HTTP1]), always: offering(&[HTTP2]) })
 }
 
 /// The first that answers, each with a head start before the next (RFC 8305, 5); one that fails yields at once. The last
@@ -244,10 +283,10 @@ mod tests {
 
     #[test]
     fn a_machine_that_trusts_nobody_is_told_so_and_looked_at_again() {
-        let tls: OnceCell<TlsConnector> = OnceCell::new();
-        let problem = tls.get_or_try_init(|| connector(RootCertStore::empty())).err().unwrap();
+        let tls: OnceCell<Connectors> = OnceCell::new();
+        let problem = tls.get_or_try_init(|| connectors(RootCertStore::empty())).err().unwrap();
         assert!(problem.to_string().contains("install ca-certificates"), "{problem}");
-        assert!(tls.get_or_try_init(|| connector(a_root())).is_ok());
+        assert!(tls.get_or_try_init(|| connectors(a_root())).is_ok());
         assert!(tls.get().is_some());
     }
 }

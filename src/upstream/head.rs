@@ -4,13 +4,14 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderValue, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// A head that is longer is not waited for.
 pub(super) const LONGEST: usize = 64 << 10;
 const MOST_LINES: usize = 128;
 /// Answers that are none yet (1xx) before the one that is.
-const MOST_INTERIM: usize = 16;
+pub(super) const MOST_INTERIM: usize = 16;
 
 /// What is kept of a head: nothing else in it may reach a client.
 #[derive(Debug)]
@@ -57,6 +58,29 @@ pub enum HeadProblem {
     Upgrade,
     #[error("more than {MOST_INTERIM} interim answers came before it")]
     Interim,
+    #[error("it is not as HTTP/2 has it: {0}")]
+    Http2(h2::Reason),
+}
+
+impl Head {
+    /// Of an answer over HTTP/2, which frames its body itself and holds it to the length announced.
+    pub(super) fn of_http2(status: StatusCode, headers: &HeaderMap) -> Result<Self, HeadProblem> {
+        let first = |name: &str| headers.get(name).cloned();
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|length| number(length.as_bytes()));
+        let announced = lengths.next();
+        if announced == Some(None) || lengths.any(|other| Some(other) != announced) {
+            return Err(HeadProblem::Length);
+        }
+        let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+        Ok(Self {
+            status,
+            content_type: first("content-type"),
+            content_length: announced.flatten().filter(|_| !is_bodiless(status)),
+            encoded: codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")),
+            retry_after: first("retry-after").or_else(|| first("llm_provider-retry-after")),
+            retry_after_ms: first("retry-after-ms").or_else(|| first("llm_provider-retry-after-ms")),
+        })
+    }
 }
 
 /// Takes a head off the beginning of `inbox`, and every interim answer (1xx) before it, which `interim` counts. None:
@@ -129,7 +153,7 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
             _ => {}
         }
     }
-    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = is_bodiless(status);
     let length = match (bodiless, chunked, announced) {
         (true, ..) => Length::Known(0),
         (false, true, _) => Length::Chunked,
@@ -150,6 +174,10 @@ fn read(status: StatusCode, current: bool, lines: &[httparse::Header<'_>]) -> Re
         length,
         keeps_alive: !close && (current || keep_alive) && !doubtful && length != Length::UntilClose,
     })
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn has_token(list: &[u8], token: &[u8]) -> bool {

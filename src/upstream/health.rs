@@ -8,12 +8,14 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
-use super::connect::Dialer;
+use super::connect::{Dialer, Dialled, Io};
+use super::http2;
 use super::member::Member;
 use super::wire::{Outbox, Wire, WireProblem};
-use crate::config::Health;
+use crate::config::{Health, Target};
 
 /// What the checks of one target have come to.
 #[derive(Debug)]
@@ -83,23 +85,31 @@ pub(super) async fn watch(dialer: &Dialer, upstream: &str, member: &Member, heal
 }
 
 async fn check(dialer: &Dialer, member: &Member, path: &str) -> Result<(), Ill> {
+    let Dialled { stream, http2 } = dialer.dial(member).await?;
+    let status = if http2 {
+        http2::status_of(stream, &member.target, path).await.map_err(WireProblem::Io)?
+    } else {
+        status_of(stream, &member.target, path).await?
+    };
+    if status.is_success() { Ok(()) } else { Err(Ill::Status(status.as_u16())) }
+}
+
+/// The status that a GET is answered with over HTTP/1.1.
+async fn status_of(stream: Box<dyn Io>, target: &Target, path: &str) -> Result<StatusCode, WireProblem> {
     let head = [
         b"GET ",
         path.as_bytes(),
         b" HTTP/1.1\r\nhost: ",
-        member.target.authority.as_bytes(),
+        target.authority.as_bytes(),
         b"\r\naccept: */*\r\nuser-agent: cfx/",
         env!("CARGO_PKG_VERSION").as_bytes(),
         b"\r\nconnection: close\r\n\r\n",
     ];
     let mut outbox = Outbox::new(std::iter::once(Bytes::from(head.concat())));
-    let mut wire = Wire::new(dialer.dial(member).await?, Duration::ZERO);
+    let mut wire = Wire::new(stream, Duration::ZERO);
     let mut heard = false;
     let answer = poll_fn(|context| wire.poll_head(context, &mut outbox, &mut heard)).await?;
-    match answer.head.status {
-        status if status.is_success() => Ok(()),
-        status => Err(Ill::Status(status.as_u16())),
-    }
+    Ok(answer.head.status)
 }
 
 const WHOLE: u32 = 1 << 16;

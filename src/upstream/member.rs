@@ -22,6 +22,8 @@ pub struct Member {
     well: AtomicBool,
     /// How often they found it ill, and well again.
     turns: [AtomicU64; 2],
+    /// Its last connection was free to be HTTP/2 and was not.
+    chose_http1: AtomicBool,
 }
 
 /// A request at a target: counted as in flight there until this is dropped. Dropped without a word, it says nothing of
@@ -42,6 +44,7 @@ impl Member {
             in_flight: AtomicUsize::new(0),
             well: AtomicBool::new(true),
             turns: Default::default(),
+            chose_http1: AtomicBool::new(false),
         }
     }
 
@@ -66,6 +69,15 @@ impl Member {
     /// How often its health checks found it ill, and well again.
     pub fn health_turns(&self) -> [u64; 2] {
         self.turns.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// What it chose when it last had the choice; false where it never had.
+    pub(super) fn chose_http1(&self) -> bool {
+        self.chose_http1.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_choice(&self, http2: bool) {
+        self.chose_http1.store(!http2, Ordering::Relaxed);
     }
 
     pub(super) fn set_well(&self, well: bool) {

@@ -5,6 +5,7 @@
 //! is left alone after it did.
 //! Must not know: who asks, what the bytes mean, whether a second attempt is due.
 
+mod answer;
 mod attempt;
 mod balancer;
 mod breaker;
@@ -14,13 +15,16 @@ mod framing;
 mod guard;
 mod head;
 mod health;
+mod http2;
 mod member;
 mod patience;
 mod pool;
+mod request;
 mod resolve;
 mod wire;
 
-pub use attempt::{Answer, AttemptError, Broken, Limits, OutgoingRequest, send};
+pub use answer::{Answer, Broken};
+pub use attempt::{AttemptError, Limits, send};
 pub use balancer::{Balancer, Group};
 pub use breaker::Stand;
 pub use connect::Dialer;
@@ -28,3 +32,4 @@ pub use guard::{Reading, Subject, Trial};
 pub use head::Head;
 pub use member::{Member, Seat};
 pub use patience::Alarm;
+pub use request::OutgoingRequest;

@@ -39,5 +39,7 @@ mod stages_upstream;
 mod starting;
 mod store_away_for_long;
 mod two_edges;
+mod upstream_over_http2;
+mod upstream_over_http2_fails;
 mod upstream_over_tls;
 mod upstreams_fail;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::Overrides;
 use super::super::problem::{Checked, Report};
-use super::super::snapshot::{Action, Edge, Entrypoint, Route, Target, Transport, Upstream};
+use super::super::snapshot::{Action, Edge, Entrypoint, Http2, Route, Target, Transport, Upstream};
 use super::entrypoints::{clash, https, is_tls};
 use super::upstreams::target;
 
@@ -105,9 +105,10 @@ fn point_llm_routes(edge: &mut Edge, url: &str, report: &Report) -> Checked<()> 
 }
 
 fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
+    let http2 = upstream.targets.first().map_or_else(Http2::default, |target| target.http2);
     Upstream {
         name: upstream.name.clone(),
-        targets: vec![Arc::new(target.clone())],
+        targets: vec![Arc::new(Target { http2, ..target.clone() })],
         authorization: upstream.authorization.clone(),
         timeouts: upstream.timeouts,
         keep_alive: upstream.keep_alive,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::problem::Checked;
-use super::super::snapshot::{Action, Route, Target, Upstream};
+use super::super::snapshot::{Action, Http2, Route, Target, Upstream};
 use super::names::Names;
 use super::read::{At, Fields, all};
 
@@ -93,10 +93,20 @@ fn path(text: &str) -> Result<String, String> {
 fn action(fields: &Fields, upstreams: &Names<Upstream>) -> Checked<Action> {
     match (fields.get("llm"), fields.get("upstream")) {
         (Some(at), None) => upstreams.resolve(&at, "upstream").map(Action::Llm),
-        (None, Some(at)) => upstreams.resolve(&at, "upstream").map(Action::Proxy),
+        (None, Some(at)) => upstreams.resolve(&at, "upstream").and_then(|upstream| spoken_to_by_the_web(&at, upstream)),
         (Some(_), Some(at)) => Err(at.problem_with("beside llm", "keep one of the two")),
         (None, None) => Err(fields.at().problem_with("goes nowhere", "add llm: or upstream: with an upstream's name")),
     }
+}
+
+/// The stock proxy loop speaks HTTP/1.1, which a target that takes nothing but HTTP/2 would not understand.
+fn spoken_to_by_the_web(at: &At, upstream: Arc<Upstream>) -> Checked<Action> {
+    if upstream.targets.iter().any(|target| target.http2 == Http2::Always) {
+        let message =
+            format!("upstream {:?} is spoken to in HTTP/2 always, and this route speaks HTTP/1.1", upstream.name);
+        return Err(at.problem_with(message, "leave http2: always to the upstreams of llm routes"));
+    }
+    Ok(Action::Proxy(upstream))
 }
 
 /// `/v1` and `/v1/` match the same requests.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::super::problem::Checked;
-use super::super::snapshot::{Target, TimeoutOverrides, Timeouts, Upstream};
+use super::super::snapshot::{Http2, Target, TimeoutOverrides, Timeouts, Upstream};
 use super::names::Names;
 use super::quantity;
 use super::read::{At, Named, all};
@@ -27,15 +27,18 @@ pub(super) fn upstreams(section: &At) -> Names<Upstream> {
 }
 
 fn upstream(named: &Named) -> Checked<Upstream> {
-    let fields = named.value.fields(&["targets", "api_key", "timeouts", "keep_alive", "breaker", "health"])?;
+    let fields = named.value.fields(&["targets", "api_key", "http2", "timeouts", "keep_alive", "breaker", "health"])?;
     let targets = fields.required("targets", "write for example targets: [\"http://litellm:4000\"]");
-    let targets = targets.and_then(|at| targets_of(&at));
+    let http2 = fields.or("http2", Http2::default(), |at| at.parsed("auto, off or always", http2));
+    // Read whatever became of the other: all mistakes are told at once.
+    let targets = targets.and_then(|at| targets_of(&at, *http2.as_ref().unwrap_or(&Http2::default())));
     let authorization = fields.optional("api_key", |at| bearer(&at));
     let timeouts = fields.optional("timeouts", |at| timeouts(&at));
     let timeouts = timeouts?.unwrap_or_default().over(TIMEOUTS);
     let keep_alive = fields.optional("keep_alive", |at| at.parsed("a duration, or off", keep_alive));
     let breaker = fields.optional("breaker", |at| watching::breaker(&at));
     let health = fields.optional("health", |at| watching::health(&at));
+    http2?;
     Ok(Upstream {
         name: named.name.to_owned(),
         targets: targets?,
@@ -54,6 +57,15 @@ fn keep_alive(text: &str) -> Result<Option<Duration>, String> {
     quantity::duration(text).map(Some)
 }
 
+fn http2(text: &str) -> Result<Http2, String> {
+    match text {
+        "auto" => Ok(Http2::Auto),
+        "off" => Ok(Http2::Off),
+        "always" => Ok(Http2::Always),
+        _ => Err("auto, off or always".to_owned()),
+    }
+}
+
 fn bearer(at: &At) -> Checked<HeaderValue> {
     let value = HeaderValue::try_from(format!("Bearer {}", at.text()?));
     let mut value = value.map_err(|_not_text| at.problem("has a character that no header can carry"))?;
@@ -61,7 +73,7 @@ fn bearer(at: &At) -> Checked<HeaderValue> {
     Ok(value)
 }
 
-fn targets_of(at: &At) -> Checked<Vec<Arc<Target>>> {
+fn targets_of(at: &At, http2: Http2) -> Checked<Vec<Arc<Target>>> {
     let places: Vec<At> = at.items()?.collect();
     if places.is_empty() {
         return Err(at.problem_with("no target", "write for example [\"http://litellm:4000\"]"));
@@ -71,7 +83,7 @@ fn targets_of(at: &At) -> Checked<Vec<Arc<Target>>> {
         Ok(_) if read[..index].contains(target) => {
             Err(places[index].problem_with("the same target twice", "leave one out"))
         }
-        _ => target.clone().map(Arc::new),
+        _ => target.clone().map(|target| Arc::new(Target { http2, ..target })),
     }))
 }
 

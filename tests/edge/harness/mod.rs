@@ -5,6 +5,7 @@
 
 pub mod builder;
 pub mod client;
+pub mod http2;
 pub mod intake;
 pub mod ordinary;
 pub mod process;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 pub use builder::Builder;
 pub use client::{Answer, Client, Next, Request, Streaming};
+pub use http2::Http2;
 pub use process::{Process, cfx};
 pub use rows::Row;
 pub use scripted::{Reply, Scripted, gate};

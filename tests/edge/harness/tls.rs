@@ -19,23 +19,31 @@ pub struct Front {
     pub trusted: bool,
     /// Whether a connection ends with `close_notify`, as TLS has it, or with the socket alone, as where it is cut.
     pub says_goodbye: bool,
+    /// What it chooses from by ALPN, what it likes best first; nothing: it knows of no ALPN.
+    pub speaks: &'static [&'static [u8]],
+    /// Who stands behind it for those who chose `h2`.
+    pub http2: Option<SocketAddr>,
+    /// Its certificate was good once.
+    pub expired: bool,
 }
 
 /// A front that is as it should be.
-pub const GOOD: Front = Front { name: "127.0.0.1", trusted: true, says_goodbye: true };
+pub const GOOD: Front =
+    Front { name: "127.0.0.1", trusted: true, says_goodbye: true, speaks: &[], http2: None, expired: false };
 
 impl Front {
     /// Starts it before `upstream`, and writes the certificates that the edge shall trust to `trust`. Its thread ends
     /// with the test.
     pub fn start(self, upstream: SocketAddr, trust: &Path) -> SocketAddr {
-        let shown = made_for(self.name);
-        let trusted = if self.trusted { shown.cert.pem() } else { made_for(self.name).cert.pem() };
+        let shown = self.certificate();
+        let trusted = if self.trusted { shown.0.pem() } else { self.certificate().0.pem() };
         std::fs::write(trust, trusted).expect("a file");
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(shown.signing_key.serialize_der()));
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(shown.1.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("versions").with_no_client_auth();
-        let config = config.with_single_cert(vec![shown.cert.der().clone()], key).expect("a certificate and its key");
+        let mut config = config.with_single_cert(vec![shown.0.der().clone()], key).expect("a certificate and its key");
+        config.alpn_protocols = self.speaks.iter().map(|name| name.to_vec()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -53,8 +61,11 @@ impl Front {
 
     /// Until one side ends: then the other's connection ends too.
     async fn pass_on(self, socket: TcpStream, acceptor: TlsAcceptor, upstream: SocketAddr) -> std::io::Result<()> {
-        let (mut from_edge, mut to_edge) = split(acceptor.accept(socket).await?);
-        let (mut from_upstream, mut to_upstream) = TcpStream::connect(upstream).await?.into_split();
+        let accepted = acceptor.accept(socket).await?;
+        let chose_http2 = accepted.get_ref().1.alpn_protocol() == Some(b"h2");
+        let behind = self.http2.filter(|_| chose_http2).unwrap_or(upstream);
+        let (mut from_edge, mut to_edge) = split(accepted);
+        let (mut from_upstream, mut to_upstream) = TcpStream::connect(behind).await?.into_split();
         tokio::select! {
             _ = copy(&mut from_edge, &mut to_upstream) => {}
             _ = copy(&mut from_upstream, &mut to_edge) => {
@@ -65,8 +76,14 @@ impl Front {
         }
         Ok(())
     }
-}
 
-fn made_for(name: &str) -> rcgen::CertifiedKey<rcgen::KeyPair> {
-    rcgen::generate_simple_self_signed([name.to_string()]).expect("a certificate")
+    fn certificate(&self) -> (rcgen::Certificate, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new(vec![self.name.to_string()]).expect("a name");
+        if self.expired {
+            parameters.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        }
+        (parameters.self_signed(&key).expect("a certificate"), key)
+    }
 }

@@ -1,0 +1,119 @@
+//! An answer whose head has arrived: its body in pieces, whichever HTTP they come by.
+//!
+//! Failure stance: a body that breaks says so and is never passed off as an end.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::framing::Framing;
+use super::head::Head;
+use super::http2::Stream;
+use super::member::Seat;
+use super::patience::Alarm;
+use super::pool;
+use super::wire::{Outbox, Wire, WireProblem};
+
+/// The body ended before its framing said so.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off: {0}")]
+pub struct Broken(#[from] WireProblem);
+
+/// An answer whose head has arrived. Dropping it ends the request, whatever is still to come.
+pub struct Answer {
+    pub head: Head,
+    /// Pieces that were looked at and are still to be yielded, the end included.
+    ahead: VecDeque<Result<Option<Bytes>, Broken>>,
+    source: Source,
+    /// In flight at its target for as long as the answer is held.
+    seat: Seat,
+}
+
+/// Where a body comes from.
+pub(super) enum Source {
+    /// A connection of its own. Dropping it closes the socket.
+    Http1 {
+        wire: Wire,
+        framing: Framing,
+        /// What of the request the answer did not wait for.
+        unsent: Option<Outbox>,
+        keeps_alive: bool,
+    },
+    /// One of a connection's streams. Dropping it resets the stream. In a box, so that the others have no room for it.
+    Http2(Box<Stream>),
+}
+
+impl Answer {
+    pub(super) fn new(head: Head, source: Source, seat: Seat) -> Self {
+        Self { head, ahead: VecDeque::new(), source, seat }
+    }
+
+    /// The next piece of the body; None at its clean end. Safe to drop while waiting: nothing is lost.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+        match self.ahead.pop_front() {
+            Some(piece) => piece,
+            None => self.arriving().await,
+        }
+    }
+
+    /// The whole body where it ends within `most` bytes and by `by`; None for any other. All of it is yielded by
+    /// [`Answer::chunk`] all the same.
+    pub async fn whole_within(&mut self, most: usize, by: Instant) -> Option<Vec<u8>> {
+        Alarm::default().before(by, pin!(self.look_ahead(most))).await?
+    }
+
+    async fn look_ahead(&mut self, most: usize) -> Option<Vec<u8>> {
+        let mut whole = Vec::new();
+        while whole.len() <= most {
+            let piece = self.arriving().await;
+            let ending = match &piece {
+                Ok(Some(bytes)) => {
+                    whole.extend_from_slice(bytes.get(..=most).unwrap_or(bytes));
+                    None
+                }
+                Ok(None) => Some(true),
+                Err(_broken) => Some(false),
+            };
+            self.ahead.push_back(piece);
+            if let Some(clean) = ending {
+                return clean.then_some(whole);
+            }
+        }
+        None
+    }
+
+    async fn arriving(&mut self) -> Result<Option<Bytes>, Broken> {
+        let piece = poll_fn(|context| match &mut self.source {
+            Source::Http1 { wire, framing, unsent, .. } => {
+                if let Some(outbox) = unsent {
+                    wire.poll_send(context, outbox);
+                    if outbox.is_sent() {
+                        *unsent = None;
+                    }
+                }
+                wire.poll_piece(context, framing)
+            }
+            Source::Http2(stream) => stream.poll_piece(context),
+        });
+        Ok(piece.await?)
+    }
+
+    /// The upstream answered before it had the whole request, which is held until it has.
+    pub fn is_uploading(&self) -> bool {
+        match &self.source {
+            Source::Http1 { unsent, .. } => unsent.is_some(),
+            Source::Http2(stream) => stream.is_uploading(),
+        }
+    }
+
+    /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.
+    pub fn recycle(self) {
+        // One of many streams has nothing to give back.
+        if let Source::Http1 { wire, framing: Framing::Ended, unsent: None, keeps_alive: true } = self.source {
+            pool::keep(self.seat.target(), wire);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One connection: opened, watched by a task of its own, and given up.
+//!
+//! Unlike one of HTTP/1.1 it is driven by a task, for it belongs to many requests. What it holds is bounded: by a window
+//! for each stream, which opens again as the stream's client reads, so that a slow client holds up itself alone.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{sleep, timeout};
+
+use super::super::connect::Io;
+use super::super::head::LONGEST;
+
+/// What of an answer may lie here unread: twice what HTTP/1.1 lets a stream have, for a fast answer of a far provider
+/// gets no more than this in a round trip.
+const WINDOW: u32 = 128 << 10;
+/// The windows of the streams are the bound. One over all of them would let slow clients hold up the others.
+const ALL_WINDOWS: u32 = (1 << 31) - 1;
+/// Streams beside each other. A loss on the way holds all of them up, so that more connections serve better than one.
+pub(super) const MOST_STREAMS: usize = 100;
+/// Streams that were reset here and of which the peer may not know yet. Without their memory, what it goes on sending
+/// would be counted as its mistakes, and too many of those end a connection.
+const REMEMBERED_RESETS: usize = 1_000;
+/// After so long a silence the peer is asked whether it is still there, and has as long again to say so at once.
+const SILENCE: Duration = Duration::from_secs(15);
+/// A connection without streams is left after this: before most peers and the boxes on the way leave it.
+const IDLE: Duration = Duration::from_secs(45);
+
+/// A connection that requests can be sent on.
+pub struct Session {
+    requests: SendRequest<Bytes>,
+    state: Arc<State>,
+}
+
+/// What the requests of a connection and its task share.
+struct State {
+    opened: Instant,
+    round_trip: Duration,
+    /// Places taken.
+    streams: AtomicUsize,
+    /// Reads that brought anything.
+    heard: AtomicU64,
+}
+
+/// A request's place on a connection: it counts until this is dropped.
+pub struct Place {
+    pub(super) requests: SendRequest<Bytes>,
+    state: Arc<State>,
+    /// Reads before it.
+    heard: u64,
+}
+
+/// What watches a connection, and has to be run for anything to happen on it.
+pub struct Driver {
+    connection: Connection<Heard, Bytes>,
+    pings: PingPong,
+    state: Arc<State>,
+}
+
+/// Notes that something came.
+struct Heard {
+    stream: Box<dyn Io>,
+    state: Arc<State>,
+}
+
+impl Session {
+    /// Says hello and waits for what the peer says to it: how many streams it takes, and that it speaks HTTP/2 at all.
+    /// `since`: when the connection was begun.
+    pub async fn open(stream: Box<dyn Io>, since: Instant) -> io::Result<(Self, Driver)> {
+        let state = Arc::new(State {
+            opened: Instant::now(),
+            round_trip: since.elapsed(),
+            streams: AtomicUsize::new(0),
+            heard: AtomicU64::new(0),
+        });
+        let stream = Heard { stream, state: Arc::clone(&state) };
+        let (requests, mut connection) = settings().handshake(stream).await.map_err(no_http2)?;
+        let mut pings = connection.ping_pong().ok_or_else(|| io::Error::other("the connection takes no ping"))?;
+        // The peer's settings come before all else it says (RFC 9113, 3.4).
+        tokio::select! {
+            biased;
+            ended = &mut connection => {
+                return Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), no_http2));
+            }
+            pong = pings.ping(Ping::opaque()) => pong.map_err(no_http2)?,
+        };
+        Ok((Self { requests, state: Arc::clone(&state) }, Driver { connection, pings, state }))
+    }
+
+    /// A place, whether or not there is room: the peer will say when the stream may begin.
+    pub fn place(&self) -> Place {
+        self.state.streams.fetch_add(1, Ordering::Relaxed);
+        let heard = self.state.heard.load(Ordering::Relaxed);
+        Place { requests: self.requests.clone(), state: Arc::clone(&self.state), heard }
+    }
+
+    /// Whether one more stream may begin at once.
+    pub fn has_room(&self) -> bool {
+        let most = self.requests.current_max_send_streams().min(MOST_STREAMS);
+        self.state.streams.load(Ordering::Relaxed) < most
+    }
+
+    /// Whether the peer takes new streams, as far as is known.
+    pub fn is_open(&mut self) -> bool {
+        !matches!(self.requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+    }
+
+    pub fn opened(&self) -> Instant {
+        self.state.opened
+    }
+
+    pub fn is_watched_by(&self, driver: &Driver) -> bool {
+        Arc::ptr_eq(&self.state, &driver.state)
+    }
+}
+
+impl Place {
+    pub fn round_trip(&self) -> Duration {
+        self.state.round_trip
+    }
+
+    /// Whether anything has come on the connection since this was taken.
+    pub fn has_heard(&self) -> bool {
+        self.state.heard.load(Ordering::Relaxed) != self.heard
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.state.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Driver {
+    /// Runs the connection until it ends or nobody has used it for long, which is told apart by nobody: it takes no new
+    /// streams then. What became of the streams they say themselves.
+    pub async fn run_while_used(&mut self) -> bool {
+        let Self { connection, pings, state } = self;
+        tokio::select! {
+            biased;
+            _ended = connection => false,
+            idle = watch(pings, state) => idle,
+        }
+    }
+
+    /// The connection says goodbye once nobody holds it.
+    pub async fn run_to_its_end(self) {
+        let _ = self.connection.await;
+    }
+}
+
+/// Returns true once nobody has used the connection for long, and false where the peer is not there any more.
+async fn watch(pings: &mut PingPong, state: &State) -> bool {
+    let mut idle = Duration::ZERO;
+    let mut heard = state.heard.load(Ordering::Relaxed);
+    loop {
+        sleep(SILENCE).await;
+        let silent = heard == state.heard.load(Ordering::Relaxed);
+        let unused = silent && state.streams.load(Ordering::Relaxed) == 0;
+        idle = if unused { idle + SILENCE } else { Duration::ZERO };
+        if idle >= IDLE {
+            return true;
+        }
+        if silent && !matches!(timeout(SILENCE, pings.ping(Ping::opaque())).await, Ok(Ok(_pong))) {
+            return false;
+        }
+        heard = state.heard.load(Ordering::Relaxed);
+    }
+}
+
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(ALL_WINDOWS)
+        .max_header_list_size(u32::try_from(LONGEST).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(REMEMBERED_RESETS);
+    builder
+}
+
+fn no_http2(error: h2::Error) -> io::Error {
+    if error.is_io() {
+        return error.into_io().unwrap_or_else(|| io::ErrorKind::Other.into());
+    }
+    io::Error::other(format!("it does not speak HTTP/2 as it should: {error}"))
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.state.heard.fetch_add(1, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
