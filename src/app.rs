@@ -21,7 +21,9 @@ use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
 use tokio::runtime::Runtime;
 
-use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, PepperProblem, QuotaSettings, RateLimiter};
+use crate::admission::{
+    Capacity, Fullness, KeySettings, Keys, OnStoreOutage, Pepper, PepperProblem, QuotaSettings, RateLimiter,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
@@ -240,6 +242,7 @@ impl Front {
                     metrics.set_spool(services.ledger.spool_bytes(), services.ledger.spool_cuts());
                     metrics.set_ledger_lag(services.ledger.lag());
                     metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
+                    show_fullness(&services.capacity.fullness(), &metrics);
                     metrics.set_streams_unshared(services.concurrency.unshared());
                     metrics.set_access_log_dropped(services.access.dropped());
                     metrics.set_store_listening(stores.listens());
@@ -261,6 +264,11 @@ impl Front {
         });
         Ok(())
     }
+}
+
+fn show_fullness(fullness: &Fullness, metrics: &Metrics) {
+    metrics.set_fullness(fullness.in_flight, fullness.body_bytes);
+    fullness.shed.iter().for_each(|(cap, total)| metrics.set_shed(cap.name(), *total));
 }
 
 /// The spool of the ledger, and with it the identity of this edge; what earlier processes left in it is told and goes

@@ -1,22 +1,41 @@
-//! The room on this edge: requests in flight and the bytes of their bodies, all users together.
+//! The room on this edge, all users together: requests in flight, streams among them, and the bytes of bodies held.
 //!
-//! Failure stance: purely local, nothing to fail. Over the limit a request is refused at once, never queued: a queue
+//! Failure stance: purely local, nothing to fail. Over a cap a request is refused at once, never queued: a queue
 //! would hold the very memory that has run out.
+//!
+//! A place in flight is taken once a request's body is there, so that nobody holds one by sending slowly. Who would not
+//! get one is turned away before that, by a [look](Capacity::look) at the gauge that takes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The two gauges of one edge. The limits come with each call, so that a reload needs no new gauges.
+use crate::config::Limits;
+
+/// The gauges of one edge. The limits come with each call, so that a reload needs no new gauges.
 #[derive(Debug, Default)]
 pub struct Capacity {
     in_flight: AtomicUsize,
+    streams: AtomicUsize,
     body_bytes: AtomicUsize,
+    /// Requests turned away, by [`Cap`].
+    shed: [AtomicU64; 3],
+}
+
+/// What there may be only so much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cap {
+    InFlight,
+    Streams,
+    BodyMemory,
 }
 
 /// One request in flight; its drop makes room for another.
 #[derive(Debug)]
 #[must_use = "the place is given back when this is dropped"]
-pub struct InFlight(Arc<Capacity>);
+pub struct InFlight {
+    capacity: Arc<Capacity>,
+    stream: bool,
+}
 
 /// Bytes set aside for one request's body; its drop gives them back.
 #[derive(Debug)]
@@ -28,31 +47,95 @@ pub struct BodyMemory {
 
 /// The edge has no room for this request now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this edge is at its limit")]
-pub struct Overloaded;
+#[error("this edge is at its limit of {}", .0.name())]
+pub struct Overloaded(pub Cap);
+
+/// How full an edge is, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fullness {
+    /// Streams included.
+    pub in_flight: usize,
+    pub body_bytes: usize,
+    /// Requests turned away since the start, by the cap that they met.
+    pub shed: [(Cap, u64); 3],
+}
+
+impl Cap {
+    const ALL: [Cap; 3] = [Cap::InFlight, Cap::Streams, Cap::BodyMemory];
+
+    /// The key of `limits.yaml` that sets it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cap::InFlight => "in_flight",
+            Cap::Streams => "streams_in_flight",
+            Cap::BodyMemory => "body_memory",
+        }
+    }
+}
 
 impl Capacity {
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Takes one of `limit` places.
-    pub fn enter(self: &Arc<Self>, limit: usize) -> Result<InFlight, Overloaded> {
-        add_within(&self.in_flight, 1, limit)?;
-        Ok(InFlight(Arc::clone(self)))
+    /// Whether a request that came now would find a place. Nothing is taken: it may be gone when it is asked for.
+    pub fn look(&self, limits: &Limits) -> Result<(), Overloaded> {
+        match self.in_flight.load(Ordering::Relaxed) < limits.in_flight {
+            true => Ok(()),
+            false => Err(self.shed(Cap::InFlight)),
+        }
     }
 
-    /// Sets `bytes` aside out of `limit`. Nothing is allocated by this.
-    pub fn reserve(self: &Arc<Self>, bytes: usize, limit: usize) -> Result<BodyMemory, Overloaded> {
-        add_within(&self.body_bytes, bytes, limit)?;
+    /// Takes a place in flight, and one among the streams where it is a `stream`.
+    pub fn enter(self: &Arc<Self>, stream: bool, limits: &Limits) -> Result<InFlight, Overloaded> {
+        self.take(Cap::InFlight, 1, limits)?;
+        let mut place = InFlight { capacity: Arc::clone(self), stream: false };
+        if stream {
+            self.take(Cap::Streams, 1, limits)?;
+            place.stream = true;
+        }
+        Ok(place)
+    }
+
+    /// Sets `bytes` of body memory aside. Nothing is allocated by this.
+    pub fn reserve(self: &Arc<Self>, bytes: usize, limits: &Limits) -> Result<BodyMemory, Overloaded> {
+        self.take(Cap::BodyMemory, bytes, limits)?;
         Ok(BodyMemory { capacity: Arc::clone(self), bytes })
+    }
+
+    pub fn fullness(&self) -> Fullness {
+        Fullness {
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            body_bytes: self.body_bytes.load(Ordering::Relaxed),
+            shed: Cap::ALL.map(|cap| (cap, self.shed[cap as usize].load(Ordering::Relaxed))),
+        }
+    }
+
+    /// Relaxed suffices: the gauge guards an amount, it orders no other memory.
+    fn take(&self, cap: Cap, amount: usize, limits: &Limits) -> Result<(), Overloaded> {
+        let (gauge, limit) = match cap {
+            Cap::InFlight => (&self.in_flight, limits.in_flight),
+            Cap::Streams => (&self.streams, limits.streams_in_flight),
+            Cap::BodyMemory => (&self.body_bytes, limits.body_memory),
+        };
+        let within = |held: usize| held.checked_add(amount).filter(|total| *total <= limit);
+        match gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.shed(cap)),
+        }
+    }
+
+    #[cold]
+    fn shed(&self, cap: Cap) -> Overloaded {
+        self.shed[cap as usize].fetch_add(1, Ordering::Relaxed);
+        Overloaded(cap)
     }
 }
 
 impl BodyMemory {
     /// Sets `more` bytes aside, for what has arrived of a body. Refused, it keeps what it had.
-    pub fn grow(&mut self, more: usize, limit: usize) -> Result<(), Overloaded> {
-        add_within(&self.capacity.body_bytes, more, limit)?;
+    pub fn grow(&mut self, more: usize, limits: &Limits) -> Result<(), Overloaded> {
+        self.capacity.take(Cap::BodyMemory, more, limits)?;
         self.bytes += more;
         Ok(())
     }
@@ -64,7 +147,10 @@ impl BodyMemory {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.capacity.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.stream {
+            self.capacity.streams.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -74,57 +160,81 @@ impl Drop for BodyMemory {
     }
 }
 
-/// Relaxed suffices: the gauge guards an amount, it orders no other memory.
-fn add_within(gauge: &AtomicUsize, amount: usize, limit: usize) -> Result<(), Overloaded> {
-    gauge
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            held.checked_add(amount).filter(|total| *total <= limit)
-        })
-        .map(drop)
-        .map_err(|_| Overloaded)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::OnStoreOutage;
+
+    fn limits(in_flight: usize, streams_in_flight: usize, body_memory: usize) -> Limits {
+        Limits {
+            daily_requests: 1,
+            concurrent_streams: 1,
+            concurrent_requests: 1,
+            body: body_memory,
+            in_flight,
+            streams_in_flight,
+            body_memory,
+            on_store_outage: OnStoreOutage::Local,
+            users: BTreeMap::new(),
+        }
+    }
 
     #[test]
     fn the_place_after_the_last_is_refused_until_one_is_free() {
-        let capacity = Capacity::new();
-        let first = capacity.enter(2).unwrap();
-        let _second = capacity.enter(2).unwrap();
-        assert_eq!(capacity.enter(2).unwrap_err(), Overloaded);
+        let (capacity, limits) = (Capacity::new(), limits(2, 2, 0));
+        let first = capacity.enter(false, &limits).unwrap();
+        assert_eq!(capacity.look(&limits), Ok(()));
+        let _second = capacity.enter(false, &limits).unwrap();
+        assert_eq!(capacity.enter(false, &limits).unwrap_err(), Overloaded(Cap::InFlight));
+        assert_eq!(capacity.look(&limits), Err(Overloaded(Cap::InFlight)));
         drop(first);
-        assert!(capacity.enter(2).is_ok());
+        assert_eq!(capacity.look(&limits), Ok(()), "a look takes nothing");
+        assert!(capacity.enter(false, &limits).is_ok());
+        assert_eq!(capacity.fullness().shed[0], (Cap::InFlight, 2));
+    }
+
+    #[test]
+    fn streams_leave_room_for_other_requests() {
+        let (capacity, limits) = (Capacity::new(), limits(3, 1, 0));
+        let stream = capacity.enter(true, &limits).unwrap();
+        assert_eq!(capacity.enter(true, &limits).unwrap_err(), Overloaded(Cap::Streams));
+        assert_eq!(capacity.fullness().in_flight, 1, "what was refused holds nothing");
+        let _other = capacity.enter(false, &limits).unwrap();
+        drop(stream);
+        assert!(capacity.enter(true, &limits).is_ok());
     }
 
     #[test]
     fn body_memory_grows_and_comes_back_whole() {
-        let capacity = Capacity::new();
-        let mut body = capacity.reserve(60, 100).unwrap();
-        body.grow(40, 100).unwrap();
-        assert_eq!(body.grow(1, 100), Err(Overloaded));
-        assert_eq!((body.bytes(), capacity.body_bytes.load(Ordering::Relaxed)), (100, 100));
-        assert!(capacity.reserve(usize::MAX, usize::MAX).is_err(), "an overflow is a refusal");
+        let (capacity, limits) = (Capacity::new(), limits(1, 1, 100));
+        let mut body = capacity.reserve(60, &limits).unwrap();
+        body.grow(40, &limits).unwrap();
+        assert_eq!(body.grow(1, &limits), Err(Overloaded(Cap::BodyMemory)));
+        assert_eq!((body.bytes(), capacity.fullness().body_bytes), (100, 100));
+        assert!(capacity.reserve(usize::MAX, &limits).is_err(), "an overflow is a refusal");
         drop(body);
-        assert_eq!(capacity.body_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(capacity.fullness().body_bytes, 0);
     }
 
     #[test]
     fn many_threads_never_hold_more_than_the_limit() {
-        let capacity = Capacity::new();
+        let (capacity, limits) = (Capacity::new(), limits(3, 2, 0));
         std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
+            for turn in 0..8 {
+                let (capacity, limits) = (&capacity, &limits);
+                scope.spawn(move || {
                     for _ in 0..2_000 {
-                        if let Ok(place) = capacity.enter(3) {
+                        if let Ok(place) = capacity.enter(turn % 2 == 0, limits) {
                             assert!(capacity.in_flight.load(Ordering::Relaxed) <= 3);
+                            assert!(capacity.streams.load(Ordering::Relaxed) <= 2);
                             drop(place);
                         }
                     }
                 });
             }
         });
-        assert_eq!(capacity.in_flight.load(Ordering::Relaxed), 0);
+        assert_eq!((capacity.fullness().in_flight, capacity.streams.load(Ordering::Relaxed)), (0, 0));
     }
 }

@@ -68,25 +68,16 @@ impl Concurrency {
         self.shared.as_ref().map_or(0, |shared| shared.unshared())
     }
 
-    /// Takes a place for one request of `user` on this edge, and one of the stream places where it is a `stream`.
-    /// Where the permit [`needs_sharing`](Permit::needs_sharing), it holds only after [`Permit::share`].
-    pub fn enter(
-        self: &Arc<Self>,
-        user: UserId,
-        stream: bool,
-        limits: &ResolvedLimits,
-    ) -> Result<Permit, ConcurrencyRefusal> {
+    /// Takes a place for one request of `user` on this edge.
+    pub fn enter(self: &Arc<Self>, user: UserId, limits: &ResolvedLimits) -> Result<Permit, ConcurrencyRefusal> {
         let mut shard = self.shard(user);
         let (streams, requests) = shard.get(&user).map_or((0, 0), |open| (open.streams, open.requests));
-        if stream && streams >= limits.concurrent_streams {
-            return Err(ConcurrencyRefusal::Streams { limit: limits.concurrent_streams });
-        }
         if requests >= limits.concurrent_requests {
             return Err(ConcurrencyRefusal::Requests { limit: limits.concurrent_requests });
         }
-        shard.insert(user, Open { streams: streams + u32::from(stream), requests: requests + 1 });
+        shard.insert(user, Open { streams, requests: requests + 1 });
         drop(shard);
-        Ok(Permit { table: Arc::clone(self), user, stream, place: None })
+        Ok(Permit { table: Arc::clone(self), user, stream: false, place: None })
     }
 
     fn shard(&self, user: UserId) -> MutexGuard<'_, Users> {
@@ -96,6 +87,23 @@ impl Concurrency {
 }
 
 impl Permit {
+    /// Takes one of the user's stream places on this edge as well. Where the permit then
+    /// [`needs_sharing`](Permit::needs_sharing), it holds only after [`Permit::share`].
+    pub fn stream(mut self, limits: &ResolvedLimits) -> Result<Self, ConcurrencyRefusal> {
+        let limit = limits.concurrent_streams;
+        self.stream = match self.table.shard(self.user).get_mut(&self.user) {
+            Some(open) if open.streams < limit => {
+                open.streams += 1;
+                true
+            }
+            _ => false,
+        };
+        match self.stream {
+            true => Ok(self),
+            false => Err(ConcurrencyRefusal::Streams { limit }),
+        }
+    }
+
     /// Whether the other edges are to be asked too.
     pub fn needs_sharing(&self) -> bool {
         self.stream && self.table.shared.is_some()
@@ -135,6 +143,10 @@ mod tests {
         UserId(uuid::Uuid::from_u128(number))
     }
 
+    fn stream_of(table: &Arc<Concurrency>, user: UserId) -> Result<Permit, ConcurrencyRefusal> {
+        table.enter(user, &LIMITS)?.stream(&LIMITS)
+    }
+
     fn open_streams(table: &Concurrency) -> u32 {
         let streams_of =
             |shard: &Mutex<Users>| -> u32 { shard.lock().unwrap().values().map(|open| open.streams).sum() };
@@ -144,21 +156,21 @@ mod tests {
     #[test]
     fn the_third_stream_waits_for_one_to_end() {
         let table = Concurrency::new();
-        let first = table.enter(user(1), true, &LIMITS).unwrap();
-        let _second = table.enter(user(1), true, &LIMITS).unwrap();
-        assert_eq!(table.enter(user(1), true, &LIMITS).unwrap_err(), ConcurrencyRefusal::Streams { limit: 2 });
-        assert!(table.enter(user(2), true, &LIMITS).is_ok(), "another user is not affected");
-        let third = table.enter(user(1), false, &LIMITS).unwrap();
-        assert_eq!(table.enter(user(1), false, &LIMITS).unwrap_err(), ConcurrencyRefusal::Requests { limit: 3 });
+        let first = stream_of(&table, user(1)).unwrap();
+        let _second = stream_of(&table, user(1)).unwrap();
+        assert_eq!(stream_of(&table, user(1)).unwrap_err(), ConcurrencyRefusal::Streams { limit: 2 });
+        assert!(stream_of(&table, user(2)).is_ok(), "another user is not affected");
+        let third = table.enter(user(1), &LIMITS).unwrap();
+        assert_eq!(table.enter(user(1), &LIMITS).unwrap_err(), ConcurrencyRefusal::Requests { limit: 3 });
         drop((first, third));
-        assert!(table.enter(user(1), true, &LIMITS).is_ok());
+        assert!(stream_of(&table, user(1)).is_ok());
     }
 
     #[test]
     fn users_without_open_requests_take_no_room() {
         let table = Concurrency::new();
         for number in 0..1_000 {
-            drop(table.enter(user(number), true, &LIMITS).unwrap());
+            drop(stream_of(&table, user(number)).unwrap());
         }
         assert_eq!(table.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>(), 0);
         assert_eq!(open_streams(&table), 0);
@@ -171,7 +183,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..2_000 {
-                        if let Ok(permit) = table.enter(user(1), true, &LIMITS) {
+                        if let Ok(permit) = stream_of(&table, user(1)) {
                             assert!(open_streams(&table) <= 2);
                             drop(permit);
                         }

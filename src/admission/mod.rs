@@ -29,7 +29,7 @@ mod slot;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use capacity::{BodyMemory, Capacity, InFlight, Overloaded};
+pub use capacity::{BodyMemory, Cap, Capacity, Fullness, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};

@@ -74,7 +74,7 @@ fn edge(store: &Arc<Memory>) -> Arc<Concurrency> {
 }
 
 async fn stream(edge: &Arc<Concurrency>) -> Result<crate::admission::Permit, ConcurrencyRefusal> {
-    edge.enter(ADA, true, &LIMITS)?.share(&LIMITS).await
+    edge.enter(ADA, &LIMITS)?.stream(&LIMITS)?.share(&LIMITS).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +88,7 @@ async fn a_users_streams_are_counted_on_all_edges_and_given_back() {
     store.until_taken(1).await;
     let _third = stream(&other).await.unwrap();
     let calls = store.calls.load(Ordering::SeqCst);
-    let request = one.enter(ADA, false, &LIMITS).unwrap();
+    let request = one.enter(ADA, &LIMITS).unwrap();
     assert!(!request.needs_sharing(), "what is no stream costs no round trip");
     let _request = request.share(&LIMITS).await.unwrap();
     assert_eq!(store.calls.load(Ordering::SeqCst), calls);

@@ -288,6 +288,8 @@ pub struct Limits {
     pub body: usize,
     /// Admitted requests on this edge, all users together.
     pub in_flight: usize,
+    /// Those of them whose answers are streamed.
+    pub streams_in_flight: usize,
     /// Bytes of all request bodies held at once on this edge.
     pub body_memory: usize,
     pub on_store_outage: OnStoreOutage,

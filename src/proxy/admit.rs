@@ -1,8 +1,12 @@
 //! Admission of one request, step by step. Each passed check yields a value that the next one needs; the last is
 //! [`Admitted`], which gives everything back when it is dropped.
 //!
-//! Order: key, exhausted-quota peek, body, stage and model, concurrency, quota, ledger. What is cheap and turns most
-//! of a flood away comes first; nothing is counted before everything that could refuse has been asked.
+//! Order: a look at the edge's room, key, exhausted-quota peek, the user's requests, body, stage and model, the edge's
+//! room, the user's streams, quota, ledger. What is cheap and turns most of a flood away comes first; nothing is counted
+//! before everything that could refuse has been asked.
+//!
+//! Who sends slowly holds no room of others: the head and the key come before anything is taken, an upload holds one of
+//! its own user's requests and the memory of what has arrived, and a place in flight is taken once it is whole.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -59,6 +63,12 @@ pub struct Authenticated {
     at_once: bool,
 }
 
+/// Turns a request away that would find no room on this edge, before anybody is asked whose it is. Its body is not
+/// read for that, no store is asked, and no row is written: floods are counted.
+pub fn look_for_room(services: &Services, exchange: &Exchange) -> Result<(), Refusal> {
+    Ok(services.capacity.look(&exchange.snapshot.limits)?)
+}
+
 /// Checks the key. The request's identity is known from here on.
 pub async fn authenticate(
     services: &Services,
@@ -87,6 +97,11 @@ impl Authenticated {
         quotas
             .try_for_each(|(subject, limit)| services.quota.peek(subject, exchange.at.day(), limit))
             .map_err(|refusal| quota_refusal(exchange, refusal))
+    }
+
+    /// Takes one of the user's requests, before the body: else one user's uploads could fill the memory of all.
+    pub fn enter(&self, services: &Services) -> Result<Permit, Refusal> {
+        Ok(services.concurrency.enter(self.principal.user, &self.limits)?)
     }
 
     /// Reads the body, chooses stage and model, rewrites.
@@ -121,20 +136,22 @@ impl Authenticated {
         Ok(choice)
     }
 
-    /// Takes a permit and one of today's requests, and opens the ledger. After this the request counts.
+    /// Takes a place and one of today's requests, and opens the ledger. After this the request counts.
     pub async fn admit(
         &self,
         services: &Services,
         exchange: &Exchange,
         prepared: &Prepared,
+        mut permit: Permit,
     ) -> Result<Admitted, Refusal> {
         if services.drain.has_begun() {
             return Err(Refusal::shutting_down());
         }
-        let limits = &exchange.snapshot.limits;
         let stream = prepared.request.is_stream();
-        let in_flight = services.capacity.enter(limits.in_flight)?;
-        let mut permit = services.concurrency.enter(self.principal.user, stream, &self.limits)?;
+        let in_flight = services.capacity.enter(stream, &exchange.snapshot.limits)?;
+        if stream {
+            permit = permit.stream(&self.limits)?;
+        }
         if permit.needs_sharing() {
             // Boxed: only where edges share a store, and then for streams alone.
             permit = Box::pin(permit.share(&self.limits)).await?;

@@ -28,6 +28,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 /// How much of a refused upload is read and thrown away, so that the client gets to read the refusal at all.
 const LINGER_BYTES: usize = 32 << 20;
 const LINGER_WITHIN: Duration = Duration::from_secs(5);
+/// The same of an upload that was shed. What is larger may get a reset for an answer.
+const SHED_LINGER_BYTES: usize = 1 << 20;
+const SHED_LINGER_WITHIN: Duration = Duration::from_secs(1);
 
 /// A body with its share of the edge's memory, given back when this is dropped.
 pub struct Body {
@@ -39,7 +42,7 @@ pub struct Body {
 pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits: &Limits) -> Result<Body, Refusal> {
     check_head(session, limits)?;
     // By what has arrived, not by what was announced: an announcement costs its sender nothing.
-    let mut room = capacity.reserve(0, limits.body_memory)?;
+    let mut room = capacity.reserve(0, limits)?;
     if expects_continue(session) && session.write_continue_response().await.is_err() {
         return Err(Refusal::new(Reason::BodyTimeout, "the connection ended before the body"));
     }
@@ -62,7 +65,7 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
         if pieces.length + piece.len() > limits.body {
             return Err(too_large(limits.body));
         }
-        room.grow(piece.len(), limits.body_memory)?;
+        room.grow(piece.len(), limits)?;
         pieces.push(piece, announced);
         last = Instant::now();
     }
@@ -86,18 +89,26 @@ pub async fn drained(session: &mut ServerSession) -> bool {
 }
 
 /// Reads on for a while after a refusal was sent. Closing with bytes unread resets the connection, and a reset can
-/// overtake the answer.
-pub async fn linger(session: &mut ServerSession) {
+/// overtake the answer. A stream of HTTP/2 that was shed is reset at once: its answer is out whole before that, and the
+/// connection stays.
+pub async fn linger(session: &mut ServerSession, shed: bool) {
+    if shed && session.is_http2() {
+        return;
+    }
+    let (bytes, within) = match shed {
+        true => (SHED_LINGER_BYTES, SHED_LINGER_WITHIN),
+        false => (LINGER_BYTES, LINGER_WITHIN),
+    };
     let reading = async {
         let mut read = 0;
         while let Ok(Some(piece)) = session.read_request_body().await {
             read += piece.len();
-            if read > LINGER_BYTES {
+            if read > bytes {
                 break;
             }
         }
     };
-    let _ = timeout(LINGER_WITHIN, reading).await;
+    let _ = timeout(within, reading).await;
 }
 
 #[derive(Default)]

@@ -93,12 +93,14 @@ async fn model(
     endpoint: Endpoint,
     upstream: Arc<Upstream>,
 ) -> Result<Ending, Refusal> {
+    admit::look_for_room(services, exchange)?;
     let known = admit::authenticate(services, exchange, &session.req_header().headers).await?;
     if endpoint.is_metered() {
         known.peek(services, exchange)?;
     }
+    let permit = known.enter(services)?;
     let prepared = known.prepare(services, exchange, endpoint, upstream, session).await?;
-    let admitted = known.admit(services, exchange, &prepared).await?;
+    let admitted = known.admit(services, exchange, &prepared, permit).await?;
     let _ = exchange.admitted.set(admitted);
     let from_client = outgoing::passed_on(&session.req_header().headers);
     relay::run(services, exchange, prepared, &from_client, &mut Client::new(session)).await
@@ -211,7 +213,8 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
 }
 
 /// Answers with a refusal. A small body is read first, so that the connection can be kept; a large one for a while
-/// afterwards, so that the client gets to read our answer.
+/// afterwards, so that the client gets to read our answer: for a shorter one where it was shed, because that is when
+/// there is no time for it.
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
     exchange.answer.refusal = Some(refusal.reason);
     let page = Page::json(
@@ -238,7 +241,7 @@ pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusa
     if written.is_err() {
         exchange.answer.ending = Ending::Left;
     } else if unread {
-        body::linger(session).await;
+        body::linger(session, refusal.reason == Reason::Overloaded).await;
     }
     written.map(|()| true)
 }

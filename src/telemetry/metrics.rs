@@ -29,6 +29,9 @@ pub struct Metrics {
     attempts: IntCounterVec,
     leases: IntCounterVec,
     streams: IntGauge,
+    in_flight: IntGauge,
+    body_memory: IntGauge,
+    shed: IntCounterVec,
     ledger_queue: IntGauge,
     ledger_dropped: IntCounter,
     ledger_quarantined: IntCounter,
@@ -82,6 +85,9 @@ impl Metrics {
             attempts: counters(&names::ATTEMPTS, &[label::UPSTREAM, label::OUTCOME])?,
             leases: counters(&names::QUOTA_LEASE, &[label::OUTCOME])?,
             streams: registered(&registry, IntGauge::with_opts(opts(&names::STREAMS))?)?,
+            in_flight: registered(&registry, IntGauge::with_opts(opts(&names::IN_FLIGHT))?)?,
+            body_memory: registered(&registry, IntGauge::with_opts(opts(&names::BODY_MEMORY))?)?,
+            shed: counters(&names::SHED, &[label::CAP])?,
             ledger_queue: registered(&registry, IntGauge::with_opts(opts(&names::LEDGER_QUEUE))?)?,
             ledger_dropped: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_DROPPED))?)?,
             ledger_quarantined: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_QUARANTINED))?)?,
@@ -136,6 +142,19 @@ impl Metrics {
     pub fn stream_opened(&self) -> StreamGauge {
         self.streams.inc();
         StreamGauge(self.streams.clone())
+    }
+
+    /// Admitted requests under way, and bytes of bodies held.
+    pub fn set_fullness(&self, in_flight: usize, body_bytes: usize) {
+        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        self.body_memory.set(i64::try_from(body_bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Brings the count of requests turned away by a cap up to `total`.
+    pub fn set_shed(&self, cap: &'static str, total: u64) {
+        if let Ok(counter) = self.shed.get_metric_with_label_values(&[cap]) {
+            raise(&counter, total);
+        }
     }
 
     /// Records that wait to be stored; how many were lost, and how many the store refused, since the start.

@@ -28,6 +28,14 @@ pub const TOKENS: Name = Name {
 pub const COST: Name =
     Name { name: "cfx_cost_usd_total", help: "What answers cost, in US dollars, at configured prices." };
 pub const STREAMS: Name = Name { name: "cfx_streams_in_flight", help: "Streamed answers under way." };
+pub const IN_FLIGHT: Name =
+    Name { name: "cfx_requests_in_flight", help: "Admitted requests under way, streams included." };
+pub const BODY_MEMORY: Name =
+    Name { name: "cfx_body_memory_bytes", help: "Bytes of request bodies held, those still arriving included." };
+pub const SHED: Name = Name {
+    name: "cfx_shed_total",
+    help: "Requests turned away because this edge was full, by the key of limits.yaml that says how full it may be.",
+};
 pub const ATTEMPTS: Name =
     Name { name: "cfx_upstream_attempts_total", help: "Requests sent to an upstream, retries included, by outcome." };
 pub const BREAKER_STATE: Name = Name {
@@ -103,6 +111,7 @@ pub mod label {
     pub const UPSTREAM: &str = "upstream";
     pub const OUTCOME: &str = "outcome";
     pub const TARGET: &str = "target";
+    pub const CAP: &str = "cap";
     pub const STATE: &str = "state";
     pub const NAME: &str = "name";
     pub const VERSION: &str = "version";

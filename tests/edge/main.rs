@@ -33,6 +33,7 @@ mod on_redis;
 mod protocols;
 mod quota_is_exact;
 mod relay;
+mod shedding;
 mod silent_streams;
 mod spool;
 mod stages_upstream;

@@ -15,17 +15,19 @@ pub(super) const DEFAULTS: Limits = Limits {
     concurrent_requests: 16,
     body: 10 << 20,
     in_flight: 20_000,
+    streams_in_flight: 10_000,
     body_memory: 512 << 20,
     on_store_outage: OnStoreOutage::Local,
     users: BTreeMap::new(),
 };
 
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "daily_requests",
     "concurrent_streams",
     "concurrent_requests",
     "body",
     "in_flight",
+    "streams_in_flight",
     "body_memory",
     "on_store_outage",
     "users",
@@ -43,7 +45,9 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
     let concurrent_streams = count("concurrent_streams", DEFAULTS.concurrent_streams);
     let concurrent_requests = count("concurrent_requests", DEFAULTS.concurrent_requests);
     let body = bytes("body", DEFAULTS.body);
-    let in_flight = file.or("in_flight", DEFAULTS.in_flight, |at| at.whole(1..=MOST_IN_FLIGHT));
+    let places = |key, default| file.or(key, default, |at| at.whole(1..=MOST_IN_FLIGHT));
+    let in_flight = places("in_flight", DEFAULTS.in_flight);
+    let streams_in_flight = places("streams_in_flight", DEFAULTS.streams_in_flight);
     let body_memory = bytes("body_memory", DEFAULTS.body_memory);
     let stances = [("local", OnStoreOutage::Local), ("refuse", OnStoreOutage::Refuse)];
     let on_store_outage =
@@ -62,6 +66,7 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
         concurrent_requests: concurrent_requests?,
         body: body?,
         in_flight: in_flight?,
+        streams_in_flight: streams_in_flight?,
         body_memory: body_memory?,
         on_store_outage: on_store_outage?,
         users: users?,

@@ -80,6 +80,18 @@ pub fn http2(edge: &Harness, path: &str, bodies: &[String]) -> Vec<Seen> {
     })
 }
 
+/// An HTTP/2 connection that is ready for its first request; driven in the background.
+pub async fn http2_connection(edge: &Harness) -> h2::client::SendRequest<Bytes> {
+    let (sender, connection) = h2::client::handshake(connect(edge, b"h2").await).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender.ready().await.expect("HTTP/2")
+}
+
+/// A POST of JSON with the usual key, without its body.
+pub fn http2_post(edge: &Harness, path: &str) -> http::request::Builder {
+    request(edge, path)
+}
+
 fn request(edge: &Harness, path: &str) -> http::request::Builder {
     http::Request::post(format!("https://cfx.test{path}"))
         .header("host", "cfx.test")
@@ -104,7 +116,7 @@ fn lines(headers: &http::HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(line).collect()
 }
 
-fn bounded<T>(exchange: impl Future<Output = T>) -> T {
+pub fn bounded<T>(exchange: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime
         .block_on(async { tokio::time::timeout(PATIENCE, exchange).await.expect("cfx neither answered nor hung up") })
