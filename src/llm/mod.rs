@@ -16,13 +16,15 @@ mod request;
 mod rewrite;
 pub mod sse;
 mod stage;
+mod tally;
 mod tap;
 mod usage;
 
 pub use endpoint::{Dialect, Endpoint};
-pub use estimate::Calibration;
+pub use estimate::{Calibration, Shown};
 pub use price::cost;
 pub use request::{BodyProblem, Request, UserText};
 pub use rewrite::{Rewritten, rewrite};
 pub use stage::{Choice, KeyScope, StageProblem, choose, stage_named_by};
+pub use tally::Tally;
 pub use tap::{AnswerReport, AnswerTap, StreamReport, Tap};

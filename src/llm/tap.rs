@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::endpoint::Dialect;
 use super::finder::Finder;
 use super::sse::{self, Framing};
+use super::tally::Tally;
 use crate::units::Usage;
 use event::Reading;
 
@@ -44,8 +45,10 @@ pub struct Tap {
 pub struct StreamReport {
     /// The last usage that made sense.
     pub usage: Option<Usage>,
-    /// Characters of answer, reasoning and tool arguments.
-    pub delta_chars: u64,
+    /// Answer, refusal, reasoning and tool arguments.
+    pub said: Tally,
+    /// The part of it that came behind the usage.
+    pub said_since: Tally,
     /// `[DONE]`, or the dialect's own last event: the client has been told that this is all.
     pub saw_end: bool,
     /// An error came inside the stream.
@@ -98,7 +101,8 @@ impl Tap {
         let at_boundary = if self.strip { self.long.is_none() } else { self.framing.at_boundary() };
         StreamReport {
             usage: self.reading.usage(),
-            delta_chars: self.reading.chars,
+            said: self.reading.said,
+            said_since: self.reading.said_since(),
             saw_end: self.reading.saw_end,
             error: self.reading.error,
             at_boundary: at_boundary && !self.torn,

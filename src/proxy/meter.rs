@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Services;
 use super::exchange::{Ending, Exchange};
 use super::relay::{Framing, Terms};
-use crate::llm::{AnswerTap, Dialect, Endpoint, Tap};
+use crate::llm::{AnswerTap, Dialect, Endpoint, Shown, Tally, Tap};
 use crate::units::Usage;
 
 /// Reads what passes, in the answer's own framing.
@@ -21,7 +21,7 @@ pub enum Meter {
 /// A request that lies with the upstream and will get no answer: its prompt is paid for all the same.
 pub fn presume(services: &Services, exchange: &mut Exchange, endpoint: Endpoint) {
     let Some(model) = exchange.model().filter(|_| endpoint.is_metered()) else { return };
-    exchange.answer.usage = Some(services.calibration.estimate(model, exchange.answer.text_sent, 0));
+    exchange.answer.usage = Some(services.calibration.estimate(model, exchange.answer.text_sent, Shown::Document(0)));
     exchange.answer.estimated = true;
 }
 
@@ -103,22 +103,26 @@ impl Meter {
     /// count of tokens answers with are not tokens used.
     pub fn read(&self, services: &Services, exchange: &mut Exchange, terms: &Terms, ending: Ending) {
         let Some(model) = exchange.model().filter(|_| terms.endpoint.is_metered()).cloned() else { return };
-        let (counted, characters) = self.counted();
+        let (counted, shown) = self.counted();
         let asked = exchange.answer.text_sent;
-        let estimate = || services.calibration.estimate(&model, asked, characters);
+        let estimate = |shown| services.calibration.estimate(&model, asked, shown);
+        let goes_on = self.counts_as_it_goes(terms);
         let (usage, estimated) = match counted {
             None if exchange.answer.status >= 400 => return,
-            None => (estimate(), true),
-            Some(usage) if ending == Ending::Whole => {
-                services.calibration.learn(&model, asked, characters, &usage);
-                (usage, false)
-            }
-            // Anthropic counts the prompt first and the answer as it goes: what it said so far may not be all.
-            Some(usage) if self.counts_as_it_goes(terms) => {
-                (Usage { output: usage.output.max(estimate().output), ..usage }, true)
-            }
-            // All others count once, when all is said.
-            Some(usage) => (usage, false),
+            None => (estimate(shown), true),
+            Some((usage, rest)) => match rest.filter(|_| goes_on || ending != Ending::Whole) {
+                // Whoever counts in every chunk, or the prompt at the beginning, has not counted what came behind it.
+                Some(rest) => {
+                    let output = usage.output + estimate(Shown::Rest(rest)).output;
+                    (Usage { output, ..usage }, true)
+                }
+                None if ending == Ending::Whole => {
+                    services.calibration.learn(&model, asked, shown, &usage);
+                    (usage, false)
+                }
+                // Most count once, when all is said. Anthropic counts as it goes: what it said so far may not be all.
+                None => (usage, goes_on),
+            },
         };
         exchange.answer.usage = Some(usage);
         exchange.answer.estimated = estimated;
@@ -128,16 +132,17 @@ impl Meter {
         matches!(self, Meter::Stream(_)) && terms.endpoint.dialect() == Dialect::Messages
     }
 
-    /// What the upstream said it was, and how many characters of an answer have passed.
-    fn counted(&self) -> (Option<Usage>, u64) {
+    /// What the upstream said it was, with what has been said since where anything has, and what has passed of an answer.
+    fn counted(&self) -> (Option<(Usage, Option<Tally>)>, Shown) {
         match self {
             Meter::Stream(tap) => {
                 let report = tap.report();
-                (report.usage, report.delta_chars)
+                let rest = Some(report.said_since).filter(|rest| !rest.is_empty());
+                (report.usage.map(|usage| (usage, rest)), Shown::Stream(report.said))
             }
             Meter::Answer { tap, .. } => {
                 let report = tap.report();
-                (report.usage, report.answer_chars)
+                (report.usage.map(|usage| (usage, None)), Shown::Document(report.answer_chars))
             }
         }
     }

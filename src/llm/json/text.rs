@@ -1,4 +1,4 @@
-//! One JSON string: compared, counted and unescaped only as far as someone asks.
+//! One JSON string: compared and unescaped only as far as someone asks.
 
 use std::borrow::Cow;
 
@@ -45,21 +45,6 @@ impl<'a> Text<'a> {
     /// What it says. Borrowed where nothing was escaped.
     pub fn unescape(&self) -> Cow<'a, str> {
         unescape(self.raw, self.escaped)
-    }
-
-    /// How many characters it says; an escaped surrogate pair counts as two.
-    pub fn chars(&self) -> u64 {
-        let starts = self.raw.iter().filter(|byte| (**byte & 0xC0) != 0x80).count();
-        let mut escapes = 0;
-        if self.escaped {
-            let mut at = 0;
-            while let Some(found) = memchr::memchr(b'\\', self.raw.get(at..).unwrap_or_default()) {
-                let extra = if self.raw.get(at + found + 1) == Some(&b'u') { 5 } else { 1 };
-                escapes += extra;
-                at += found + extra + 1;
-            }
-        }
-        starts.saturating_sub(escapes) as u64
     }
 }
 

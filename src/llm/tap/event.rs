@@ -1,9 +1,10 @@
-//! One event of each dialect: what it adds to usage, to the count of characters and to the end of the stream.
+//! One event of each dialect: what it adds to usage, to what was said and to the end of the stream.
 
 use crate::llm::endpoint::Dialect;
 use crate::llm::finder::Finder;
 use crate::llm::json::{JsonError, Kind, Scanner};
 use crate::llm::sse;
+use crate::llm::tally::Tally;
 use crate::llm::usage::Reported;
 use crate::units::Usage;
 
@@ -15,7 +16,9 @@ pub(super) struct Reading {
     usage: Option<Usage>,
     /// Messages only: usage comes in two parts, at the beginning and at the end.
     joined: Reported,
-    pub chars: u64,
+    pub said: Tally,
+    /// What had been said when usage came last.
+    said_before: Tally,
     pub saw_end: bool,
     pub error: bool,
 }
@@ -29,11 +32,24 @@ enum Content {
 
 impl Reading {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, usage: None, joined: Reported::default(), chars: 0, saw_end: false, error: false }
+        Self {
+            dialect,
+            usage: None,
+            joined: Reported::default(),
+            said: Tally::default(),
+            said_before: Tally::default(),
+            saw_end: false,
+            error: false,
+        }
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    /// What was said behind the last usage.
+    pub(super) fn said_since(&self) -> Tally {
+        self.said.since(&self.said_before)
     }
 
     /// Reads a whole event; whether it brings usage and nothing else. What cannot be read is passed over.
@@ -56,11 +72,11 @@ impl Reading {
 
     /// Takes what was found in an event too long to be read whole.
     pub(super) fn long(&mut self, event: &Finder) {
-        self.chars += match self.dialect {
+        match self.dialect {
             // The long ones of this dialect repeat what its deltas have said.
-            Dialect::Responses if !event.kind().ends_with(b".delta") => 0,
-            _ => event.chars,
-        };
+            Dialect::Responses if !event.kind().ends_with(b".delta") => {}
+            _ => self.said.unread(event.chars),
+        }
         if let Some(reported) = event.reported {
             self.reported(reported);
         }
@@ -76,7 +92,10 @@ impl Reading {
             }
             _ => reported,
         };
-        self.usage = reported.usage(self.dialect).or(self.usage);
+        if let Some(usage) = reported.usage(self.dialect) {
+            self.usage = Some(usage);
+            self.said_before = self.said;
+        }
     }
 
     /// What the `type` of an event says of the stream as a whole.
@@ -283,14 +302,12 @@ impl Reading {
         Ok(())
     }
 
-    /// Counts a string's characters; whether there are any.
+    /// Counts a string's text; whether there is any.
     fn counted(&mut self, scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
         if scanner.kind()? != Kind::String {
             return says_something(scanner);
         }
-        let chars = scanner.text()?.chars();
-        self.chars += chars;
-        Ok(chars > 0)
+        Ok(self.said.count(scanner.text()?))
     }
 }
 
