@@ -128,7 +128,7 @@ impl Authenticated {
         exchange: &Exchange,
         prepared: &Prepared,
     ) -> Result<Admitted, Refusal> {
-        if services.drain.has_begun() {
+        if services.drain.was_cut() {
             return Err(Refusal::shutting_down());
         }
         let limits = &exchange.snapshot.limits;
