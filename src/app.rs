@@ -3,9 +3,12 @@
 //! Order at start: configuration is already checked; then whether the ports are free, before anything is made or told
 //! to anybody; then certificates, store and the admin listener, so that what can fail fails before a public socket
 //! opens. Where the store must be waited for, the admin listener comes first and says
-//! so. Order at the end: public sockets, leases, ledger, access log.
+//! so. Who takes over from another process has its sockets from the beginning and leaves them to it until everything
+//! stands. Order at the end: public sockets, leases, ledger, access log.
 
+mod end;
 mod patience;
+mod problem;
 mod shared;
 pub mod stores;
 mod upstreams;
@@ -16,22 +19,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use pingora::proxy::ProxyServiceBuilder;
-use pingora::server::{RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch};
+use pingora::server::{RunArgs, Server as PingoraServer};
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
-use crate::admission::{
-    Capacity, Fullness, KeySettings, Keys, OnStoreOutage, Pepper, PepperProblem, QuotaSettings, RateLimiter,
-};
+use crate::admission::{Capacity, Fullness, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
 use crate::entry::certificates::Certificates;
+use crate::entry::doors::Doors;
 use crate::entry::drain::Drain;
+use crate::entry::handover::giver;
+use crate::entry::handover::taker::Predecessor;
 use crate::entry::readiness::Readiness;
-use crate::entry::{listeners, signals};
-use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolProblem, SpoolSettings};
+use crate::entry::sockets::Sockets;
+use crate::entry::{listeners, successor, supervisor};
+use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolSettings};
 use crate::llm::Calibration;
 use crate::proxy::{Proxy, Services, Welcomed};
 use crate::storage::redis::RedisAddress;
@@ -40,12 +45,11 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{StoreError, Timestamp};
 use crate::upstream::{Balancer, Dialer};
+use end::End;
 use patience::Patience;
+pub use problem::StartProblem;
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
-
-/// How long the store may take to hear the last of it.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Rows that wait for the store in memory, some 20 MB of them; all others wait on disk.
 const ROWS_IN_MEMORY: usize = 50_000;
@@ -70,96 +74,61 @@ pub struct Start {
     pub welcomed: Option<Welcomed>,
     /// Of the access log on stdout.
     pub format: Format,
+    pub succession: Succession,
     /// Called once every listener accepts.
     pub on_ready: OnReady,
 }
 
-/// Why the edge could not start, for the operator: what, where, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartProblem {
-    #[error("cannot start threads: {0}")]
-    Runtime(std::io::Error),
-    #[error("cannot open the store: {0}")]
-    Store(#[from] StoreProblem),
-    #[error("cannot use Redis: {0}")]
-    Redis(StoreError),
-    #[error("{0}")]
-    Pepper(String),
-    #[error("{0}")]
-    Spool(#[from] SpoolProblem),
-    #[error("cannot use a certificate: {0}")]
-    Certificate(String),
-    #[error("cannot listen on {address} ({what}): {error}")]
-    Listen { address: SocketAddr, what: String, error: std::io::Error },
-    #[error("cannot set up the listeners: {0}")]
-    Listeners(String),
-    #[error("cannot set up the metrics: {0}")]
-    Metrics(String),
-}
-
-impl From<PepperProblem> for StartProblem {
-    fn from(problem: PepperProblem) -> Self {
-        match problem {
-            PepperProblem::Store(_) => StoreProblem::Passing(problem.to_string()).into(),
-            PepperProblem::Another { .. } => StartProblem::Pepper(problem.to_string()),
-        }
-    }
+/// Who was here before, and whether somebody may come after. The default: nobody.
+#[derive(Debug, Default)]
+pub struct Succession {
+    /// What was taken over.
+    pub sockets: Sockets,
+    /// Whose they were, and who serves until this process does.
+    pub predecessor: Option<Arc<Predecessor>>,
+    /// Whether another process may take over from this one.
+    pub replaceable: bool,
 }
 
 /// Whether all that is to be listened on can be. Somebody may come in between all the same.
-pub fn check_ports(edge: &config::Edge) -> Result<(), StartProblem> {
-    check_port(edge.admin, "admin")?;
-    edge.entrypoints.iter().try_for_each(check_entrypoint)
+pub fn check_ports(edge: &config::Edge, sockets: &Sockets) -> Result<(), StartProblem> {
+    check_port(edge.admin, "admin", sockets)?;
+    edge.entrypoints.iter().try_for_each(|entrypoint| check_port(entrypoint.address, &named(entrypoint), sockets))
 }
 
-pub fn check_port(address: SocketAddr, what: &str) -> Result<(), StartProblem> {
-    let problem = |error| StartProblem::Listen { address, what: what.to_owned(), error };
-    listeners::check_free(address).map_err(problem)
+pub fn check_port(address: SocketAddr, what: &str, sockets: &Sockets) -> Result<(), StartProblem> {
+    sockets.check(address).map_err(|error| StartProblem::Listen { address, what: what.to_owned(), error })
 }
 
-fn check_entrypoint(entrypoint: &config::Entrypoint) -> Result<(), StartProblem> {
-    check_port(entrypoint.address, &format!("entrypoint {}", entrypoint.name))
+fn named(entrypoint: &config::Entrypoint) -> String {
+    format!("entrypoint {}", entrypoint.name)
 }
 
-/// Runs the edge until a signal ends it.
+/// Runs the edge until a signal or a successor ends it.
 pub fn run(start: Start) -> Result<(), StartProblem> {
-    check_ports(&start.snapshot.edge)?;
+    let predecessor = start.succession.predecessor.clone();
+    let outcome = serve(start);
+    if let (Some(predecessor), Err(problem)) = (predecessor, &outcome) {
+        predecessor.give_up(&problem.to_string());
+    }
+    outcome
+}
+
+fn serve(mut start: Start) -> Result<(), StartProblem> {
+    check_ports(&start.snapshot.edge, &start.succession.sockets)?;
     let runtime = control_runtime().map_err(StartProblem::Runtime)?;
-    let mut front = Front::open(&start)?;
+    let mut front = Front::open(&mut start)?;
     let patience = Patience::of(start.store_wait);
     let stores = front.stores(&start, &runtime, &patience)?;
     front.serve_admin(&start, &runtime)?;
-    let (edge, on_ready) = Edge::assemble(start, &runtime, &patience, front, stores)?;
-    let server = edge.public_server()?;
-    edge.announce(&runtime, on_ready);
-    server.run(RunArgs { shutdown_signal: Box::new(End { services: edge.services }) });
+    let predecessor = start.succession.predecessor.take();
+    let data = start.succession.replaceable.then(|| start.data.clone());
+    let (mut edge, on_ready) = Edge::assemble(start, &runtime, &patience, front, stores)?;
+    let (server, accepting) = edge.public_server()?;
+    let services = Arc::clone(&edge.services);
+    runtime.spawn(edge.announce(accepting, on_ready, predecessor, data));
+    server.run(RunArgs { shutdown_signal: Box::new(End { services }) });
     Ok(())
-}
-
-/// The end of the process, as pingora asks for it: a signal, the last requests, then what they left behind.
-///
-/// It exits here instead of returning. pingora's own teardown ends its per-thread runtimes one by one, and a listener
-/// whose runtime went first makes the next thread accept errors for ever.
-struct End {
-    services: Arc<Services>,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for End {
-    async fn recv(&self) -> ShutdownSignal {
-        let services = &self.services;
-        signals::stopped(&services.drain, services.snapshot.load().edge.server.grace).await;
-        if !services.quota.shutdown(LAST_WORDS).await {
-            tracing::error!(
-                "the quota's last counts did not reach the store; the next start accounts for their leases"
-            );
-        }
-        if let Err(unwritten) = services.ledger.shutdown(LAST_WORDS).await {
-            tracing::error!(%unwritten, "the store did not answer");
-        }
-        services.access.flush();
-        std::process::exit(0)
-    }
 }
 
 /// Everything that runs beside pingora's own threads: the store's waiting, refills, the ledger, the admin listener.
@@ -195,17 +164,19 @@ struct Front {
     /// Whose figures the metrics show, once there are any.
     running: Arc<OnceLock<(Arc<Services>, Stores, SharedCounts)>>,
     serves_admin: bool,
+    sockets: Sockets,
 }
 
 impl Front {
-    fn open(start: &Start) -> Result<Self, StartProblem> {
+    fn open(start: &mut Start) -> Result<Self, StartProblem> {
         let edge = &start.snapshot.edge;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
         let certificates = certificates(edge, SystemClock.now())?;
         let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
         metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
         let (drain, readiness, running) = Default::default();
-        Ok(Self { metrics, drain, readiness, certificates, running, serves_admin: false })
+        let sockets = std::mem::take(&mut start.succession.sockets);
+        Ok(Self { metrics, drain, readiness, certificates, running, serves_admin: false, sockets })
     }
 
     /// Opens the store, whose keys must have been made with our pepper.
@@ -222,14 +193,17 @@ impl Front {
         })
     }
 
-    /// Serves the admin listener, unless it is served already.
+    /// Serves the admin listener, unless it is served already. One that was taken over is left to the process before
+    /// until this one is ready: an edge that is being replaced is no edge that starts.
     fn serve_admin(&mut self, start: &Start, runtime: &Runtime) -> Result<(), StartProblem> {
         if std::mem::replace(&mut self.serves_admin, true) {
             return Ok(());
         }
         let address = start.snapshot.edge.admin;
         let problem = |error| StartProblem::Listen { address, what: "admin".into(), error };
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(problem)?;
+        let shared = self.sockets.is_taken_over(address);
+        let listener = self.sockets.open(address).map_err(problem)?;
+        let (drain, readiness) = (Arc::clone(&self.drain), Arc::clone(&self.readiness));
         let (metrics, running) = (Arc::clone(&self.metrics), Arc::clone(&self.running));
         let counting = Arc::clone(&self.running);
         let admin = Admin {
@@ -258,7 +232,10 @@ impl Front {
             }),
         };
         runtime.spawn(async move {
-            if let Err(error) = admin::serve(listener, admin, std::future::pending()).await {
+            if shared {
+                readiness.until_ready().await;
+            }
+            if let Err(error) = admin::serve(listener, admin, async move { drain.handed_over().await }).await {
                 tracing::error!(%error, "the admin listener stopped");
             }
         });
@@ -293,6 +270,7 @@ struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
     certificates: Option<Arc<Certificates>>,
+    sockets: Sockets,
 }
 
 impl Edge {
@@ -304,7 +282,7 @@ impl Edge {
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
         let Start { snapshot, data, redis, pepper, welcomed, format, on_ready, .. } = start;
-        let Front { metrics, drain, readiness, certificates, running, .. } = front;
+        let Front { metrics, drain, readiness, certificates, running, sockets, .. } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
         let edge = spool.edge();
@@ -354,10 +332,11 @@ impl Edge {
         let services = Arc::new(services);
         // Set once: nobody else has it.
         let _ = running.set((Arc::clone(&services), stores, shared));
-        Ok((Self { services, readiness, certificates }, on_ready))
+        Ok((Self { services, readiness, certificates, sockets }, on_ready))
     }
 
-    fn public_server(&self) -> Result<PingoraServer, StartProblem> {
+    /// The receiver hears once every public listener accepts.
+    fn public_server(&mut self) -> Result<(PingoraServer, oneshot::Receiver<()>), StartProblem> {
         let snapshot = self.services.snapshot.load();
         let conf = listeners::server_conf(snapshot.edge.server);
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
@@ -369,23 +348,40 @@ impl Edge {
         if let Some(app) = service.app_logic_mut() {
             app.h2_options = Some(listeners::h2_options());
         }
+        let mut open = Vec::new();
         for entrypoint in &snapshot.edge.entrypoints {
-            check_entrypoint(entrypoint)?;
+            let address = entrypoint.address;
+            let problem = |error| StartProblem::Listen { address, what: named(entrypoint), error };
+            open.push((address, self.sockets.open(address).map_err(problem)?));
             let listener = listeners::listener(entrypoint, self.certificates.as_ref())
                 .map_err(|error| StartProblem::Listeners(error.to_string()))?;
             service.add_listener(listener);
         }
-        server.add_service(service);
-        Ok(server)
+        let (doors, accepting) = Doors::new(service, open, Arc::clone(&self.services.drain));
+        server.add_service(doors);
+        Ok((server, accepting))
     }
 
-    fn announce(&self, runtime: &Runtime, on_ready: OnReady) {
-        let readiness = Arc::clone(&self.readiness);
-        let addresses: Vec<SocketAddr> =
-            self.services.snapshot.load().edge.entrypoints.iter().map(|entrypoint| entrypoint.address).collect();
-        runtime.spawn(async move {
-            readiness.wait_for(&addresses).await;
-            on_ready();
-        });
+    /// Says that it serves to all who wait for that, and waits for a successor in `data`, where one may come.
+    async fn announce(
+        self,
+        accepting: oneshot::Receiver<()>,
+        on_ready: OnReady,
+        predecessor: Option<Arc<Predecessor>>,
+        data: Option<PathBuf>,
+    ) {
+        if accepting.await.is_err() {
+            return tracing::error!("the public listeners did not start");
+        }
+        self.readiness.note_ready();
+        on_ready();
+        supervisor::ready(); // before the process before this one goes, which the supervisor would take for the end
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve();
+        }
+        let drain = &self.services.drain;
+        if let Some(data) = data {
+            tokio::join!(giver::offer(&data, self.sockets.into_copies(), drain), successor::start_on_signal(drain));
+        }
     }
 }

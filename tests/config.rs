@@ -179,7 +179,7 @@ fn the_command_line_wins_over_the_files() {
         self_signed: Some(certificates.clone()),
     });
     let edge = &snapshot.edge;
-    assert_eq!(edge.server.grace, Duration::from_secs(3));
+    assert_eq!((edge.server.grace, edge.server.drain_after), (Duration::from_secs(3), None));
     assert_eq!(edge.entrypoints[0].address.port(), 8080);
     assert_eq!(edge.entrypoints[0].transport, Transport::Plain { redirect_to: Some(8443) });
     assert_eq!(edge.entrypoints[1].address.port(), 8443);
@@ -193,6 +193,7 @@ fn the_command_line_wins_over_the_files() {
 
     let patient = embedded(&Overrides { most_grace: Some(Duration::from_secs(86_400)), ..Overrides::default() });
     assert_eq!(patient.edge.server.grace, Duration::from_secs(1_800), "what the file says is shorter");
+    assert_eq!(embedded(&Overrides::default()).edge.server.drain_after, Some(Duration::from_secs(5)));
     let plain = embedded(&Overrides { redirect: Some(false), ..Overrides::default() });
     assert_eq!(plain.edge.entrypoints[0].transport, Transport::Plain { redirect_to: None });
 }

@@ -53,6 +53,7 @@ fn mistakes_in_the_small_sections_of_the_edge() {
         ("ledger: { ¶spol: {} }", "ledger.spol", "did you mean \"spool\"?"),
         ("server: { grace: ¶30 }", "server.grace", "a duration such as"),
         ("server: { grace: ¶0s }", "server.grace", "more than nothing"),
+        ("server: { drain_after: ¶never }", "server.drain_after", "off, or a duration such as"),
         ("server: { threads: ¶0 }", "server.threads", "from 1 to 1024"),
         ("server: { threads: ¶four }", "server.threads", "a whole number, found \"four\""),
         ("server: { threads: auto, ¶threads: 2 }", "server.threads", "\"threads\" is given twice"),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::banner::{self, Banner, Key};
-use super::serve::{self, Flags};
+use super::serve::{self, Flags, Manner};
 use super::store::wait;
 use super::{Failure, dev_key, echo, pepper};
 use crate::app;
@@ -17,6 +17,7 @@ use crate::app::stores::StoreChoice;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
 use crate::entry::self_signed;
+use crate::entry::sockets::Sockets;
 
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const HTTPS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
@@ -34,8 +35,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
     let (store, folder) = (data.store()?, data.data.clone());
+    let alone = Sockets::default();
     let ports = [(admin, "admin"), (http, "entrypoint http"), (https, "entrypoint https")];
-    serve::precheck(|| ports.into_iter().try_for_each(|(address, what)| app::check_port(address, what)))?;
+    serve::precheck(|| ports.into_iter().try_for_each(|(address, what)| app::check_port(address, what, &alone)))?;
     serve::make_data(&folder)?;
     let pepper = pepper::for_dev(&folder)?;
     let certificate = certificate(&folder)?;
@@ -74,7 +76,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    serve::serve(snapshot, store, store_wait, folder, pepper, Some(dev_key.owner), Box::new(move || show(&text)))
+    let manner = Manner { welcomed: Some(dev_key.owner), ..Manner::default() };
+    serve::serve(snapshot, store, store_wait, folder, pepper, manner, Box::new(move || show(&text)))
 }
 
 /// What keeps the accounts, and where; never with a password.

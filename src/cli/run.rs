@@ -1,14 +1,17 @@
 //! `cfx run`: production. Refuses to start without a pepper, a store and a valid configuration.
 
-use super::serve::{self, Flags};
+use super::serve::{self, Flags, Manner};
 use super::{Failure, pepper};
-use crate::app;
+use crate::app::{self, Succession};
 use crate::config::{Overrides, Source};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     flags: Flags,
+    /// Take the listening sockets over from the cfx that serves the same data folder; it leaves once this one serves
+    #[arg(long)]
+    take_over: bool,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -23,12 +26,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
         ))
     })?;
     let store = data.store()?;
-    serve::precheck(|| app::check_ports(&snapshot.edge))?;
+    let before = if args.take_over { serve::take_over(&data.data)? } else { Succession::default() };
+    let succession = Succession { replaceable: true, ..before };
+    serve::precheck(|| app::check_ports(&snapshot.edge, &succession.sockets))?;
     serve::make_data(&data.data)?;
     let listening: Vec<String> =
         snapshot.edge.entrypoints.iter().map(|entrypoint| entrypoint.address.to_string()).collect();
     let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
     let place = store.place();
     let ready = move || tracing::info!(listening, admin, store = place, "cfx is ready");
-    serve::serve(snapshot, store, store_wait, data.data, pepper, None, Box::new(ready))
+    let manner = Manner { succession, ..Manner::default() };
+    serve::serve(snapshot, store, store_wait, data.data, pepper, manner, Box::new(ready))
 }

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
 use super::store::{self, DataArgs};
 use crate::app::stores::{StoreChoice, StoreProblem};
-use crate::app::{self, Start, StartProblem};
+use crate::app::{self, Start, StartProblem, Succession};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
+use crate::entry::handover::taker;
+use crate::entry::sockets::Sockets;
 use crate::proxy::Welcomed;
 use crate::telemetry::{self, Format};
 
@@ -59,20 +62,42 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot make the data directory {}: {error}", data.display())))
 }
 
-/// Starts the edge and stays until it is told to stop. `welcomed`: who is shown the welcome page.
+/// In what `dev` and `run` differ. The default: nobody is welcomed, and nobody comes before or after.
+#[derive(Default)]
+pub struct Manner {
+    /// Who is shown the welcome page.
+    pub welcomed: Option<Welcomed>,
+    pub succession: Succession,
+}
+
+/// The sockets of the cfx that serves `data`; where there is none, an ordinary start.
+pub fn take_over(data: &Path) -> Result<Succession, Failure> {
+    telemetry::log::init(Format::of(&std::io::stderr()));
+    let asked = taker::ask(data).map_err(|problem| Failure::Failed(problem.to_string()))?;
+    let Some((predecessor, sockets)) = asked else {
+        tracing::info!(data = %data.display(), "no cfx serves this data folder, nothing is taken over");
+        return Ok(Succession::default());
+    };
+    tracing::info!(process = predecessor.process, sockets = sockets.len(), "taking over from another cfx");
+    let predecessor = Some(Arc::new(predecessor));
+    Ok(Succession { sockets: Sockets::taken_over(sockets), predecessor, ..Succession::default() })
+}
+
+/// Starts the edge and stays until it is told to stop.
 pub fn serve(
     snapshot: Snapshot,
     store: StoreChoice,
     store_wait: Duration,
     data: PathBuf,
     pepper: Secret,
-    welcomed: Option<Welcomed>,
+    manner: Manner,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
-    Ok(app::run(Start { snapshot, store, store_wait, data, redis, pepper, format, welcomed, on_ready })?)
+    let Manner { welcomed, succession } = manner;
+    Ok(app::run(Start { snapshot, store, store_wait, data, redis, pepper, format, welcomed, succession, on_ready })?)
 }
 
 impl From<StartProblem> for Failure {

@@ -39,7 +39,7 @@ pub struct Overrides {
     pub redirect: Option<bool>,
     /// Whether the route that catches everything else shows the built-in page.
     pub welcome: bool,
-    /// The longest that open streams may go on after a stop was asked for.
+    /// The longest that open streams may go on after a stop was asked for, which then waits for nobody to notice.
     pub most_grace: Option<Duration>,
     /// Served where the file names no certificate.
     pub self_signed: Option<CertificateFiles>,

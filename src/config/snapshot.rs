@@ -142,8 +142,11 @@ pub enum Action {
 pub struct Server {
     /// Worker threads; `auto` is one a core.
     pub threads: usize,
-    /// How long open streams may go on after a stop was asked for.
+    /// How long open streams may go on once no connection is accepted any more.
     pub grace: Duration,
+    /// How long connections are still accepted after a stop was asked for, where somebody asks for readiness and must
+    /// be given the time to notice. None: not at all.
+    pub drain_after: Option<Duration>,
 }
 
 /// How long rows are kept, and where they wait.

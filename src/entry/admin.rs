@@ -2,6 +2,7 @@
 //! that it answers until the very end of a shutdown.
 
 use std::future::Future;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,7 +11,6 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
 
 use super::drain::Drain;
 use super::readiness::{Readiness, Stand};
@@ -27,7 +27,7 @@ pub struct Admin {
     pub degraded: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
-/// Serves `/metrics`, `/-/healthy` and `/-/ready` until `stop` resolves.
+/// Serves `/metrics`, `/-/healthy` and `/-/ready` until `stop` resolves. The listener does not block.
 pub async fn serve(
     listener: TcpListener,
     admin: Admin,
@@ -38,6 +38,7 @@ pub async fn serve(
         .route("/-/healthy", get(|| async { "healthy\n" }))
         .route("/-/ready", get(ready))
         .with_state(admin);
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     axum::serve(listener, pages).with_graceful_shutdown(stop).await
 }
 
@@ -47,7 +48,8 @@ async fn rendered(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, why.to_owned());
-    if admin.drain.has_begun() {
+    admin.drain.note_asked();
+    if admin.drain.is_leaving() {
         return unready("stopping\n");
     }
     match admin.readiness.stand() {

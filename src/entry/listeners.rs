@@ -1,7 +1,5 @@
 //! The public listeners: which addresses, plain or TLS, and how pingora is to treat their connections.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,11 +71,6 @@ pub fn listener(
             Ok(config.tls(settings))
         }
     }
-}
-
-/// Whether an address can be listened on. pingora panics where it cannot; this says which one and why.
-pub fn check_free(address: SocketAddr) -> io::Result<()> {
-    TcpListener::bind(address).map(drop)
 }
 
 struct NoCallbacks;

@@ -1,12 +1,18 @@
-//! How connections come in and how they end: listeners, certificates, the admin listener, readiness, the stop.
+//! How connections come in and how they end: sockets, certificates, the admin listener, readiness, the stop, and the
+//! hand-over to another process.
 //!
 //! Owns: sockets before a request is known. Must not know: routes, keys, models.
 
 pub mod admin;
 pub mod certificates;
 pub mod client_address;
+pub mod doors;
 pub mod drain;
+pub mod handover;
 pub mod listeners;
 pub mod readiness;
 pub mod self_signed;
 pub mod signals;
+pub mod sockets;
+pub mod successor;
+pub mod supervisor;

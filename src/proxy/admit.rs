@@ -144,7 +144,7 @@ impl Authenticated {
         prepared: &Prepared,
         mut permit: Permit,
     ) -> Result<Admitted, Refusal> {
-        if services.drain.has_begun() {
+        if services.drain.was_cut() {
             return Err(Refusal::shutting_down());
         }
         let stream = prepared.request.is_stream();

@@ -11,6 +11,9 @@ use pingora_core::{ErrorType, Result};
 
 /// Where an answer goes. A pingora session today; anything that can take bytes and may stop wanting them.
 pub trait Downstream: Send {
+    /// Has the answer be the last on its connection. Before the head.
+    fn be_last(&mut self);
+
     /// Sends the head. Once it has returned, the status can no longer change.
     fn head(&mut self, status: StatusCode, headers: HeaderMap) -> impl Future<Output = Result<()>> + Send;
 
@@ -45,6 +48,10 @@ impl<'session> Client<'session> {
 }
 
 impl Downstream for Client<'_> {
+    fn be_last(&mut self) {
+        self.session.set_keepalive(None);
+    }
+
     async fn head(&mut self, status: StatusCode, headers: HeaderMap) -> Result<()> {
         write_head(self.session, status, headers).await
     }

@@ -138,7 +138,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
-        if session.get_keepalive() == Some(0) {
+        if self.services.drain.is_ending() {
+            session.set_keepalive(None);
+        } else if session.get_keepalive() == Some(0) {
             session.set_keepalive(Some(KEEP_ALIVE_SECONDS)); // pingora's "for ever"; its "off" stays off
         }
         own::note_client(session, &context.exchange);
@@ -205,13 +207,16 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.note_wait();
         if let Some(seat) = &mut context.seat {
             seat.answered();
+        }
+        if self.services.drain.is_ending() {
+            session.set_keepalive(None);
         }
         web::dress_response(response, &mut context.exchange)
     }

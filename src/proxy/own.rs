@@ -24,6 +24,7 @@ use super::{Services, Welcomed, body, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
 use crate::entry::client_address::client_address;
+use crate::entry::drain::Drain;
 use crate::llm::{Endpoint, KeyScope, catalog};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -71,10 +72,7 @@ pub async fn serve(
         }
         Destination::Catalog { page } => catalogue(services, session, exchange, &page).await,
         Destination::Health => Ok(Page::json(StatusCode::OK, r#"{"status":"ok"}"#)),
-        Destination::Ready if services.drain.has_begun() => {
-            Ok(Page::json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"stopping"}"#))
-        }
-        Destination::Ready => Ok(Page::json(StatusCode::OK, r#"{"status":"ready"}"#)),
+        Destination::Ready => Ok(readiness(&services.drain)),
         Destination::Redirect { to } => Ok(Page::redirect(&to)),
         Destination::Welcome => Ok(welcome_page(services, session, exchange).await),
         Destination::Web { .. } => return Ok(false),
@@ -122,6 +120,14 @@ async fn finish(session: &mut ServerSession, exchange: &mut Exchange, ending: En
     let mut error = Error::explain(ErrorType::ConnectionClosed, "the answer is not whole");
     error.esource = ErrorSource::Downstream; // pingora then writes nothing more to it
     Err(error)
+}
+
+fn readiness(drain: &Drain) -> Page {
+    drain.note_asked();
+    match drain.is_leaving() {
+        true => Page::json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"stopping"}"#),
+        false => Page::json(StatusCode::OK, r#"{"status":"ready"}"#),
+    }
 }
 
 async fn catalogue(

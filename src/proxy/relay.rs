@@ -123,6 +123,9 @@ async fn answered(
     let promised = answer.head.content_length.filter(|_| status.is_success());
     let mut meter = Meter::new(framing, terms, promised);
     let headers = response_headers(exchange, &mut answer.head, framing);
+    if services.drain.is_ending() {
+        downstream.be_last();
+    }
     let sent = patience.while_writing(pin!(downstream.head(status, headers))).await;
     let stop = match sent {
         Ok(Ok(())) => pass_on(exchange, answer, &mut meter, downstream, patience).await,

@@ -14,6 +14,8 @@ use super::{entrypoints, ledger, quantity, routes, tls, upstreams};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const GRACE: Duration = Duration::from_secs(30 * 60);
+/// Two questions of a load balancer that asks every two seconds, and half of what containers are given to stop in.
+const DRAIN_AFTER: Duration = Duration::from_secs(5);
 const MOST_THREADS: usize = 1024;
 
 pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> Checked<Edge> {
@@ -56,15 +58,22 @@ fn network(at: &At) -> Checked<IpNet> {
 }
 
 fn server(at: &At) -> Checked<Server> {
-    let fields = at.fields(&["threads", "grace"])?;
+    let fields = at.fields(&["threads", "grace", "drain_after"])?;
     let defaults = server_defaults();
     let threads = fields.or("threads", defaults.threads, |at| {
         if at.is_text("auto") { Ok(defaults.threads) } else { at.whole(1..=MOST_THREADS) }
     });
     let grace = fields.or("grace", defaults.grace, |at| at.parsed("a duration", quantity::duration));
-    Ok(Server { threads: threads?, grace: grace? })
+    let drain_after = fields.or("drain_after", defaults.drain_after, |at| {
+        at.parsed("a duration, or off", |text| match text {
+            "off" => Ok(None),
+            text => quantity::duration(text).map(Some).map_err(|wanted| format!("off, or {wanted}")),
+        })
+    });
+    Ok(Server { threads: threads?, grace: grace?, drain_after: drain_after? })
 }
 
 fn server_defaults() -> Server {
-    Server { threads: std::thread::available_parallelism().map_or(1, usize::from), grace: GRACE }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Server { threads, grace: GRACE, drain_after: Some(DRAIN_AFTER) }
 }

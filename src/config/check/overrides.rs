@@ -19,7 +19,10 @@ pub(in crate::config) fn overridden(mut edge: Edge, overrides: &Overrides, repor
     if overrides.welcome {
         welcome(&mut edge);
     }
-    edge.server.grace = overrides.most_grace.map_or(edge.server.grace, |most| edge.server.grace.min(most));
+    if let Some(most) = overrides.most_grace {
+        edge.server.grace = edge.server.grace.min(most);
+        edge.server.drain_after = None;
+    }
     if edge.certificates.is_empty() {
         edge.certificates.extend(overrides.self_signed.clone());
     }

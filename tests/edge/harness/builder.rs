@@ -40,6 +40,7 @@ pub struct Builder {
     upstream_target: Option<String>,
     web_target: Option<String>,
     threads: u32,
+    server: String,
     front: Option<Front>,
     /// Further LLM upstreams, each at a host of its own: their lines under `upstreams` and `routes`.
     others: [String; 2],
@@ -60,6 +61,7 @@ impl Default for Builder {
             upstream_target: None,
             web_target: None,
             threads: 2,
+            server: "grace: 2s, drain_after: off".to_string(),
             front: None,
             others: Default::default(),
             redirects: false,
@@ -133,6 +135,12 @@ impl Builder {
     /// Threads that serve; connections to the upstream are kept by thread.
     pub fn threads(mut self, threads: u32) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// `grace: 10s, drain_after: 1s`: how it stops.
+    pub fn stopping(mut self, server: &str) -> Self {
+        self.server = server.to_string();
         self
     }
 
@@ -225,7 +233,7 @@ upstreams:
 {upstreams}routes:
 {routes}  - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
-server: {{ threads: {threads}, grace: 2s }}
+server: {{ threads: {threads}, {server} }}
 {extra}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
@@ -233,6 +241,7 @@ server: {{ threads: {threads}, grace: 2s }}
             upstream = self.upstream.concat(),
             web = self.web_target.clone().unwrap_or_else(|| format!("http://{}", web.address)),
             threads = self.threads,
+            server = self.server,
             upstreams = self.others[0],
             routes = self.others[1],
             conf = conf.display(),

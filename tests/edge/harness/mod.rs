@@ -151,6 +151,12 @@ impl Harness {
         self.process = Process::run(&self.conf(), &self.data(), self.admin).expect("cfx starts again");
     }
 
+    /// Starts the same installation beside the one that runs, to take over from it, and hands that one back.
+    pub fn take_over(&mut self) -> Process {
+        let new = Process::take_over(&self.conf(), &self.data(), self.admin).expect("cfx takes over");
+        std::mem::replace(&mut self.process, new)
+    }
+
     /// What `/-/ready` says.
     pub fn readiness(&self) -> Answer {
         Client::plain(self.admin).ask(&Request::get("/-/ready").instead("Host", &self.admin.to_string()))

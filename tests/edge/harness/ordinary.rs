@@ -57,23 +57,7 @@ pub fn http2(edge: &Harness, path: &str, bodies: &[String]) -> Vec<Seen> {
         }
         let mut seen = Vec::new();
         for response in waiting {
-            let response = response.await.expect("an answer");
-            let (status, headers) = (response.status().as_u16(), lines(response.headers()));
-            let mut stream = response.into_body();
-            let (mut body, mut complete) = (Vec::new(), true);
-            while let Some(part) = stream.data().await {
-                match part {
-                    Ok(part) => {
-                        let _ = stream.flow_control().release_capacity(part.len());
-                        body.extend(part);
-                    }
-                    Err(_) => {
-                        complete = false;
-                        break;
-                    }
-                }
-            }
-            seen.push(Seen { answer: Answer { status, headers, body, complete }, alpn: alpn.clone() });
+            seen.push(Seen { answer: whole(response).await, alpn: alpn.clone() });
         }
         driving.abort();
         seen
@@ -90,6 +74,49 @@ pub async fn http2_connection(edge: &Harness) -> h2::client::SendRequest<Bytes> 
 /// A POST of JSON with the usual key, without its body.
 pub fn http2_post(edge: &Harness, path: &str) -> http::request::Builder {
     request(edge, path)
+}
+
+/// A POST of JSON on an HTTP/2 connection that its client would keep: the answer, once the server has closed it in
+/// order. `between` runs when the request was sent.
+pub fn http2_until_told_to_go(edge: &Harness, path: &str, body: &str, between: impl FnOnce()) -> Answer {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
+    let (driving, response, _kept) = runtime.block_on(async {
+        let (sender, connection) = h2::client::handshake(connect(edge, b"h2").await).await.expect("HTTP/2");
+        let driving = tokio::spawn(connection);
+        let mut sender = sender.ready().await.expect("HTTP/2");
+        let request = request(edge, path).body(()).expect("a request");
+        let (response, mut upload) = sender.send_request(request, false).expect("a stream");
+        upload.send_data(Bytes::from(body.to_string()), true).expect("a body");
+        (driving, response, sender)
+    });
+    between();
+    let told = async {
+        let answer = whole(response).await;
+        driving.await.expect("no panic").expect("it was told to go, and not cut");
+        answer
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, told).await.expect("cfx keeps the connection") })
+}
+
+async fn whole(response: h2::client::ResponseFuture) -> Answer {
+    let response = response.await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), lines(response.headers()));
+    let mut stream = response.into_body();
+    let (mut body, mut complete) = (Vec::new(), true);
+    while let Some(part) = stream.data().await {
+        match part {
+            Ok(part) => {
+                let _ = stream.flow_control().release_capacity(part.len());
+                body.extend(part);
+            }
+            Err(_) => {
+                complete = false;
+                break;
+            }
+        }
+    }
+    Answer { status, headers, body, complete }
 }
 
 fn request(edge: &Harness, path: &str) -> http::request::Builder {

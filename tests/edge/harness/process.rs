@@ -37,6 +37,13 @@ pub fn cfx_of(data: &Path) -> Command {
     command
 }
 
+/// `cfx run` on the installation of `data`.
+pub fn run_of(conf: &Path, data: &Path) -> Command {
+    let mut command = cfx_of(data);
+    command.arg("run").arg("--conf").arg(conf).arg("--data").arg(data);
+    command
+}
+
 /// Makes an empty store.
 pub fn make_store(data: &Path) {
     let output = cfx_of(data).args(["migrate", "--data"]).arg(data).output().expect("cfx starts");
@@ -85,9 +92,19 @@ impl Process {
 
     /// The same with more in its environment.
     pub fn run_with(conf: &Path, data: &Path, admin: SocketAddr, set: &[(&str, &str)]) -> Result<Self, String> {
-        let mut command = cfx_of(data);
+        let mut command = run_of(conf, data);
         command.envs(set.iter().copied());
-        command.arg("run").arg("--conf").arg(conf).arg("--data").arg(data);
+        Self::ready(command, admin)
+    }
+
+    /// `cfx run --take-over`, ready: it has told the process before it to leave, or is about to.
+    pub fn take_over(conf: &Path, data: &Path, admin: SocketAddr) -> Result<Self, String> {
+        let mut command = run_of(conf, data);
+        command.arg("--take-over");
+        Self::ready(command, admin)
+    }
+
+    fn ready(command: Command, admin: SocketAddr) -> Result<Self, String> {
         let mut process = Self::spawn(command);
         process.wait_for_line("ready")?;
         process.wait_until_ready(admin)?;
@@ -168,6 +185,10 @@ impl Process {
         }
         self.signal("TERM");
         self.wait_for_exit()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Ends it as `kill -9` does.

@@ -1,0 +1,114 @@
+//! The two ends within one process, over a real socket in a real folder.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::taker::{self, Predecessor, TakeOverProblem};
+use super::{giver, place};
+use crate::entry::drain::Drain;
+
+/// A process that listens at two addresses and offers them.
+struct Old {
+    drain: Arc<Drain>,
+    addresses: Vec<std::net::SocketAddr>,
+    offering: tokio::task::JoinHandle<()>,
+}
+
+async fn old(data: &Path) -> Old {
+    let sockets: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    let drain = Arc::new(Drain::default());
+    let offering = tokio::spawn({
+        let (drain, data) = (Arc::clone(&drain), data.to_owned());
+        async move { giver::offer(&data, sockets, &drain).await }
+    });
+    while !place(data).exists() {
+        tokio::task::yield_now().await;
+    }
+    Old { drain, addresses, offering }
+}
+
+async fn ask(data: &Path) -> Result<Option<(Predecessor, Vec<TcpListener>)>, TakeOverProblem> {
+    let data = data.to_owned();
+    tokio::task::spawn_blocking(move || taker::ask(&data)).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_sockets_come_over_and_the_old_process_leaves() {
+    let data = tempfile::tempdir().unwrap();
+    let old = old(data.path()).await;
+    assert_eq!(std::fs::metadata(place(data.path())).unwrap().permissions().mode() & 0o777, 0o600);
+    let waiting = TcpStream::connect(old.addresses[0]).unwrap();
+    let (predecessor, taken) = ask(data.path()).await.unwrap().unwrap();
+    assert_eq!(predecessor.process, std::process::id());
+    assert!(!old.drain.is_ending(), "nothing has changed yet");
+    predecessor.relieve();
+    old.offering.await.unwrap();
+    assert!(old.drain.is_handed_over());
+    let at = |socket: &TcpListener| socket.local_addr().unwrap();
+    assert_eq!(taken.iter().map(at).collect::<Vec<_>>(), old.addresses);
+    let (_, from) = taken[0].accept().unwrap();
+    assert_eq!(from, waiting.local_addr().unwrap(), "who waited in the queue is accepted by the new one");
+}
+
+#[tokio::test]
+async fn a_new_process_that_goes_away_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let old = old(data.path()).await;
+    for says_why in [false, true] {
+        let (predecessor, taken) = ask(data.path()).await.unwrap().unwrap();
+        if says_why {
+            predecessor.give_up("the store\nis away");
+        }
+        drop((predecessor, taken));
+    }
+    // Whoever asks next is served, which tells that those before were heard out.
+    let (_predecessor, taken) = ask(data.path()).await.unwrap().unwrap();
+    assert_eq!(taken.len(), 2);
+    assert!(!old.drain.is_ending());
+}
+
+#[tokio::test]
+async fn a_stop_takes_the_offer_back() {
+    let data = tempfile::tempdir().unwrap();
+    let old = old(data.path()).await;
+    old.drain.leave();
+    old.drain.close();
+    old.offering.await.unwrap();
+    assert!(ask(data.path()).await.unwrap().is_none());
+    assert!(TcpStream::connect(old.addresses[0]).is_err(), "no copy is left to queue up at");
+}
+
+#[tokio::test]
+async fn nobody_to_take_over_from_is_no_mistake() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(ask(data.path()).await.unwrap().is_none());
+    drop(UnixListener::bind(place(data.path())).unwrap());
+    assert!(ask(data.path()).await.unwrap().is_none(), "nor is a socket that a dead process left");
+}
+
+#[tokio::test]
+async fn who_speaks_otherwise_is_not_taken_over_from() {
+    let data = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(place(data.path())).unwrap();
+    let answers = |text: &'static str| {
+        let listener = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _): (UnixStream, _) = listener.accept().unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+        })
+    };
+    let thread = answers("cfx-handover/2 1 0\n");
+    assert!(matches!(ask(data.path()).await, Err(TakeOverProblem::Foreign(_))));
+    thread.join().unwrap();
+    let thread = answers("cfx-handover/1 1 2\n");
+    assert!(matches!(ask(data.path()).await, Err(TakeOverProblem::Broken(_))), "sockets that were promised");
+    thread.join().unwrap();
+    let thread = answers("");
+    assert!(matches!(ask(data.path()).await, Err(TakeOverProblem::Mute)));
+    thread.join().unwrap();
+}
