@@ -106,7 +106,12 @@ fn nothing_cuts_a_stream_before_its_own_time() {
     let stop = Duration::from_secs(60 * stop.strip_suffix('m').unwrap().parse::<u64>().unwrap());
     let longest = edge.upstreams.values().map(|upstream| upstream.timeouts.total).max().unwrap();
     assert!(longest <= edge.server.grace, "{longest:?} > {:?}", edge.server.grace);
-    assert!(edge.server.grace < stop, "{:?} >= {stop:?}", edge.server.grace);
+    let leaving = edge.server.grace + edge.server.drain_after.unwrap_or_default();
+    assert!(leaving < stop, "{leaving:?} >= {stop:?}");
+    let unit = std::fs::read_to_string(in_repository("systemd/cfx.service")).unwrap();
+    let killed = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix("min")).unwrap();
+    let killed = Duration::from_secs(60 * killed.parse::<u64>().unwrap());
+    assert!(leaving < killed, "{leaving:?} >= {killed:?}");
     let depends = compose["services"]["cfx"]["depends_on"].as_array().unwrap();
     assert!(depends.contains(&Value::from("litellm")), "LiteLLM must stop after cfx");
 }
