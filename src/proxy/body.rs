@@ -20,6 +20,9 @@ const PIECE_WITHIN: Duration = Duration::from_secs(30);
 /// The slowest upload that is waited for, in bytes a second. Below it a body of 10 MiB, a byte at a time, would hold its
 /// memory for a decade.
 const SLOWEST: u64 = 16 << 10;
+/// After so many bytes of a body the thread's other connections have their turn: all that a fast sender's socket holds
+/// could be megabytes, and hundreds of those in a row are a second in which nobody else is answered.
+const TURN: usize = 256 << 10;
 /// The most that is set aside for a body before it has arrived; beyond it room is made as it comes.
 const AHEAD: usize = 1 << 20;
 /// A refused body up to this size is read, so that the connection can serve the next request.
@@ -66,7 +69,11 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
             return Err(too_large(limits.body));
         }
         room.grow(piece.len(), limits)?;
+        let turns = pieces.length / TURN;
         pieces.push(piece, announced);
+        if pieces.length / TURN > turns {
+            tokio::task::yield_now().await;
+        }
         last = Instant::now();
     }
 }
