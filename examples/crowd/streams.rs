@@ -95,7 +95,6 @@ async fn crowd(arguments: Arguments, end: watch::Sender<bool>) -> io::Result<()>
     seen.from.store(now(), Ordering::Relaxed);
     sleep(Duration::from_secs(seconds)).await;
     let with = memory(edge.pid, "VmRSS")?;
-    say("still_open", crowd.len());
     seen.from.store(u64::MAX, Ordering::Relaxed);
     let _ = end.send(true);
     while crowd.join_next().await.is_some() {}
@@ -134,7 +133,7 @@ async fn one(
     if head.status != 200 {
         return Err(format!("answered {}", head.status));
     }
-    let mut next = 0;
+    let (mut next, mut opened) = (0, Some(opened));
     loop {
         let (mut tokens, read_at) = (0u64, now());
         while let Some(end) = held.windows(2).position(|pair| pair == b"\n\n") {
@@ -147,7 +146,8 @@ async fn one(
                 if sent >= seen.from.load(Ordering::Relaxed) {
                     seen.delays.note(read_at.saturating_sub(sent));
                 }
-                if number == 0 {
+                // Once, and let go: who waits for all to be open is not to wait for one that failed.
+                if let Some(opened) = opened.take() {
                     let _ = opened.send(());
                 }
             } else if contains(&event, DONE.as_bytes()) {
