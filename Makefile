@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt e2e bench volume flood soak torture
+.PHONY: help run test lint fmt e2e bench volume flood streams shed soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -44,8 +44,17 @@ flood: ## more than 10,000 invented keys a second against the door, beside an ho
 	@scripts/setup build test bench
 	@scripts/flood
 
-soak: ## the long tests: 10,000 requests of every kind, then what they left behind
-	@scripts/setup build test
+streams: ## 10,000 open streams, plain and TLS: memory of each, tokens on time; then 20 fast ones; eleven minutes
+	@scripts/setup build bench
+	@scripts/streams $(ARGS)
+	@scripts/streams --chunks
+
+shed: ## ten times the clients that an edge takes, then 500 uploads of 10 MB: who is served, how soon, at what memory
+	@scripts/setup build bench
+	@scripts/shed $(ARGS)
+
+soak: ## the long tests: 10,000 requests of every kind, then what they left behind; two minutes of silence behind nginx
+	@scripts/setup build test soak
 	@scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)
 
 torture: ## kill -9 the edge under load 200 times on each store and count its rows; TORTURE_KILLS, TORTURE_SEED, TORTURE_STORE

@@ -22,7 +22,8 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")) / "release"
+# BENCH_PROFILE=debug: to see that a measurement runs at all, not what it comes to.
+RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")) / os.environ.get("BENCH_PROFILE", "release")
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 TICKS = os.sysconf("SC_CLK_TCK")
 THREADS = 2
@@ -180,7 +181,7 @@ class Ground:
             contender.key = contender.key or found[2].key
         return found
 
-    def cfx(self, tag, upstream, certificate, key, name, store):
+    def cfx(self, tag, upstream, certificate, key, name, store, limits=CFX_CONF["limits.yaml"]):
         """cfx with everything on, over the store that the environment `store` names."""
         plain, tls, admin = free_port(), free_port(), free_port()
         folder = self.folder / f"{name.replace(' ', '')}-{tag}"
@@ -188,7 +189,7 @@ class Ground:
         conf.mkdir(parents=True)
         data.mkdir()
         values = dict(plain=plain, tls=tls, admin=admin, upstream=upstream, certificate=certificate, key=key, threads=THREADS)
-        for file, text in CFX_CONF.items():
+        for file, text in {**CFX_CONF, "limits.yaml": limits}.items():
             (conf / file).write_text(text.format(**values))
         environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": "a pepper of at least thirty-two bytes, for bench", **store}
 

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::config::Limits;
 
@@ -47,8 +48,13 @@ pub struct BodyMemory {
 
 /// The edge has no room for this request now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this edge is at its limit of {}", .0.name())]
-pub struct Overloaded(pub Cap);
+#[error("this edge is at its limit of {}", .cap.name())]
+pub struct Overloaded {
+    pub cap: Cap,
+    /// How long to stay away: between one and two seconds, spread evenly over those who are refused, so that a crowd
+    /// does not come back as one.
+    pub wait: Duration,
+}
 
 /// How full an edge is, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,9 @@ pub struct Fullness {
     /// Requests turned away since the start, by the cap that they met.
     pub shed: [(Cap, u64); 3],
 }
+
+/// Of a thousand, the golden section: however many are refused, their waits lie far from one another.
+const SPREAD: u64 = 618;
 
 impl Cap {
     const ALL: [Cap; 3] = [Cap::InFlight, Cap::Streams, Cap::BodyMemory];
@@ -127,8 +136,8 @@ impl Capacity {
 
     #[cold]
     fn shed(&self, cap: Cap) -> Overloaded {
-        self.shed[cap as usize].fetch_add(1, Ordering::Relaxed);
-        Overloaded(cap)
+        let before = self.shed[cap as usize].fetch_add(1, Ordering::Relaxed);
+        Overloaded { cap, wait: Duration::from_millis(1_000 + before.wrapping_mul(SPREAD) % 1_000) }
     }
 }
 
@@ -187,8 +196,8 @@ mod tests {
         let first = capacity.enter(false, &limits).unwrap();
         assert_eq!(capacity.look(&limits), Ok(()));
         let _second = capacity.enter(false, &limits).unwrap();
-        assert_eq!(capacity.enter(false, &limits).unwrap_err(), Overloaded(Cap::InFlight));
-        assert_eq!(capacity.look(&limits), Err(Overloaded(Cap::InFlight)));
+        assert_eq!(capacity.enter(false, &limits).unwrap_err().cap, Cap::InFlight);
+        assert_eq!(capacity.look(&limits).unwrap_err().cap, Cap::InFlight);
         drop(first);
         assert_eq!(capacity.look(&limits), Ok(()), "a look takes nothing");
         assert!(capacity.enter(false, &limits).is_ok());
@@ -199,7 +208,7 @@ mod tests {
     fn streams_leave_room_for_other_requests() {
         let (capacity, limits) = (Capacity::new(), limits(3, 1, 0));
         let stream = capacity.enter(true, &limits).unwrap();
-        assert_eq!(capacity.enter(true, &limits).unwrap_err(), Overloaded(Cap::Streams));
+        assert_eq!(capacity.enter(true, &limits).unwrap_err().cap, Cap::Streams);
         assert_eq!(capacity.fullness().in_flight, 1, "what was refused holds nothing");
         let _other = capacity.enter(false, &limits).unwrap();
         drop(stream);
@@ -207,11 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_is_not_told_to_come_back_as_one() {
+        let (capacity, limits) = (Capacity::new(), limits(0, 0, 0));
+        let mut waits: Vec<u128> = (0..100).map(|_| capacity.look(&limits).unwrap_err().wait.as_millis()).collect();
+        waits.sort_unstable();
+        assert!(waits[0] >= 1_000 && waits[99] < 2_000, "{waits:?}");
+        assert!(waits.windows(2).all(|two| two[1] - two[0] < 30), "no tenth of a second has many or none: {waits:?}");
+    }
+
+    #[test]
     fn body_memory_grows_and_comes_back_whole() {
         let (capacity, limits) = (Capacity::new(), limits(1, 1, 100));
         let mut body = capacity.reserve(60, &limits).unwrap();
         body.grow(40, &limits).unwrap();
-        assert_eq!(body.grow(1, &limits), Err(Overloaded(Cap::BodyMemory)));
+        assert_eq!(body.grow(1, &limits).unwrap_err().cap, Cap::BodyMemory);
         assert_eq!((body.bytes(), capacity.fullness().body_bytes), (100, 100));
         assert!(capacity.reserve(usize::MAX, &limits).is_err(), "an overflow is a refusal");
         drop(body);

@@ -273,8 +273,8 @@ impl From<ConcurrencyRefusal> for Refusal {
 }
 
 impl From<Overloaded> for Refusal {
-    fn from(_: Overloaded) -> Self {
-        Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(Duration::from_secs(1))
+    fn from(Overloaded { wait, .. }: Overloaded) -> Self {
+        Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(wait)
     }
 }
 

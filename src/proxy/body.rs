@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{ErrorType, Result};
 use tokio::time::timeout;
@@ -20,6 +20,9 @@ const PIECE_WITHIN: Duration = Duration::from_secs(30);
 /// The slowest upload that is waited for, in bytes a second. Below it a body of 10 MiB, a byte at a time, would hold its
 /// memory for a decade.
 const SLOWEST: u64 = 16 << 10;
+/// After so many bytes of a body the thread's other connections have their turn: all that a fast sender's socket holds
+/// could be megabytes, and hundreds of those in a row are a second in which nobody else is answered.
+const TURN: usize = 256 << 10;
 /// The most that is set aside for a body before it has arrived; beyond it room is made as it comes.
 const AHEAD: usize = 1 << 20;
 /// A refused body up to this size is read, so that the connection can serve the next request.
@@ -66,7 +69,11 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
             return Err(too_large(limits.body));
         }
         room.grow(piece.len(), limits)?;
+        let turns = pieces.length / TURN;
         pieces.push(piece, announced);
+        if pieces.length / TURN > turns {
+            tokio::task::yield_now().await;
+        }
         last = Instant::now();
     }
 }
@@ -115,7 +122,7 @@ pub async fn linger(session: &mut ServerSession, shed: bool) {
 struct Pieces {
     /// A body of one piece is passed on as it came, without a copy.
     first: Option<Bytes>,
-    joined: BytesMut,
+    joined: Vec<u8>,
     length: usize,
 }
 
@@ -127,14 +134,21 @@ impl Pieces {
             return;
         }
         if let Some(first) = self.first.take() {
-            self.joined.reserve(announced.min(AHEAD).max(self.length));
+            self.joined.reserve_exact(announced.min(AHEAD).max(self.length));
             self.joined.extend_from_slice(&first);
+        }
+        let (had, free) = (self.joined.len(), self.joined.capacity() - self.joined.len());
+        if free < piece.len() {
+            // Doubled as it fills, up to what was announced and no further: the last doubling of a large body would be
+            // for nothing.
+            let room = if announced > had { announced.min(2 * had) } else { 2 * had };
+            self.joined.reserve_exact(room.max(self.length) - had);
         }
         self.joined.extend_from_slice(&piece);
     }
 
     fn join(self) -> Bytes {
-        self.first.unwrap_or_else(|| self.joined.freeze())
+        self.first.unwrap_or_else(|| self.joined.into())
     }
 }
 
@@ -222,5 +236,20 @@ mod tests {
             pieces.push(Bytes::from_static(part), 0);
         }
         assert_eq!(pieces.join(), &b"{\"a\":1}"[..]);
+    }
+
+    #[test]
+    fn a_body_takes_the_room_that_it_announced_and_no_more() {
+        const BODY: usize = 10_000_000;
+        let (piece, mut pieces) = (Bytes::from(vec![b' '; 10_000]), Pieces::default());
+        for arrived in 1..=BODY / piece.len() {
+            pieces.push(piece.clone(), BODY);
+            let room = pieces.joined.capacity();
+            assert!(room <= (2 * arrived * piece.len()).max(AHEAD), "{room} bytes for {arrived} pieces");
+        }
+        assert_eq!((pieces.length, pieces.joined.capacity()), (BODY, BODY));
+        // More than was announced, as a chunked body announces nothing.
+        pieces.push(piece, 0);
+        assert_eq!(pieces.join().len(), BODY + 10_000);
     }
 }

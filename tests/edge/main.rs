@@ -35,6 +35,7 @@ mod protocols;
 mod quota_is_exact;
 mod relay;
 mod shedding;
+mod silence_behind_nginx;
 mod silent_streams;
 mod spool;
 mod stages_upstream;

@@ -1,0 +1,94 @@
+"""Thousands of open streams: memory of each, tokens on time, and what stays when they have gone. With --chunks: a few
+streams with a token every 20 ms instead, each of which must arrive by itself and at once.
+
+The model and the clients are one process (examples/crowd), which writes into each token when it was sent. What its own
+two ends take, with no edge between them, is measured first and stands beside the figures. Start it by scripts/streams.
+"""
+
+import argparse
+
+import run
+from crowd import BESIDE, Crowd, judge, open_files
+
+# KB a stream, by whether TLS is on it.
+MOST = {False: 60, True: 85}
+P99_MS = 10
+CHUNK_P99_MS = 2
+
+
+def delays(seen):
+    return "p50 {delay_p50_ms:.2f} ms, p99 {delay_p99_ms:.2f}, p99.9 {delay_p999_ms:.2f}, most {delay_max_ms:.1f}".format(**seen)
+
+
+def streams(arguments, tls):
+    count, files = arguments.streams, open_files()
+    fitting = (files - BESIDE) // 2
+    if count > fitting:
+        print(f"streams: {count:,} take {2 * count + BESIDE:,} open files and this system grants {files:,}: {fitting:,} it is")
+        count = fitting
+    ground = run.Ground()
+    try:
+        crowd = Crowd(ground, "streams", f"in_flight: {count + 100}\nstreams_in_flight: {count + 100}\n")
+        # What the first request ever allocates is no stream's.
+        crowd.let_in("streams", "--streams", 20, "--rate", 500, "--seconds", 1, "--after", 0, tls=tls)
+        opening = ["--streams", count, "--rate", arguments.rate, "--every", arguments.every or 1_000, "--seconds", arguments.seconds]
+        seen = crowd.let_in("streams", *opening, "--after", arguments.after, tls=tls,
+                            patience=arguments.seconds + arguments.after + count / arguments.rate + 300)
+    finally:
+        ground.close()
+    before, behind = seen["rss_before_kib"] / 1024, seen["rss_after_kib"] / 1024
+    most = MOST[tls]
+    print(f"{count:,} streams {'over TLS' if tls else 'over plain HTTP'} for {arguments.seconds} s "
+          f"(opened in {seen['opening_s']:.0f} s): {seen['whole']:,.0f} whole, {seen['errors']:.0f} errors; "
+          f"{seen['rss_stream_kib']:.1f} KB a stream; {seen['delay_count']:,.0f} tokens, added {delays(seen)}; "
+          f"RSS {before:.0f} MB before, {seen['rss_with_kib'] / 1024:.0f} with them, {behind:.0f} "
+          f"{seen['rss_after_s']:.0f} s after", flush=True)
+    return {
+        "not every stream was whole": seen["whole"] != count or seen["errors"] > 0,
+        f"more than {most} KB a stream": seen["rss_stream_kib"] > most,
+        f"p99 above {P99_MS} ms": seen["delay_p99_ms"] > P99_MS,
+        "more than a tenth of memory did not come back": behind > before * 1.1,
+    }
+
+
+def chunks(arguments, tls):
+    count = min(arguments.streams, 20)
+    ground = run.Ground()
+    try:
+        crowd = Crowd(ground, "chunks", "")
+        asked = ["--streams", count, "--every", arguments.every or 20, "--seconds", min(arguments.seconds, 30), "--after", 0]
+        direct = crowd.let_in("streams", *asked, "--direct")
+        seen = crowd.let_in("streams", *asked, tls=tls)
+    finally:
+        ground.close()
+    print(f"{count} streams {'over TLS' if tls else 'over plain HTTP'}, a token every {arguments.every or 20} ms: "
+          f"{seen['delay_count']:,.0f} tokens, {delays(seen)}; {seen['merged']:.0f} merged, {seen['errors']:.0f} errors; "
+          f"without an edge: {delays(direct)}; {direct['merged']:.0f} merged", flush=True)
+    return {
+        "not every stream was whole": seen["whole"] != count or seen["errors"] > 0,
+        f"p99 above {CHUNK_P99_MS} ms": seen["delay_p99_ms"] > CHUNK_P99_MS,
+        "tokens were merged": seen["merged"] > 0,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=10_000)
+    parser.add_argument("--seconds", type=int, default=180, help="with all of them open")
+    parser.add_argument("--every", type=int, help="milliseconds between tokens; 1000, or 20 with --chunks")
+    parser.add_argument("--rate", type=int, default=500, help="streams opened in a second")
+    parser.add_argument("--after", type=int, default=60, help="seconds that memory has to come back")
+    parser.add_argument("--tls", action="store_true", help="over TLS alone")
+    parser.add_argument("--plain", action="store_true", help="over plain HTTP alone")
+    parser.add_argument("--chunks", action="store_true", help="few streams, many tokens: is each passed on at once?")
+    arguments = parser.parse_args()
+    measure, wrong = chunks if arguments.chunks else streams, {}
+    for tls in (False, True):
+        if not (arguments.plain if tls else arguments.tls):
+            found = measure(arguments, tls)
+            wrong |= {f"{'TLS' if tls else 'plain'}: {what}": holds for what, holds in found.items()}
+    judge("streams", wrong)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+//! The model: answers every request alike, by a stream of stamped tokens or, after a while, by one JSON.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+
+use crate::figures::now;
+
+const ANSWER: &str = concat!(
+    r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","#,
+    r#""message":{"role":"assistant","content":"First read, then write."}}],"#,
+    r#""usage":{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30}}"#
+);
+
+pub const DONE: &str = "data: [DONE]";
+
+/// How every request is answered.
+#[derive(Clone)]
+pub enum Model {
+    /// A token every so often, until it is over.
+    Streams { every: Duration, over: watch::Receiver<bool> },
+    /// One answer, after so long.
+    Answers { think: Duration },
+}
+
+/// Serves on a thread of its own, for as long as the process lives.
+pub fn start(address: SocketAddr, model: Model) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = runtime.block_on(async { listen(address) })?;
+    std::thread::spawn(move || runtime.block_on(accept(listener, Arc::new(model))));
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4_096)
+}
+
+async fn accept(listener: TcpListener, model: Arc<Model>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let model = Arc::clone(&model);
+                // Whoever hangs up ends the task; its client sees what came of it.
+                tokio::spawn(async move { serve(socket, &model).await });
+            }
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn serve(mut socket: TcpStream, model: &Model) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    while take_request(&mut socket).await? {
+        match model {
+            Model::Streams { every, over } => stream(&mut socket, *every, over.clone()).await?,
+            Model::Answers { think } => {
+                sleep(*think).await;
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
+                socket.write_all(format!("{head}{}\r\n\r\n{ANSWER}", ANSWER.len()).as_bytes()).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads one request and forgets it. False at the end of the connection.
+async fn take_request(socket: &mut TcpStream) -> io::Result<bool> {
+    let mut buffer = vec![0; 16 << 10];
+    let mut held = 0;
+    let head = loop {
+        if let Some(end) = buffer[..held].windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        match socket.read(&mut buffer[held..]).await? {
+            0 if held == 0 => return Ok(false),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => held += read,
+        }
+    };
+    let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let mut left = length.unwrap_or(0).saturating_sub(held - head);
+    while left > 0 {
+        match socket.read(&mut buffer).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => left = left.saturating_sub(read),
+        }
+    }
+    Ok(true)
+}
+
+/// Each token is an event, a chunk and a write of its own.
+async fn stream(socket: &mut TcpStream, every: Duration, mut over: watch::Receiver<bool>) -> io::Result<()> {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    socket.write_all(head.as_bytes()).await?;
+    let mut ticks = interval_at(Instant::now(), every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut number = 0u32;
+    while !*over.borrow_and_update() {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = over.changed() => break,
+        }
+        socket.write_all(chunk(&event(number)).as_bytes()).await?;
+        number += 1;
+    }
+    // All at once would be a burst that no model makes.
+    ticks.tick().await;
+    socket.write_all(format!("{}0\r\n\r\n", chunk(&format!("{DONE}\n\n"))).as_bytes()).await
+}
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+fn event(number: u32) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\
+         \"index\":0,\"delta\":{{\"content\":\"@{:020}:{number:010}@\"}},\"finish_reason\":null}}]}}\n\n",
+        now()
+    )
+}
+
+/// When an event's token was sent, and the how manyth it is.
+pub fn stamp(event: &[u8]) -> Option<(u64, u32)> {
+    let text = std::str::from_utf8(event).ok()?;
+    let (at, number) = text.split('@').nth(1)?.split_once(':')?;
+    Some((at.parse().ok()?, number.parse().ok()?))
+}
