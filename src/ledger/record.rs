@@ -257,7 +257,11 @@ impl Row {
             model: refused.model,
             stream: refused.stream,
             body_bytes: refused.body_bytes,
-            status: if refused.http_status == 429 { Status::RateLimited } else { Status::Error },
+            status: match refused.http_status {
+                429 => Status::RateLimited,
+                499 => Status::Cancelled, // it left while its body was read
+                _ => Status::Error,
+            },
             http_status: refused.http_status,
             usage: None,
             estimated: false,

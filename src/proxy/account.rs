@@ -31,7 +31,7 @@ pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
                 admitted.holds.spend(); // as whoever finds its OPEN alone will count it
             }
         }
-        None => note_refusal(services, exchange),
+        None => note_refusal(services, exchange, &outcome),
     }
     observe(services, exchange, &outcome, cost);
     services.access.write(&line(exchange, &outcome, asked, cost));
@@ -63,8 +63,9 @@ fn closing(exchange: &Exchange, outcome: &Outcome, cost: NanoUsd) -> Closing {
 }
 
 /// A refused request of a known user goes to the ledger, which keeps the first few and sums the rest.
-fn note_refusal(services: &Services, exchange: &Exchange) {
-    let (Some(principal), Some(reason)) = (exchange.principal.get(), exchange.answer.refusal) else { return };
+fn note_refusal(services: &Services, exchange: &Exchange, outcome: &Outcome) {
+    let (Some(principal), Some(_)) = (exchange.principal.get(), exchange.answer.refusal) else { return };
+    let Some(reason) = outcome.reason else { return };
     let staged = exchange.staged.get();
     services.ledger.refused(Refused {
         request: exchange.id,
@@ -77,8 +78,8 @@ fn note_refusal(services: &Services, exchange: &Exchange) {
         model: staged.map(|staged| staged.model.clone()),
         stream: staged.is_some_and(|staged| staged.stream),
         body_bytes: exchange.answer.bytes_in,
-        http_status: exchange.answer.status,
-        reason: reason.code(),
+        http_status: outcome.sent,
+        reason,
         latency: exchange.latency(),
     });
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
 
-use super::body::{self, Body};
-use super::exchange::{Exchange, QuotaView, Staged};
+use super::body::{self, Body, Unread};
+use super::exchange::{Ending, Exchange, QuotaView, Staged};
 use super::refuse::{Reason, Refusal};
 use super::{Prepared, Services, credential, stamp};
 use crate::admission::{
@@ -114,7 +114,14 @@ impl Authenticated {
         session: &mut ServerSession,
     ) -> Result<Box<Prepared>, Refusal> {
         let snapshot = Arc::clone(&exchange.snapshot);
-        let Body { bytes, room } = body::read(session, &services.capacity, &snapshot.limits).await?;
+        let read = body::read(session, &services.capacity, &snapshot.limits).await;
+        let Body { bytes, room } = read.map_err(|unread| match unread {
+            Unread::Refused(refusal) => refusal,
+            Unread::Left(refusal) => {
+                exchange.answer.ending = Ending::Left;
+                refusal
+            }
+        })?;
         exchange.answer.bytes_in = bytes.len() as u64;
         let request = Request::parse(endpoint, bytes)?;
         let choice = self.choose(exchange, &request, session)?;

@@ -10,8 +10,9 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::{ErrorType, Result};
 use tokio::time::timeout;
 
+use super::downstream::left;
 use super::refuse::{Reason, Refusal};
-use crate::admission::{BodyMemory, Capacity};
+use crate::admission::{BodyMemory, Capacity, Overloaded};
 use crate::config::Limits;
 use crate::upstream::Alarm;
 
@@ -41,13 +42,32 @@ pub struct Body {
     pub room: BodyMemory,
 }
 
+/// Why there is no body.
+pub enum Unread {
+    Refused(Refusal),
+    /// The client left in the middle of it. Whoever has only closed its sending side is told so.
+    Left(Refusal),
+}
+
+impl From<Refusal> for Unread {
+    fn from(refusal: Refusal) -> Self {
+        Unread::Refused(refusal)
+    }
+}
+
+impl From<Overloaded> for Unread {
+    fn from(overloaded: Overloaded) -> Self {
+        Unread::Refused(overloaded.into())
+    }
+}
+
 /// Reads the body, or says why not. Sends `100 Continue` only once it is wanted.
-pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits: &Limits) -> Result<Body, Refusal> {
+pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits: &Limits) -> Result<Body, Unread> {
     check_head(session, limits)?;
     // By what has arrived, not by what was announced: an announcement costs its sender nothing.
     let mut room = capacity.reserve(0, limits)?;
     if expects_continue(session) && session.write_continue_response().await.is_err() {
-        return Err(Refusal::new(Reason::BodyTimeout, "the connection ended before the body"));
+        return Err(Unread::Left(ended_early()));
     }
     let announced = content_length(session).unwrap_or(0);
     let (mut pieces, mut alarm, started) = (Pieces::default(), Alarm::default(), Instant::now());
@@ -63,10 +83,10 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
                 session.set_keepalive(None);
                 return Err(unreadable(error.etype()));
             }
-            None => return Err(stalled()),
+            None => return Err(stalled().into()),
         };
         if pieces.length + piece.len() > limits.body {
-            return Err(too_large(limits.body));
+            return Err(too_large(limits.body).into());
         }
         room.grow(piece.len(), limits)?;
         let turns = pieces.length / TURN;
@@ -190,11 +210,16 @@ fn stalled() -> Refusal {
     Refusal::new(Reason::BodyTimeout, "the body arrives too slowly, or not at all")
 }
 
-fn unreadable(cause: &ErrorType) -> Refusal {
+fn unreadable(cause: &ErrorType) -> Unread {
     match cause {
-        ErrorType::ReadTimedout => stalled(),
-        _ => Refusal::new(Reason::InvalidJson, "the request body ended early, or its framing is broken"),
+        ErrorType::ReadTimedout => stalled().into(),
+        cause if left(cause) => Unread::Left(ended_early()),
+        _ => ended_early().into(),
     }
+}
+
+fn ended_early() -> Refusal {
+    Refusal::new(Reason::InvalidJson, "the request body ended early, or its framing is broken")
 }
 
 #[cfg(test)]

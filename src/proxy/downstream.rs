@@ -79,7 +79,7 @@ impl Downstream for Client<'_> {
 }
 
 /// FIN, RST, or an HTTP/2 stream reset; anything else is a client that talks out of turn.
-fn left(cause: &ErrorType) -> bool {
+pub fn left(cause: &ErrorType) -> bool {
     matches!(cause, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error | ErrorType::H2Downgrade)
 }
 

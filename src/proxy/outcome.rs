@@ -39,11 +39,12 @@ impl Outcome {
 /// What cfx refused the request with, or found wrong with the upstream's answer. None where the client's leaving is
 /// all there is.
 pub fn failure(answer: &Observed) -> Option<Reason> {
-    answer.refusal.or(match answer.ending {
-        Ending::Broken(reason) => Some(reason),
-        Ending::ErrorInside => Some(Reason::UpstreamError),
-        Ending::Whole | Ending::Left => None,
-    })
+    match answer.ending {
+        Ending::Left => None,
+        Ending::Whole => answer.refusal,
+        Ending::Broken(reason) => answer.refusal.or(Some(reason)),
+        Ending::ErrorInside => answer.refusal.or(Some(Reason::UpstreamError)),
+    }
 }
 
 fn status_of(http_status: u16) -> Status {

@@ -1,9 +1,12 @@
 //! A client that leaves must not go on costing money: the upstream sees the close at once, and the row says what passed.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::harness::client::PATIENCE;
 use crate::harness::{CHAT, Harness, Reply, chat_body, gate, streaming, wire};
 
 /// The bound of the contract. On a loaded machine the upstream's own thread may be the late one.
@@ -66,6 +69,41 @@ fn leaving_over_tls_is_seen_as_well() {
     let noticed = edge.upstream.closed(0).saturating_duration_since(left);
     assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
     assert_eq!(edge.row().text("status"), "cancelled");
+}
+
+#[test]
+fn leaving_while_the_upstream_still_takes_the_body_stops_the_upload() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let target = format!("http://{}", listener.local_addr().expect("an address"));
+    let edge = Harness::builder().upstream_target(&target).start();
+    let mut body = streaming(chat_body());
+    body["messages"][0]["content"] = json!("a long story ".repeat(600_000));
+    let request = edge.request(CHAT, &body).bytes();
+    for (number, half_closes) in [false, true].into_iter().enumerate() {
+        let mut client = edge.client();
+        client.send(&request);
+        let (mut upstream, _) = listener.accept().expect("cfx connects");
+        upstream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let mut buffer = vec![0; 64 << 10];
+        let mut taken = upstream.read(&mut buffer).expect("the request's head");
+        let left = Instant::now();
+        if half_closes {
+            client.half_close();
+        } else {
+            drop(client);
+        }
+        edge.assert_metric("cfx_requests_total", &["code=\"499\""], 1.0 + number as f64);
+        let noticed = left.elapsed();
+        // No more is taken than what was under way then.
+        while let Ok(count @ 1..) = upstream.read(&mut buffer) {
+            taken += count;
+        }
+        assert!(taken < request.len() && noticed < AT_ONCE, "{taken} bytes were sent, and it ended after {noticed:?}");
+        let rows = edge.rows(number + 1);
+        let row = rows.last().expect("a row");
+        assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
+        assert!(row.flag("estimated") && row.number("input_tokens") > 0, "it may have begun to read: {row:?}");
+    }
 }
 
 #[test]
