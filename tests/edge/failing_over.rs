@@ -142,18 +142,22 @@ fn over_http2() -> ([SocketAddr; 2], &'static str) {
     (upstreams.map(|upstream| upstream.address), "http2: always")
 }
 
-/// Kills and revives two targets by turns under load, until `over` says that these were rounds enough.
+/// Kills and revives two targets by turns under load, until `over` says that these were rounds enough. The targets are
+/// asked how they are every `interval`, in which the requests have found out long before what their breaker is for.
 fn killed_and_revived_by_turns(
     (upstreams, spoken): ([SocketAddr; 2], &str),
     clients: usize,
+    interval: &str,
     over: impl Fn(usize) -> bool,
 ) {
     let targets = upstreams.map(Switch::before);
+    let health = format!("path: /health/liveliness, interval: {interval}, timeout: {interval}");
     let edge = Harness::builder()
         .upstream_target(&several(&targets.each_ref().map(|target| target.address)))
         .upstream("breaker: { failures: 5, open_for: 200ms }")
+        .upstream(&format!("health: {{ {health}, healthy: 2, unhealthy: 2 }}"))
         .upstream(spoken)
-        .upstream(HEALTH)
+        .quota(100_000_000)
         .start();
     let (answered, refused, stop) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicBool::new(false));
     let mut rounds = 0;
@@ -179,8 +183,8 @@ fn killed_and_revived_by_turns(
             let opened = || edge.metric("cfx_breaker_transitions_total", &[&labels, "state=\"open\""]);
             let before = opened();
             target.kill();
-            edge.assert_metric(HEALTHY, &[&labels], 0.0);
             until("its breaker opens", || opened() > before);
+            edge.assert_metric(HEALTHY, &[&labels], 0.0);
             target.revive();
             edge.assert_metric(HEALTHY, &[&labels], 1.0);
             edge.assert_metric("cfx_breaker_state", &[&labels], 0.0);
@@ -228,24 +232,24 @@ fn until(what: &str, reached: impl Fn() -> bool) {
 
 #[test]
 fn no_client_hears_of_a_target_that_dies_while_another_stands() {
-    killed_and_revived_by_turns(over_http1(), 4, |rounds| rounds == 4);
+    killed_and_revived_by_turns(over_http1(), 4, "250ms", |rounds| rounds == 4);
 }
 
 #[test]
 fn no_client_hears_of_an_http_2_target_that_dies_while_another_stands() {
-    killed_and_revived_by_turns(over_http2(), 4, |rounds| rounds == 4);
+    killed_and_revived_by_turns(over_http2(), 4, "250ms", |rounds| rounds == 4);
 }
 
 #[test]
 #[ignore = "two minutes; `make soak` runs it"]
 fn no_client_hears_of_targets_that_die_for_two_minutes() {
     let end = Instant::now() + Duration::from_secs(120);
-    killed_and_revived_by_turns(over_http1(), 16, |_| Instant::now() >= end);
+    killed_and_revived_by_turns(over_http1(), 16, "1s", |_| Instant::now() >= end);
 }
 
 #[test]
 #[ignore = "two minutes; `make soak` runs it"]
 fn no_client_hears_of_http_2_targets_that_die_for_two_minutes() {
     let end = Instant::now() + Duration::from_secs(120);
-    killed_and_revived_by_turns(over_http2(), 16, |_| Instant::now() >= end);
+    killed_and_revived_by_turns(over_http2(), 16, "1s", |_| Instant::now() >= end);
 }
