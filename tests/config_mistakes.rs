@@ -88,7 +88,18 @@ fn mistakes_in_upstreams() {
         ("{ targets: ¶[] }", "upstreams.a.targets", "no target"),
         ("{ targets: ¶\"http://a\" }", "upstreams.a.targets", "expected a list, found \"http://a\""),
         ("{ targets: [¶a:80] }", "upstreams.a.targets[0]", "a URL such as"),
+        ("{ targets: [¶a:80] }", "upstreams.a.targets[0]", "with http:// or https:// in front"),
+        ("{ targets: [¶litellm] }", "upstreams.a.targets[0]", "with http:// or https:// in front"),
+        ("{ targets: [¶\"ftp://a\"] }", "upstreams.a.targets[0]", "with http:// or https:// in front"),
+        ("{ targets: [¶\"http://a:0\"] }", "upstreams.a.targets[0]", "its port from 1 to 65535"),
+        ("{ targets: [¶\"http://a:70000\"] }", "upstreams.a.targets[0]", "its port from 1 to 65535"),
+        ("{ targets: [¶\"http://a b\"] }", "upstreams.a.targets[0]", "a URL such as"),
+        ("{ targets: [¶\"\"] }", "upstreams.a.targets[0]", ""),
         ("{ targets: [¶\"http://a/v1\"] }", "upstreams.a.targets[0]", "without a path"),
+        ("{ targets: [¶\"http://a?x=1\"] }", "upstreams.a.targets[0]", "without a path"),
+        ("{ targets: [¶\"http://me:secret@a\"] }", "upstreams.a.targets[0]", "a user or a password in a URL"),
+        ("{ targets: [\"http://a\"], http2: ¶yes }", "upstreams.a.http2", "auto, off or always"),
+        ("{ targets: [\"http://a\"], http2: ¶[h2] }", "upstreams.a.http2", "auto, off or always"),
         ("{ targets: [\"http://a\", ¶\"http://A:80\"] }", "upstreams.a.targets[1]", "same target twice"),
         ("{ targets: [\"http://a\"], timeouts: { ¶idle: 1s } }", "upstreams.a.timeouts.idle", "unknown"),
         ("{ targets: [\"http://a\"], timeouts: { total: ¶1y } }", "upstreams.a.timeouts.total", "a duration such"),
@@ -122,6 +133,9 @@ fn mistakes_in_upstreams() {
     ] {
         hold("cfx.yaml", &format!("upstreams:\n  a: {text}\nroutes: [{{ llm: a }}]\n"), path, part);
     }
+    let secret =
+        problems("cfx.yaml", "upstreams: { a: { targets: [\"http://me:secret@a\"] } }\nroutes: [{ llm: a }]\n");
+    assert!(!secret.contains("secret"), "{secret}");
     hold("cfx.yaml", "upstreams: ¶[]\nroutes: [{ llm: a }]\n", "upstreams", "expected a mapping, found a list");
 }
 
@@ -145,6 +159,8 @@ fn mistakes_in_routes() {
         let upstreams = "upstreams: { a: { targets: [\"http://a\"] } }";
         hold("cfx.yaml", &format!("{upstreams}\nroutes: {text}\n"), path, part);
     }
+    let spoken = "upstreams: { a: { targets: [\"http://a\"], http2: always } }\nroutes: [{ upstream: ¶a }]\n";
+    hold("cfx.yaml", spoken, "routes[0].upstream", "this route speaks HTTP/1.1");
     hold("cfx.yaml", "¶upstreams: {}\n", "", "\"routes\" is missing");
 }
 

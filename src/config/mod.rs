@@ -11,6 +11,7 @@ mod problem;
 mod raw;
 mod snapshot;
 mod source;
+mod target;
 mod watching;
 
 use std::io;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;
+pub use target::{Http2, Target};
 pub use watching::{Breaker, Health};
 
 use problem::{Checked, Report};

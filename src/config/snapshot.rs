@@ -10,6 +10,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::target::Target;
 use super::watching::{Breaker, Health};
 use crate::units::Stage;
 
@@ -73,29 +74,6 @@ pub struct Upstream {
     pub breaker: Breaker,
     /// None: no target is asked how it is.
     pub health: Option<Health>,
-}
-
-/// One address of an upstream: `http://litellm:4000`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Target {
-    pub tls: bool,
-    /// A name or an IP literal, without brackets.
-    pub host: String,
-    pub port: u16,
-    /// `host:port` as the `Host` header has it: the port left out where it is the scheme's own.
-    pub authority: HeaderValue,
-    pub http2: Http2,
-}
-
-/// Whether an upstream's targets are spoken to in HTTP/2. Else it is HTTP/1.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Http2 {
-    /// Offered by ALPN to `https` targets, which choose.
-    #[default]
-    Auto,
-    Off,
-    /// `https` targets have to choose it, `http` ones to know it beforehand.
-    Always,
 }
 
 /// How long each part of an exchange with an upstream may take.
@@ -342,27 +320,6 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("***")
-    }
-}
-
-impl Target {
-    /// None where `host` cannot stand in a header.
-    pub fn new(tls: bool, host: String, port: u16) -> Option<Self> {
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let authority = match (tls, port) {
-            (false, 80) | (true, 443) => bracketed,
-            (_, port) => format!("{bracketed}:{port}"),
-        };
-        Some(Self { tls, host, port, authority: authority.try_into().ok()?, http2: Http2::default() })
-    }
-
-    /// Whether a connection to it may turn out to be HTTP/2.
-    pub fn may_speak_http2(&self) -> bool {
-        match self.http2 {
-            Http2::Auto => self.tls,
-            Http2::Off => false,
-            Http2::Always => true,
-        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! How an upstream's targets and models are watched: when nothing is sent to them for a while, and when again.
 
-use std::fmt;
 use std::time::Duration;
-
-use super::snapshot::Target;
 
 /// When a target that cannot be reached, or a model that only fails, is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +28,5 @@ pub struct Health {
 impl Default for Breaker {
     fn default() -> Self {
         Self { failures: 5, open_for: Duration::from_secs(30) }
-    }
-}
-
-/// `http://litellm:4000`, as the operator knows it.
-impl fmt::Display for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(formatter, "{scheme}://{}", self.authority.to_str().unwrap_or(&self.host))
     }
 }

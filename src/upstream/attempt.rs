@@ -99,9 +99,6 @@ async fn exchanged(
     kept: &mut bool,
 ) -> Result<(Head, Source), AttemptError> {
     let target = &member.target;
-    if target.may_speak_http2() {
-        return Box::pin(exchanged_over_either(dialer, member, request, limits, standing, spare, kept)).await;
-    }
     if let Some(wire) = pool::take(target) {
         (*standing, *kept) = (true, true);
         match head_of(wire, target, request, limits).await {
@@ -109,14 +106,16 @@ async fn exchanged(
             outcome => return outcome,
         }
     }
-    // Rare, and with its TLS handshake large: no room is kept for it in every request.
-    let wire =
-        Box::pin(open(limits, async |since| Ok(Wire::new(dialer.dial(member).await?.stream, since.elapsed())))).await?;
+    // What follows is rare, or in HTTP/2, and large: no room is kept for it in every request.
+    if target.may_speak_http2() {
+        return Box::pin(exchanged_over_either(dialer, member, request, limits, standing, spare, kept)).await;
+    }
+    let wire = Box::pin(open(limits, connected_by_http1(dialer, member))).await?;
     *standing = true;
     head_of(wire, target, request, limits).await
 }
 
-/// The same where the connection may be HTTP/2.
+/// The same where the connection may be HTTP/2, and none of HTTP/1.1 is kept.
 async fn exchanged_over_either(
     dialer: &Dialer,
     member: &Member,
@@ -127,14 +126,13 @@ async fn exchanged_over_either(
     kept: &mut bool,
 ) -> Result<(Head, Source), AttemptError> {
     let target = &member.target;
-    let found = http2::take(target, None).map(Connection::Http2);
-    let mut found = found.or_else(|| pool::take(target).map(Connection::Http1));
+    let mut found = http2::take(target, None).map(Connection::Http2);
     *kept = found.is_some();
     let mut younger_than = None;
     loop {
         let connection = match found.take() {
             Some(connection) => connection,
-            None => open(limits, async |since| connected(dialer, member, since, younger_than).await).await?,
+            None => open(limits, connected(dialer, member, younger_than)).await?,
         };
         *standing = true;
         let sent = Instant::now();
@@ -159,12 +157,7 @@ async fn exchanged_over_either(
 
 /// A connection to a target that may choose its kind. One at a time is opened on a thread for as long as it may be one to
 /// share: whoever comes meanwhile waits for it.
-async fn connected(
-    dialer: &Dialer,
-    member: &Member,
-    since: Instant,
-    younger_than: Option<Instant>,
-) -> io::Result<Connection> {
+async fn connected(dialer: &Dialer, member: &Member, younger_than: Option<Instant>) -> io::Result<Connection> {
     let target = &member.target;
     let mut turn = None;
     if !member.chose_http1() {
@@ -176,6 +169,7 @@ async fn connected(
     if member.chose_http1() {
         drop(turn.take());
     }
+    let since = Instant::now();
     let Dialled { stream, http2 } = dialer.dial(member).await?;
     member.note_choice(http2);
     if !http2 {
@@ -184,12 +178,17 @@ async fn connected(
     Ok(Connection::Http2(http2::add(target, Session::open(stream, since).await?)))
 }
 
-/// What `connecting` since now comes to within the time that it has.
-async fn open<T>(limits: Limits, connecting: impl AsyncFnOnce(Instant) -> io::Result<T>) -> Result<T, AttemptError> {
+async fn connected_by_http1(dialer: &Dialer, member: &Member) -> io::Result<Wire> {
+    let since = Instant::now();
+    Ok(Wire::new(dialer.dial(member).await?.stream, since.elapsed()))
+}
+
+/// What `connecting` comes to within the time that it has.
+async fn open<T>(limits: Limits, connecting: impl Future<Output = io::Result<T>>) -> Result<T, AttemptError> {
     let now = Instant::now();
     let by = limits.total_by.min(now + limits.connect);
     Alarm::default()
-        .before(by, pin!(connecting(now)))
+        .before(by, pin!(connecting))
         .await
         .ok_or_else(|| AttemptError::ConnectTimeout(by.saturating_duration_since(now)))?
         .map_err(AttemptError::Connect)

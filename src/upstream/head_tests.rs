@@ -118,3 +118,35 @@ fn a_head_is_awaited_up_to_its_bound() {
     let many = "a: b\r\n".repeat(MOST_LINES + 1);
     assert!(matches!(of(&many), Err(HeadProblem::Malformed(httparse::Error::TooManyHeaders))));
 }
+
+fn of_http2(lines: &[(&'static str, &'static str)]) -> Result<Head, HeadProblem> {
+    let line = |(name, value): &(&'static str, &'static str)| {
+        (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.iter().map(line) {
+        headers.append(name, value);
+    }
+    Head::of_http2(StatusCode::OK, &headers)
+}
+
+#[test]
+fn http_2_says_the_same_in_its_own_way() {
+    for lines in [
+        &[][..],
+        &[("content-type", "application/json"), ("content-length", "12"), ("set-cookie", "a=b")],
+        &[("content-type", "text/event-stream"), ("content-type", "application/json")],
+        &[("content-length", "7"), ("content-length", "7"), ("content-encoding", "identity")],
+        &[("content-encoding", "identity"), ("content-encoding", "gzip")],
+        &[("retry-after", "7"), ("retry-after-ms", "7000"), ("llm_provider-retry-after", "9")],
+        &[("llm_provider-retry-after", "9"), ("llm_provider-retry-after-ms", "9000")],
+    ] {
+        let text: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let wanted = parsed(&format!("HTTP/1.1 200 OK\r\n{text}\r\nBODY")).unwrap().unwrap().head;
+        assert_eq!(format!("{:?}", of_http2(lines).unwrap()), format!("{wanted:?}"), "{lines:?}");
+    }
+    for lengths in [&["7", "8"][..], &["7", "x"], &["-1"], &["7, 7"], &[""]] {
+        let lines: Vec<_> = lengths.iter().map(|length| ("content-length", *length)).collect();
+        assert_eq!(of_http2(&lines).unwrap_err(), HeadProblem::Length, "{lengths:?}");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::client::PATIENCE;
 use crate::harness::{
-    CHAT, Harness, Next, Reply, Request, Scripted, Switch, chat_body, gate, several, streaming, wire,
+    CHAT, Harness, Http2, Next, Reply, Request, Scripted, Switch, chat_body, gate, several, streaming, wire,
 };
 
 const HEALTHY: &str = "cfx_target_healthy";
@@ -120,17 +120,44 @@ fn a_web_target_that_is_dead_is_stepped_around_and_then_left_alone() {
     edge.assert_metric("cfx_breaker_state", &["upstream=\"web\"", nobody], 2.0);
 }
 
-/// Kills and revives two targets by turns under load, for `rounds` of each.
-fn killed_and_revived_by_turns(clients: usize, over: impl Fn(usize) -> bool) {
+/// Two upstreams that answer their health checks as well, and what they are to be spoken to in.
+fn over_http1() -> ([SocketAddr; 2], &'static str) {
     let upstreams = [Scripted::start(), Scripted::start()];
-    let targets = upstreams.each_ref().map(|upstream| Switch::before(upstream.address));
     for upstream in &upstreams {
         upstream.always(|request| (request.path() != CHAT).then(|| Reply::json(200, "{}")));
     }
+    (upstreams.map(|upstream| upstream.address), "http2: off")
+}
+
+fn over_http2() -> ([SocketAddr; 2], &'static str) {
+    let upstreams = [Http2::start(), Http2::start()];
+    for upstream in &upstreams {
+        upstream.always(|mut exchange| async move {
+            if exchange.request.path() == CHAT {
+                return exchange.usual().await;
+            }
+            exchange.json(200, "{}").await;
+        });
+    }
+    (upstreams.map(|upstream| upstream.address), "http2: always")
+}
+
+/// Kills and revives two targets by turns under load, until `over` says that these were rounds enough. The targets are
+/// asked how they are every `interval`, in which the requests have found out long before what their breaker is for.
+fn killed_and_revived_by_turns(
+    (upstreams, spoken): ([SocketAddr; 2], &str),
+    clients: usize,
+    interval: &str,
+    over: impl Fn(usize) -> bool,
+) {
+    let targets = upstreams.map(Switch::before);
+    let health = format!("path: /health/liveliness, interval: {interval}, timeout: {interval}");
     let edge = Harness::builder()
         .upstream_target(&several(&targets.each_ref().map(|target| target.address)))
         .upstream("breaker: { failures: 5, open_for: 200ms }")
-        .upstream(HEALTH)
+        .upstream(&format!("health: {{ {health}, healthy: 2, unhealthy: 2 }}"))
+        .upstream(spoken)
+        .quota(100_000_000)
         .start();
     let (answered, refused, stop) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicBool::new(false));
     let mut rounds = 0;
@@ -156,8 +183,8 @@ fn killed_and_revived_by_turns(clients: usize, over: impl Fn(usize) -> bool) {
             let opened = || edge.metric("cfx_breaker_transitions_total", &[&labels, "state=\"open\""]);
             let before = opened();
             target.kill();
-            edge.assert_metric(HEALTHY, &[&labels], 0.0);
             until("its breaker opens", || opened() > before);
+            edge.assert_metric(HEALTHY, &[&labels], 0.0);
             target.revive();
             edge.assert_metric(HEALTHY, &[&labels], 1.0);
             edge.assert_metric("cfx_breaker_state", &[&labels], 0.0);
@@ -175,6 +202,13 @@ fn killed_and_revived_by_turns(clients: usize, over: impl Fn(usize) -> bool) {
             let labels = [&*labelled(target.address), &format!("state=\"{state}\"")];
             edge.assert_metric("cfx_target_health_transitions_total", &labels, turns as f64);
         }
+        // Opened by each death and closed by each return; in between as often as a probe found nobody.
+        let turned = |state: &str| {
+            edge.metric("cfx_breaker_transitions_total", &[&labelled(target.address), &format!("state=\"{state}\"")])
+        };
+        let (closed, half_open, opened) = (turned("closed"), turned("half_open"), turned("open"));
+        assert_eq!((closed, half_open), (turns as f64, opened), "killed {turns} times, opened {opened} times");
+        assert!(opened >= closed, "killed {turns} times, opened {opened} times");
     }
     edge.rows(answered);
 }
@@ -198,12 +232,24 @@ fn until(what: &str, reached: impl Fn() -> bool) {
 
 #[test]
 fn no_client_hears_of_a_target_that_dies_while_another_stands() {
-    killed_and_revived_by_turns(4, |rounds| rounds == 4);
+    killed_and_revived_by_turns(over_http1(), 4, "250ms", |rounds| rounds == 4);
+}
+
+#[test]
+fn no_client_hears_of_an_http_2_target_that_dies_while_another_stands() {
+    killed_and_revived_by_turns(over_http2(), 4, "250ms", |rounds| rounds == 4);
 }
 
 #[test]
 #[ignore = "two minutes; `make soak` runs it"]
 fn no_client_hears_of_targets_that_die_for_two_minutes() {
     let end = Instant::now() + Duration::from_secs(120);
-    killed_and_revived_by_turns(16, |_| Instant::now() >= end);
+    killed_and_revived_by_turns(over_http1(), 16, "1s", |_| Instant::now() >= end);
+}
+
+#[test]
+#[ignore = "two minutes; `make soak` runs it"]
+fn no_client_hears_of_http_2_targets_that_die_for_two_minutes() {
+    let end = Instant::now() + Duration::from_secs(120);
+    killed_and_revived_by_turns(over_http2(), 16, "1s", |_| Instant::now() >= end);
 }

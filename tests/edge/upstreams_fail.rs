@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::harness::{Answer, CHAT, Harness, Reply, Request, Scripted, Switch, chat_body, several, streaming};
+use crate::harness::{Answer, CHAT, Harness, Reply, Request, Scripted, Switch, USER, chat_body, several, streaming};
 
 const STATE: &str = "cfx_breaker_state";
 const NOBODY: &str = "http://127.0.0.1:9";
 const BOB: &str = "bob@example.org";
+/// What a model that fell over says behind its head.
+const INSIDE: &str = r#"data: {"error":{"message":"fell over","type":"server_error","param":null,"code":"500"}}"#;
 
 fn chat_as(edge: &Harness, key: &str, model: &str) -> Answer {
     let mut body = chat_body();
@@ -78,29 +80,56 @@ fn a_target_that_is_back_is_found_by_one_request_and_then_used_by_all() {
 }
 
 #[test]
-fn one_clients_poison_leaves_everybody_elses_way_open() {
-    let edge = Harness::start();
-    let bob = edge.new_key(BOB, &[]);
-    edge.upstream.always(|request| request.json().to_string().contains("poison").then(|| Reply::json(500, "{}")));
-    let mut poison = chat_body();
-    poison["messages"][0]["content"] = json!("poison");
-    for _ in 0..30 {
-        assert_eq!(edge.post(CHAT, &poison).code(), "upstream_error");
+fn a_dead_target_opens_its_own_breaker_and_costs_no_client_an_answer() {
+    let alive = Scripted::start();
+    let edge = Harness::builder().upstream_target(&format!("{NOBODY}\", \"http://{}", alive.address)).start();
+    for n in 1..=20 {
+        assert_eq!(edge.chat().status, 200, "request {n}");
     }
-    assert_eq!(chat_as(&edge, &bob, "plan").status, 200);
-    edge.assert_healthy();
-    edge.assert_metric(STATE, &[], 0.0);
+    assert_eq!(alive.count(), 20);
+    edge.assert_metric(STATE, &[&format!("target=\"{NOBODY}\"")], 2.0);
+    edge.assert_metric(STATE, &[&alive.address.to_string()], 0.0);
+    edge.assert_metric(STATE, &["target=\"\""], 0.0);
+    // Five were sent there, and no more.
+    edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"connect\""], 5.0);
+    let attempts: i64 = edge.rows(20).iter().map(|row| row.number("attempts")).sum();
+    assert_eq!(attempts, 25);
+}
+
+#[test]
+fn one_clients_poison_leaves_everybody_elses_way_open() {
+    for (name, stream) in [("5xx", false), ("an error inside a 200", true)] {
+        let edge = Harness::start();
+        let bob = edge.new_key(BOB, &[]);
+        // Another key of the same user makes no other client.
+        let second = edge.new_key(USER, &[]);
+        edge.upstream.always(move |request| {
+            let poisoned = request.json().to_string().contains("poison");
+            poisoned.then(|| if stream { Reply::events(vec![INSIDE.to_string()]) } else { Reply::json(500, "{}") })
+        });
+        let mut poison = if stream { streaming(chat_body()) } else { chat_body() };
+        poison["messages"][0]["content"] = json!("poison");
+        for n in 0..30 {
+            let key = if n % 2 == 0 { &edge.key } else { &second };
+            let answer = edge.ask(&Request::post(CHAT, poison.to_string()).key(key));
+            assert_eq!(answer.status, if stream { 200 } else { 502 }, "{name}, request {n}: {answer}");
+        }
+        assert_eq!(edge.upstream.count(), 30, "{name}: each was asked");
+        assert_eq!(chat_as(&edge, &bob, "plan").status, 200, "{name}");
+        edge.assert_healthy();
+        edge.assert_metric(STATE, &[], 0.0);
+        edge.assert_metric("cfx_breaker_transitions_total", &[], 0.0);
+    }
 }
 
 #[test]
 fn a_model_that_fails_for_several_is_left_alone_and_no_other_is() {
-    let inside = r#"data: {"error":{"message":"fell over","type":"server_error","param":null,"code":"500"}}"#;
     for (name, stream) in [("5xx", false), ("an error inside a 200", true)] {
         let edge = Harness::start();
         let bob = edge.new_key(BOB, &[]);
         edge.upstream.always(move |request| {
             let smart = request.json()["model"] == "upstream-smart";
-            let failing = move || if stream { Reply::events(vec![inside.to_string()]) } else { Reply::json(500, "{}") };
+            let failing = move || if stream { Reply::events(vec![INSIDE.to_string()]) } else { Reply::json(500, "{}") };
             smart.then(failing)
         });
         let body = if stream { streaming(chat_body()) } else { chat_body() };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::super::Overrides;
 use super::super::problem::{Checked, Report};
-use super::super::snapshot::{Action, Edge, Entrypoint, Http2, Route, Target, Transport, Upstream};
+use super::super::snapshot::{Action, Edge, Entrypoint, Route, Transport, Upstream};
+use super::super::target::{Http2, Target};
 use super::entrypoints::{clash, https, is_tls};
 use super::upstreams::target;
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::problem::Checked;
-use super::super::snapshot::{Action, Http2, Route, Target, Upstream};
+use super::super::snapshot::{Action, Route, Upstream};
+use super::super::target::{Http2, Target};
 use super::names::Names;
 use super::read::{At, Fields, all};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::super::problem::Checked;
-use super::super::snapshot::{Http2, Target, TimeoutOverrides, Timeouts, Upstream};
+use super::super::snapshot::{TimeoutOverrides, Timeouts, Upstream};
+use super::super::target::{Http2, Target};
 use super::names::Names;
 use super::quantity;
 use super::read::{At, Named, all};
@@ -78,13 +79,21 @@ fn targets_of(at: &At, http2: Http2) -> Checked<Vec<Arc<Target>>> {
     if places.is_empty() {
         return Err(at.problem_with("no target", "write for example [\"http://litellm:4000\"]"));
     }
-    let read: Vec<Checked<Target>> = places.iter().map(|place| place.parsed("a URL", target)).collect();
+    let read: Vec<Checked<Target>> = places.iter().map(target_at).collect();
     all(read.iter().enumerate().map(|(index, target)| match target {
         Ok(_) if read[..index].contains(target) => {
             Err(places[index].problem_with("the same target twice", "leave one out"))
         }
         _ => target.clone().map(|target| Arc::new(Target { http2, ..target })),
     }))
+}
+
+fn target_at(place: &At) -> Checked<Target> {
+    // What is wrong with any other is told with what was found: not with a password in it.
+    if place.parsed("a URL", |text| Ok(text.contains('@')))? {
+        return Err(place.problem_with("a user or a password in a URL", "say who asks by api_key"));
+    }
+    place.parsed("a URL", target)
 }
 
 /// `http://host:port` or `https://host`, nothing more: paths are cfx's own, and a password in a URL ends up in logs.
@@ -94,7 +103,8 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
     let tls = match url.scheme_str() {
         Some("http") => false,
         Some("https") => true,
-        _ => return Err(wanted()),
+        // `litellm:4000` is one, too: of the scheme `litellm`.
+        _ => return Err(format!("{}, with http:// or https:// in front", wanted())),
     };
     let authority = url.authority().ok_or_else(wanted)?;
     if authority.as_str().contains('@') {
@@ -111,8 +121,9 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
         None => None,
     };
     match port {
-        Some(port) if !host.is_empty() => Target::new(tls, host, port).ok_or_else(wanted),
-        _ => Err(wanted()),
+        _ if host.is_empty() => Err(wanted()),
+        Some(port) => Target::new(tls, host, port).ok_or_else(wanted),
+        None => Err(format!("{}, its port from 1 to 65535", wanted())),
     }
 }
 

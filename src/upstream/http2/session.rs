@@ -102,7 +102,7 @@ impl Session {
         Place { requests: self.requests.clone(), state: Arc::clone(&self.state), heard }
     }
 
-    /// Whether one more stream may begin at once.
+    /// Whether one more stream may begin at once, and is good to have here.
     pub fn has_room(&self) -> bool {
         let most = self.requests.current_max_send_streams().min(MOST_STREAMS);
         self.state.streams.load(Ordering::Relaxed) < most
@@ -140,8 +140,8 @@ impl Drop for Place {
 }
 
 impl Driver {
-    /// Runs the connection until it ends or nobody has used it for long, which is told apart by nobody: it takes no new
-    /// streams then. What became of the streams they say themselves.
+    /// Runs the connection until it is over, which its streams are told by itself; or returns true once nobody has used
+    /// it for long.
     pub async fn run_while_used(&mut self) -> bool {
         let Self { connection, pings, state } = self;
         tokio::select! {
@@ -234,3 +234,7 @@ impl AsyncWrite for Heard {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
