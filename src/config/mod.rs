@@ -11,6 +11,7 @@ mod problem;
 mod raw;
 mod snapshot;
 mod source;
+mod timeouts;
 mod watching;
 
 use std::io;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;
+pub use timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
 pub use watching::{Breaker, Health};
 
 use problem::{Checked, Report};

@@ -1,6 +1,7 @@
 //! `limits.yaml`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::problem::{Checked, Report};
 use super::super::raw::Node;
@@ -16,17 +17,21 @@ pub(super) const DEFAULTS: Limits = Limits {
     body: 10 << 20,
     in_flight: 20_000,
     body_memory: 512 << 20,
+    upload_stall: Duration::from_secs(30),
+    read_stall: Duration::from_secs(60),
     on_store_outage: OnStoreOutage::Local,
     users: BTreeMap::new(),
 };
 
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 10] = [
     "daily_requests",
     "concurrent_streams",
     "concurrent_requests",
     "body",
     "in_flight",
     "body_memory",
+    "upload_stall",
+    "read_stall",
     "on_store_outage",
     "users",
 ];
@@ -45,6 +50,9 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
     let body = bytes("body", DEFAULTS.body);
     let in_flight = file.or("in_flight", DEFAULTS.in_flight, |at| at.whole(1..=MOST_IN_FLIGHT));
     let body_memory = bytes("body_memory", DEFAULTS.body_memory);
+    let span = |key, default| file.or(key, default, |at| at.parsed("a duration", quantity::duration));
+    let upload_stall = span("upload_stall", DEFAULTS.upload_stall);
+    let read_stall = span("read_stall", DEFAULTS.read_stall);
     let stances = [("local", OnStoreOutage::Local), ("refuse", OnStoreOutage::Refuse)];
     let on_store_outage =
         file.or("on_store_outage", DEFAULTS.on_store_outage, |at| at.one_of("way through an outage", &stances));
@@ -63,6 +71,8 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
         body: body?,
         in_flight: in_flight?,
         body_memory: body_memory?,
+        upload_stall: upload_stall?,
+        read_stall: read_stall?,
         on_store_outage: on_store_outage?,
         users: users?,
     })

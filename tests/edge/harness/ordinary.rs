@@ -80,11 +80,21 @@ pub fn http2(edge: &Harness, path: &str, bodies: &[String]) -> Vec<Seen> {
     })
 }
 
-fn request(edge: &Harness, path: &str) -> http::request::Builder {
+/// A POST of JSON as HTTP/2 has it, its body still to come.
+pub fn request(edge: &Harness, path: &str) -> http::request::Builder {
     http::Request::post(format!("https://cfx.test{path}"))
         .header("host", "cfx.test")
         .header("authorization", format!("Bearer {}", edge.key))
         .header("content-type", "application/json")
+}
+
+/// One HTTP/2 connection whose streams take in so many bytes before they say that they want more. Ends with the runtime.
+pub async fn http2_connection(edge: &Harness, window: u32) -> h2::client::SendRequest<Bytes> {
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_window_size(window).handshake(connect(edge, b"h2").await);
+    let (sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender.ready().await.expect("HTTP/2")
 }
 
 async fn connect(edge: &Harness, alpn: &[u8]) -> TlsStream<TcpStream> {
@@ -104,7 +114,8 @@ fn lines(headers: &http::HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(line).collect()
 }
 
-fn bounded<T>(exchange: impl Future<Output = T>) -> T {
+/// What `exchange` yields, which must not take for ever.
+pub fn bounded<T>(exchange: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime
         .block_on(async { tokio::time::timeout(PATIENCE, exchange).await.expect("cfx neither answered nor hung up") })
