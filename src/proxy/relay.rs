@@ -180,6 +180,7 @@ async fn pass_on(
     let mut pieces = Vec::with_capacity(2);
     loop {
         let mut ended = false;
+        let said_all = meter.said_all();
         match next(&mut answer, meter, downstream, &mut patience).await {
             Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
             Next::Silent => {
@@ -199,7 +200,7 @@ async fn pass_on(
             Next::Gone if meter.complete() => return Stop::Whole,
             Next::Gone => return Stop::Left,
             // An upstream that fails behind its last word, or never closes, has harmed nobody.
-            Next::Broken(_) | Next::Lost(_) if meter.said_all() => return finish(downstream, &mut patience).await,
+            Next::Broken(_) | Next::Lost(_) if said_all => return finish(meter, downstream, &mut patience).await,
             Next::Broken(error) => {
                 tracing::warn!(request = %exchange.id.0, %error, "an upstream answer broke off");
                 return Stop::Broken(Lost::BrokeOff);
@@ -210,8 +211,11 @@ async fn pass_on(
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
             exchange.answer.bytes_out += piece.len() as u64;
             let length = piece.len();
-            if let Err(stop) = written(&mut patience, length, downstream.chunk(piece)).await {
-                return stop;
+            match written(&mut patience, length, downstream.chunk(piece)).await {
+                Ok(()) => {}
+                // As above: this piece came behind the last word.
+                Err(Stop::Left) if said_all => return Stop::Whole,
+                Err(stop) => return stop,
             }
         }
         if ended {
@@ -267,11 +271,14 @@ async fn end(
     if !whole {
         return Stop::Broken(Lost::BrokeOff);
     }
-    finish(downstream, patience).await
+    finish(meter, downstream, patience).await
 }
 
-async fn finish(downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Stop {
-    written(patience, 0, downstream.finish()).await.err().unwrap_or(Stop::Whole)
+async fn finish(meter: &Meter, downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Stop {
+    match written(patience, 0, downstream.finish()).await {
+        Err(Stop::Left) if meter.said_all() => Stop::Whole,
+        outcome => outcome.err().unwrap_or(Stop::Whole),
+    }
 }
 
 /// One write of `bytes` to the client, or how it ended the answer.
