@@ -44,12 +44,14 @@ class Installation:
         self.litellm_port, http_port, https_port, self.admin_port = (free_port() for _ in range(4))
         self.http = f"http://127.0.0.1:{http_port}"
         self.https = f"https://127.0.0.1:{https_port}"
+        self.without_litellm = f"http://localhost:{http_port}"
         self.certificate = self.folder / "cert.pem"
         make_certificate(self.certificate, self.folder / "cert.key")
         self.start_litellm()
         self.data = self.folder / "data"
         self.environment = {
             "PATH": os.environ["PATH"], "KEY_HASH_PEPPER": PEPPER, "LITELLM_API_KEY": MASTER_KEY,
+            "E2E_LITELLM": f"http://127.0.0.1:{self.litellm_port}", "E2E_PROVIDER": self.provider.root,
             "E2E_CERT": str(self.certificate), "E2E_CERT_KEY": str(self.folder / "cert.key"),
         }
         self.data.mkdir()
@@ -58,7 +60,6 @@ class Installation:
         self.cfx = self.spawn("cfx", [
             CFX, "run", "--conf", ROOT / "e2e/conf", "--data", self.data, "--http", f"127.0.0.1:{http_port}",
             "--https", f"127.0.0.1:{https_port}", "--admin", f"127.0.0.1:{self.admin_port}",
-            "--upstream", f"http://127.0.0.1:{self.litellm_port}",
         ], self.environment)
         self.wait_for(self.cfx, "cfx", self.admin_port, "/-/ready")
 

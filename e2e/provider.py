@@ -4,6 +4,9 @@ It stands where a paid API would be. Its forms were taken from what LiteLLM 1.10
 """
 
 import json
+import re
+import socket
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,6 +16,8 @@ RESPONSES_USAGE = {
     "input_tokens": 21, "input_tokens_details": {"cached_tokens": 0},
     "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 25,
 }
+# `CUT reset 2` in a prompt: of the stream's events two are sent, or with -1 all but one, and then it goes wrong like that.
+CUT = re.compile(r"CUT (close|reset|inside|silent|clean) (-?\d+)")
 # What it refuses, and how, where the prompt holds these words: status, error, header lines.
 REFUSALS = {
     "Be too long.": (400, {"message": "This model's maximum context length is 8 tokens.", "param": "messages",
@@ -42,6 +47,7 @@ class Provider:
                 body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
                 with provider.lock:
                     provider.requests.append((self.path, dict(self.headers), body))
+                self.cut = CUT.search(json.dumps(body))
                 answer(self, body)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -67,6 +73,8 @@ def answer(handler, body):
         send_json(handler, {"error": error}, status, headers)
     elif path.endswith("/chat/completions"):
         chat(handler, body)
+    elif path.endswith("/completions"):
+        completions(handler, body)
     elif path.endswith("/responses"):
         responses(handler, body)
     elif path.endswith("/messages"):
@@ -98,6 +106,13 @@ def chat(handler, body):
     events.append({**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls" if tools else "stop"}]})
     if (body.get("stream_options") or {}).get("include_usage"):
         events.append({**chunk, "choices": [], "usage": USAGE})
+    send_events(handler, [f"data: {json.dumps(event)}" for event in events] + ["data: [DONE]"])
+
+
+def completions(handler, body):
+    chunk = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": body["model"]}
+    events = [{**chunk, "choices": [{"index": 0, "text": word, "finish_reason": None}]} for word in WORDS]
+    events.append({**chunk, "choices": [{"index": 0, "text": "", "finish_reason": "stop"}], "usage": USAGE})
     send_events(handler, [f"data: {json.dumps(event)}" for event in events] + ["data: [DONE]"])
 
 
@@ -163,8 +178,27 @@ def send_events(handler, events):
     handler.send_header("content-type", "text/event-stream")
     handler.send_header("transfer-encoding", "chunked")
     handler.end_headers()
-    for event in events:
-        data = f"{event}\n\n".encode()
-        handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-        handler.wfile.flush()
-    handler.wfile.write(b"0\r\n\r\n")
+    whole = [f"{event}\n\n".encode() for event in events]
+    how, count = handler.cut.groups() if handler.cut else (None, len(whole))
+    for data in whole[:int(count)]:
+        send_chunk(handler, data)
+    if how is None or how == "clean":
+        handler.wfile.write(b"0\r\n\r\n")
+        return
+    handler.close_connection = True
+    if how == "inside":
+        data = whole[int(count)]
+        send_chunk(handler, data[:len(data) // 2])
+    if how == "silent":
+        handler.connection.settimeout(60)
+        handler.connection.recv(1)  # until whoever asked gives up
+    if how == "reset":
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()
+    else:
+        handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def send_chunk(handler, data):
+    handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+    handler.wfile.flush()

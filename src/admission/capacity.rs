@@ -185,6 +185,8 @@ mod tests {
             in_flight,
             streams_in_flight,
             body_memory,
+            upload_stall: Duration::ZERO,
+            read_stall: Duration::ZERO,
             on_store_outage: OnStoreOutage::Local,
             users: BTreeMap::new(),
         }

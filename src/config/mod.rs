@@ -12,6 +12,7 @@ mod raw;
 mod snapshot;
 mod source;
 mod target;
+mod timeouts;
 mod watching;
 
 use std::io;
@@ -22,6 +23,7 @@ pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;
 pub use target::{Http2, Target};
+pub use timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
 pub use watching::{Breaker, Health};
 
 use problem::{Checked, Report};

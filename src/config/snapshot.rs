@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use regex::Regex;
 
 use super::target::Target;
+use super::timeouts::{TimeoutOverrides, Timeouts};
 use super::watching::{Breaker, Health};
 use crate::units::Stage;
 
@@ -74,25 +75,6 @@ pub struct Upstream {
     pub breaker: Breaker,
     /// None: no target is asked how it is.
     pub health: Option<Health>,
-}
-
-/// How long each part of an exchange with an upstream may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    pub connect: Duration,
-    /// From when the request is sent to the answer's head; for streams only.
-    pub first_byte: Duration,
-    pub between_chunks: Duration,
-    pub total: Duration,
-}
-
-/// A stage's own values in place of its upstream's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimeoutOverrides {
-    pub connect: Option<Duration>,
-    pub first_byte: Option<Duration>,
-    pub between_chunks: Option<Duration>,
-    pub total: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -273,6 +255,10 @@ pub struct Limits {
     pub streams_in_flight: usize,
     /// Bytes of all request bodies held at once on this edge.
     pub body_memory: usize,
+    /// Between two pieces of an upload, and until its first.
+    pub upload_stall: Duration,
+    /// What a client may let its answer wait, less what it takes meanwhile.
+    pub read_stall: Duration,
     pub on_store_outage: OnStoreOutage,
     /// By e-mail address, lower case.
     pub users: BTreeMap<String, UserLimits>,
@@ -343,18 +329,6 @@ impl Models {
             Stage::Code => Some(&self.code),
             Stage::Review => Some(&self.review),
             Stage::Direct => None,
-        }
-    }
-}
-
-impl TimeoutOverrides {
-    /// `base`, with every value that is set here in its place.
-    pub fn over(self, base: Timeouts) -> Timeouts {
-        Timeouts {
-            connect: self.connect.unwrap_or(base.connect),
-            first_byte: self.first_byte.unwrap_or(base.first_byte),
-            between_chunks: self.between_chunks.unwrap_or(base.between_chunks),
-            total: self.total.unwrap_or(base.total),
         }
     }
 }

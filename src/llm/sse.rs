@@ -87,6 +87,11 @@ pub fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
     found
 }
 
+/// The name of an event, where it has one.
+pub fn name(event: &[u8]) -> Option<&[u8]> {
+    lines(event).find_map(|(_, line)| field(line, b"event"))
+}
+
 /// The offset at which the value of the first `data` line begins, in an event whose end has not come yet.
 pub fn data_start(event: &[u8]) -> Option<usize> {
     lines(event).find_map(|(at, line)| field(line, b"data").map(|value| at + line.len() - value.len()))
@@ -173,6 +178,8 @@ mod tests {
         assert_eq!(data(b"event: x\r\ndata: a\r\ndata:  b\r\n\r\n").as_deref(), Some(b"a\n b".as_slice()));
         assert_eq!(data(b": data: a\n\n").as_deref(), None);
         assert_eq!(data(b"data\n\n").as_deref(), Some(b"".as_slice()));
+        assert_eq!(name(b"event: x\r\ndata: a\n\n"), Some(b"x".as_slice()));
+        assert_eq!(name(b"data: event: x\n\n"), None);
         assert_eq!(data(b"database: 1\n\n").as_deref(), None);
         assert_eq!(data_start(b"event: x\ndata: {\"a\""), Some(15));
     }

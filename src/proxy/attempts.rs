@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
+use super::commit::Commitment;
 use super::exchange::{Ending, Exchange};
 use super::refuse::{Reason, Refusal};
 use super::relay::Framing;
@@ -63,6 +64,7 @@ pub async fn until_head(
     prepared: &Prepared,
     from_client: &HeaderMap,
     total_by: Instant,
+    commitment: Option<&Commitment>,
 ) -> Result<(Answer, Framing), Refusal> {
     let upstream = &prepared.upstream;
     let group = services.balancer.of(upstream);
@@ -77,6 +79,9 @@ pub async fn until_head(
         if !Arc::ptr_eq(model, own) && rewritten.is_none() {
             rewritten = Some(rewrite(&prepared.request, &prepared.choice, model));
             exchange.answer.fallback_model = Some(Arc::clone(&model.alias));
+            if let Some(commitment) = commitment {
+                commitment.note_fallback(&model.alias);
+            }
         }
         let stream = prepared.request.is_stream();
         let body = rewritten.as_ref().unwrap_or(&prepared.body);
@@ -89,7 +94,8 @@ pub async fn until_head(
             Err(failure) => failure,
         };
         services.metrics.attempt(&upstream.name, failure.outcome);
-        if !failure.elsewhere || exchange.answer.attempts >= MOST {
+        let last = exchange.answer.attempts >= MOST || commitment.is_some_and(Commitment::is_made);
+        if !failure.elsewhere || last {
             return Err(failure.refusal);
         }
         match self::way(&group, (model, Some(&member)), others(model)) {
@@ -106,7 +112,7 @@ pub fn conclude(exchange: &mut Exchange, ending: Ending) {
     match ending {
         Ending::ErrorInside => trial.failed(client(exchange)),
         Ending::Whole if exchange.answer.status < 400 => trial.succeeded(),
-        Ending::Whole | Ending::Left | Ending::Broken(_) => {}
+        Ending::Whole | Ending::Told | Ending::Left | Ending::Broken(_) => {}
     }
 }
 
@@ -192,7 +198,7 @@ async fn one(
         },
         Err(error) => {
             tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, %error, "an attempt failed");
-            Err(Failure::from(error))
+            Err(failure_of(error, prepared, total_by))
         }
     }
 }
@@ -280,37 +286,41 @@ fn framing(head: &Head) -> Option<Framing> {
     }
 }
 
-impl From<AttemptError> for Failure {
-    fn from(error: AttemptError) -> Self {
-        match error {
-            AttemptError::Connect(_) | AttemptError::ConnectTimeout(_) => Failure {
-                refusal: Refusal::new(Reason::UpstreamUnavailable, "the model's service cannot be reached")
-                    .retry_after(BACK_IN),
-                elsewhere: true,
-                outcome: "connect",
-                fault: Fault::Target,
-            },
-            AttemptError::Reset(_) | AttemptError::Dead(_) => Failure {
-                refusal: Refusal::new(Reason::UpstreamError, "the model's service closed the connection unanswered"),
-                elsewhere: true,
-                outcome: "reset",
-                fault: Fault::Target,
-            },
-            AttemptError::Unsound(_) => Failure {
-                refusal: Refusal::new(
-                    Reason::UpstreamError,
-                    "the model's service answered with something that is not HTTP",
-                ),
-                elsewhere: false,
-                outcome: "not_http",
-                fault: Fault::Nobody,
-            },
-            AttemptError::Silent => Failure {
-                refusal: Refusal::new(Reason::UpstreamTimeout, "the model's service did not answer in time"),
-                elsewhere: false,
-                outcome: "timeout",
-                fault: Fault::Target,
-            },
+/// What an attempt that yielded no head says to the client, and to those who decide what to do next.
+fn failure_of(error: AttemptError, prepared: &Prepared, total_by: Instant) -> Failure {
+    let timeouts = &prepared.timeouts;
+    let refusal = match error {
+        AttemptError::Connect(_) => {
+            Refusal::new(Reason::UpstreamUnavailable, "the model's service cannot be reached").retry_after(BACK_IN)
         }
-    }
+        AttemptError::ConnectTimeout(_) => {
+            let limit = ran_out(total_by, timeouts.total, (timeouts.connect, "connect"));
+            let message = format!("no connection to the model's service within {limit}");
+            Refusal::new(Reason::UpstreamUnavailable, message).retry_after(BACK_IN)
+        }
+        AttemptError::Reset(_) | AttemptError::Dead(_) => {
+            Refusal::new(Reason::UpstreamError, "the model's service closed the connection unanswered")
+        }
+        AttemptError::Unsound(_) => {
+            Refusal::new(Reason::UpstreamError, "the model's service answered with something that is not HTTP")
+        }
+        AttemptError::Silent => {
+            let own = if prepared.request.is_stream() { timeouts.first_byte } else { timeouts.total };
+            let limit = ran_out(total_by, timeouts.total, (own, "first_byte"));
+            Refusal::new(Reason::UpstreamTimeout, format!("the model's service did not begin to answer within {limit}"))
+        }
+    };
+    let (elsewhere, outcome, fault) = match error {
+        AttemptError::Connect(_) | AttemptError::ConnectTimeout(_) => (true, "connect", Fault::Target),
+        AttemptError::Reset(_) | AttemptError::Dead(_) => (true, "reset", Fault::Target),
+        AttemptError::Unsound(_) => (false, "not_http", Fault::Nobody),
+        AttemptError::Silent => (false, "timeout", Fault::Target),
+    };
+    Failure { refusal, elsewhere, outcome, fault }
+}
+
+/// The limit that ended a wait, as it stands in the configuration: the wait's own, or the total where that passed too.
+fn ran_out(total_by: Instant, total: Duration, own: (Duration, &str)) -> String {
+    let (span, name) = if Instant::now() < total_by { own } else { (total, "total") };
+    format!("{span:?} (timeouts.{name})")
 }

@@ -16,10 +16,8 @@ use crate::admission::{BodyMemory, Capacity, Overloaded};
 use crate::config::Limits;
 use crate::upstream::Alarm;
 
-/// Between two pieces of an upload. A client that sends nothing for this long has stalled.
-const PIECE_WITHIN: Duration = Duration::from_secs(30);
-/// The slowest upload that is waited for, in bytes a second. Below it a body of 10 MiB, a byte at a time, would hold its
-/// memory for a decade.
+/// The slowest upload that is waited for, in bytes a second, `upload_stall` aside. Below it a body of 10 MiB, a byte at a
+/// time, would hold its memory for a decade.
 const SLOWEST: u64 = 16 << 10;
 /// After so many bytes of a body the thread's other connections have their turn: all that a fast sender's socket holds
 /// could be megabytes, and hundreds of those in a row are a second in which nobody else is answered.
@@ -70,20 +68,23 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
         return Err(Unread::Left(ended_early()));
     }
     let announced = content_length(session).unwrap_or(0);
+    let stall = limits.upload_stall;
+    session.set_read_timeout(None); // every read here has a limit of ours
     let (mut pieces, mut alarm, started) = (Pieces::default(), Alarm::default(), Instant::now());
     let mut last = started;
     loop {
-        let due = (last + PIECE_WITHIN).min(expected_by(started, pieces.length));
-        let read = alarm.before(due, pin!(session.read_request_body())).await;
+        let (piece_by, expected_by) = (last + stall, expected_by(started + stall, pieces.length));
+        let read = alarm.before(piece_by.min(expected_by), pin!(session.read_request_body())).await;
         let piece = match read {
             Some(Ok(Some(piece))) => piece,
             Some(Ok(None)) => return Ok(Body { bytes: pieces.join(), room }),
             Some(Err(error)) => {
                 // What follows on this connection could be the rest of the body or another request: nobody can tell.
                 session.set_keepalive(None);
-                return Err(unreadable(error.etype()));
+                return Err(unreadable(error.etype(), stall));
             }
-            None => return Err(stalled().into()),
+            None if piece_by <= expected_by => return Err(stalled(stall).into()),
+            None => return Err(too_slow(stall).into()),
         };
         if pieces.length + piece.len() > limits.body {
             return Err(too_large(limits.body).into());
@@ -98,9 +99,9 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
     }
 }
 
-/// When the next piece of an upload must have come that has brought `arrived` bytes since `started`.
-fn expected_by(started: Instant, arrived: usize) -> Instant {
-    started + PIECE_WITHIN + Duration::from_secs(arrived as u64 / SLOWEST)
+/// When the next piece must have come of an upload that has brought `arrived` bytes; without any, `at_least` then.
+fn expected_by(at_least: Instant, arrived: usize) -> Instant {
+    at_least + Duration::from_micros(arrived as u64 * 1_000_000 / SLOWEST)
 }
 
 /// Reads what is left of a small body and throws it away. False where there is more, or where the client waits to be
@@ -206,13 +207,21 @@ fn too_large(limit: usize) -> Refusal {
     Refusal::new(Reason::BodyTooLarge, format!("the request body is over the limit of {limit} bytes")).final_word()
 }
 
-fn stalled() -> Refusal {
-    Refusal::new(Reason::BodyTimeout, "the body arrives too slowly, or not at all")
+fn stalled(stall: Duration) -> Refusal {
+    Refusal::new(Reason::BodyTimeout, format!("nothing more of the body came within {stall:?} (upload_stall)"))
 }
 
-fn unreadable(cause: &ErrorType) -> Unread {
+fn too_slow(stall: Duration) -> Refusal {
+    let message = format!(
+        "the body arrives too slowly: beyond {stall:?} (upload_stall), {} KiB a second are the least",
+        SLOWEST >> 10
+    );
+    Refusal::new(Reason::BodyTimeout, message)
+}
+
+fn unreadable(cause: &ErrorType, stall: Duration) -> Unread {
     match cause {
-        ErrorType::ReadTimedout => stalled().into(),
+        ErrorType::ReadTimedout => stalled(stall).into(),
         cause if left(cause) => Unread::Left(ended_early()),
         _ => ended_early().into(),
     }
@@ -242,11 +251,11 @@ mod tests {
 
     #[test]
     fn an_upload_that_only_drips_runs_out_of_time() {
-        let started = Instant::now();
-        let after = |seconds| started + Duration::from_secs(seconds);
-        assert_eq!(expected_by(started, 0), after(30));
-        assert_eq!(expected_by(started, 100), after(30), "a byte now and then earns nothing");
-        assert_eq!(expected_by(started, 10 << 20), after(30 + 640), "16 KiB a second is enough for the largest body");
+        let at_least = Instant::now();
+        let after = |seconds| at_least + Duration::from_secs(seconds);
+        assert_eq!(expected_by(at_least, 0), at_least);
+        assert!(expected_by(at_least, 100) < at_least + Duration::from_millis(10), "a byte now and then earns nothing");
+        assert_eq!(expected_by(at_least, 10 << 20), after(640), "16 KiB a second is enough for the largest body");
     }
 
     #[test]

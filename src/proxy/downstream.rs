@@ -1,7 +1,6 @@
 //! The client as the relay sees it: a place to write an answer to, and word of its leaving.
 
 use std::future::Future;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
@@ -27,9 +26,6 @@ pub trait Downstream: Send {
     fn gone(&mut self) -> impl Future<Output = ()> + Send;
 }
 
-/// A client that takes nothing for this long has stopped reading.
-const WRITE_WITHIN: Duration = Duration::from_secs(60);
-
 /// A client that goes on talking is listened to so far, a byte at a time, because its leaving shows behind its words.
 const MOST_STRAYS: usize = 8 << 10;
 
@@ -41,8 +37,8 @@ pub struct Client<'session> {
 }
 
 impl<'session> Client<'session> {
+    /// Writes have no limit here: the relay has its own for them.
     pub fn new(session: &'session mut ServerSession) -> Self {
-        session.set_write_timeout(Some(WRITE_WITHIN));
         Self { session, strays: 0 }
     }
 }

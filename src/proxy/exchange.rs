@@ -93,7 +93,9 @@ pub enum Ending {
     Whole,
     /// Sent to its end, with an error object inside a 200.
     ErrorInside,
-    /// The upstream stopped before its end.
+    /// The head was sent before the upstream's, and what would have been a refusal came behind it.
+    Told,
+    /// It ended before its own end.
     Broken(Reason),
     /// The client left.
     Left,

@@ -10,7 +10,8 @@ const CLIENT_LEFT: u16 = 499;
 pub struct Outcome {
     /// The row's word for it.
     pub status: Status,
-    /// The status as the client saw it; 499 where it left. An answer that broke off behind a 200 keeps the 200.
+    /// The status as the client saw it; 499 where it left. An answer that broke off behind a 200 keeps the 200; where
+    /// the 200 was sent ahead of any head, it is the status that would have been sent.
     pub sent: u16,
     /// The status that says how it ended: what `sent` would have been, had it been known in time. The metrics' label.
     pub code: u16,
@@ -26,7 +27,7 @@ impl Outcome {
                 Self { status: Status::Cancelled, sent: CLIENT_LEFT, code: CLIENT_LEFT, reason: Some("cancelled") }
             }
             (_, None) => Self { status: status_of(sent), sent, code: sent, reason: None },
-            (Ending::Whole, Some(refusal)) => {
+            (Ending::Whole | Ending::Told, Some(refusal)) => {
                 Self { status: status_of(sent), sent, code: sent, reason: Some(refusal.code()) }
             }
             (_, Some(failure)) => {
@@ -41,7 +42,7 @@ impl Outcome {
 pub fn failure(answer: &Observed) -> Option<Reason> {
     match answer.ending {
         Ending::Left => None,
-        Ending::Whole => answer.refusal,
+        Ending::Whole | Ending::Told => answer.refusal,
         Ending::Broken(reason) => answer.refusal.or(Some(reason)),
         Ending::ErrorInside => answer.refusal.or(Some(Reason::UpstreamError)),
     }
@@ -69,6 +70,14 @@ mod tests {
             (200, None, Ending::Broken(Reason::UpstreamTimeout), (Status::Error, 200, 504, Some("upstream_timeout"))),
             (200, None, Ending::Broken(Reason::ShuttingDown), (Status::Error, 200, 503, Some("shutting_down"))),
             (200, None, Ending::ErrorInside, (Status::Error, 200, 502, Some("upstream_error"))),
+            (
+                503,
+                Some(Reason::UpstreamUnavailable),
+                Ending::Told,
+                (Status::Error, 503, 503, Some("upstream_unavailable")),
+            ),
+            (429, None, Ending::Told, (Status::RateLimited, 429, 429, None)),
+            (200, None, Ending::Broken(Reason::ClientTooSlow), (Status::Error, 200, 408, Some("client_too_slow"))),
             (200, None, Ending::Left, (Status::Cancelled, 499, 499, Some("cancelled"))),
             (400, Some(Reason::InvalidJson), Ending::Left, (Status::Cancelled, 499, 499, Some("cancelled"))),
         ] {

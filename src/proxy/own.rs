@@ -260,6 +260,8 @@ async fn write(
     body: Bytes,
 ) -> Result<()> {
     exchange.answer.status = status.as_u16();
+    // Over HTTP/2 a client may grant no room for even the smallest page, and its permit would be held for ever.
+    session.set_write_timeout(Some(exchange.snapshot.limits.read_stall));
     let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { body };
     exchange.answer.bytes_out = body.len() as u64;
     write_head(session, status, headers).await?;

@@ -25,6 +25,7 @@ pub enum Reason {
     NotFound,
     MethodNotAllowed,
     BodyTimeout,
+    ClientTooSlow,
     BodyTooLarge,
     UnsupportedMediaType,
     DailyQuotaExceeded,
@@ -70,6 +71,7 @@ impl Reason {
             Reason::NotFound => "not_found",
             Reason::MethodNotAllowed => "method_not_allowed",
             Reason::BodyTimeout => "body_timeout",
+            Reason::ClientTooSlow => "client_too_slow",
             Reason::BodyTooLarge => "body_too_large",
             Reason::UnsupportedMediaType => "unsupported_media_type",
             Reason::DailyQuotaExceeded => "daily_quota_exceeded",
@@ -99,7 +101,7 @@ impl Reason {
             Reason::ExpiredApiKey | Reason::NotPermitted => 403,
             Reason::NotFound => 404,
             Reason::MethodNotAllowed => 405,
-            Reason::BodyTimeout => 408,
+            Reason::BodyTimeout | Reason::ClientTooSlow => 408,
             Reason::BodyTooLarge => 413,
             Reason::UnsupportedMediaType => 415,
             Reason::DailyQuotaExceeded | Reason::TooManyConcurrentRequests | Reason::TooManyFailedKeys => 429,
@@ -112,17 +114,21 @@ impl Reason {
 
     /// The `error.type` both OpenAI's and Anthropic's SDKs know.
     fn kind(self) -> &'static str {
-        match self.status() {
-            401 => "authentication_error",
-            403 => "permission_error",
-            404 => "not_found_error",
-            413 => "request_too_large",
-            429 => "rate_limit_error",
-            503 => "overloaded_error",
-            504 => "timeout_error",
-            500..=599 => "api_error",
-            _ => "invalid_request_error",
-        }
+        kind_of(self.status())
+    }
+}
+
+fn kind_of(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        504 => "timeout_error",
+        500..=599 => "api_error",
+        _ => "invalid_request_error",
     }
 }
 
@@ -193,18 +199,56 @@ impl Refusal {
         match dialect {
             Dialect::Messages => format!("event: error\ndata: {body}\n\n"),
             Dialect::Responses => {
-                let failed = serde_json::json!({
-                    "type": "response.failed",
-                    "response": {
-                        "object": "response",
-                        "status": "failed",
-                        "error": { "code": self.reason.code(), "message": self.full_message() },
-                    },
-                    "request_id": request.0.to_string(),
+                let error = serde_json::json!({
+                    "message": self.full_message(), "type": self.reason.kind(), "param": null, "code": self.reason.code(),
                 });
-                format!("event: response.failed\ndata: {failed}\n\n")
+                response_failed(&error, request)
             }
             Dialect::Chat | Dialect::Completions | Dialect::Embeddings => format!("data: {body}\n\n"),
         }
     }
+}
+
+/// An upstream's refusal as an event, where its status can no longer be passed on: its own words where it has given
+/// them in OpenAI's or Anthropic's shape.
+pub fn event_of_upstream(status: u16, body: &[u8], dialect: Dialect, request: RequestId) -> String {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut error = match body.get("error") {
+        Some(serde_json::Value::Object(error)) => error.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let mut lacking = |name: &str, value: serde_json::Value| {
+        error.entry(name).or_insert(value);
+    };
+    lacking("message", format!("the model's service answered {status}").into());
+    lacking("type", kind_of(status).into());
+    lacking("code", status.to_string().into());
+    let error = serde_json::Value::Object(error);
+    let request_id = request.0.to_string();
+    match dialect {
+        Dialect::Messages => {
+            let body = serde_json::json!({ "type": "error", "error": error, "request_id": request_id });
+            format!("event: error\ndata: {body}\n\n")
+        }
+        Dialect::Responses => response_failed(&error, request),
+        Dialect::Chat | Dialect::Completions | Dialect::Embeddings => {
+            format!("data: {}\n\n", serde_json::json!({ "error": error, "request_id": request_id }))
+        }
+    }
+}
+
+/// The end of a response that has failed. OpenAI's SDKs read `response.failed` as one more event and end quietly behind
+/// it; the `error` beside it makes them raise.
+fn response_failed(error: &serde_json::Value, request: RequestId) -> String {
+    let failed = serde_json::json!({
+        "type": "response.failed",
+        "response": {
+            "object": "response",
+            "status": "failed",
+            "error": { "code": error["code"], "message": error["message"] },
+        },
+        "error": error,
+        "request_id": request.0.to_string(),
+    });
+    format!("event: response.failed\ndata: {failed}\n\n")
 }

@@ -6,21 +6,20 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_timeout::fast_timeout::fast_timeout;
 
-use super::attempts;
 use super::downstream::Downstream;
 use super::exchange::{Ending, Exchange};
 use super::meter::{self, Meter};
-use super::patience::{Patience, Rhythm, Waited};
+use super::patience::{Lost, Patience, Rhythm, Waited};
 use super::refuse::{Reason, Refusal};
 use super::stamp::{RETRY_AFTER_MS, stamp};
-use super::{Prepared, Services};
+use super::{Prepared, Services, attempts, commit};
 use crate::admission::BodyMemory;
 use crate::config::{Timeouts, Upstream};
 use crate::llm::Endpoint;
@@ -29,11 +28,11 @@ use crate::upstream::{Answer, Broken, Head};
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A comment by the HTML standard, 9.2: readers of a stream pass over it.
-const COMMENT: &[u8] = b": ping\n\n";
+pub const COMMENT: &[u8] = b": ping\n\n";
 
 /// What a client has to take the event that says why its stream ends. On a stop all of this has to fit into half a
 /// second (`entry/signals.rs`), or the request would have no row.
-const TOLD_WITHIN: Duration = Duration::from_millis(200);
+pub const TOLD_WITHIN: Duration = Duration::from_millis(200);
 
 /// How an answer is framed, told by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +58,19 @@ enum Stop {
     Whole,
     Left,
     /// What was passed on so far is whole pieces: the client can be told.
-    Broken(Reason),
+    Broken(Lost),
     /// A write was given up halfway: nothing may follow it.
-    Stuck(Reason),
+    Stuck(Lost),
+}
+
+/// How the wait for a head came to its end.
+#[expect(clippy::large_enum_variant, reason = "moved twice; a box would cost every request an allocation")]
+pub enum Found {
+    Head(Answer, Framing),
+    Refused(Refusal),
+    Left,
+    /// A comment could not be written whole.
+    Stuck(Lost),
 }
 
 /// What comes next of an answer.
@@ -69,7 +78,7 @@ enum Next {
     Chunk(Bytes),
     End,
     Broken(Broken),
-    Lost(Reason),
+    Lost(Lost),
     /// Nothing for a while, where a comment may stand.
     Silent,
     Gone,
@@ -83,30 +92,47 @@ pub async fn run(
     from_client: &HeaderMap,
     downstream: &mut impl Downstream,
 ) -> Result<Ending, Refusal> {
-    let total_by = Instant::now() + prepared.timeouts.total;
-    let mut cut = pin!(services.drain.is_cut());
-    let found = tokio::select! {
-        biased;
-        outcome = attempts::until_head(services, exchange, &prepared, from_client, total_by) => outcome.map(Some),
-        () = downstream.gone() => Ok(None),
-        () = &mut cut => Err(Refusal::shutting_down()),
+    let cut = pin!(services.drain.is_cut());
+    let mut patience = Patience::new(&prepared.timeouts, exchange.snapshot.limits.read_stall, &services.drain, cut);
+    let silence = prepared.timeouts.commit_after.filter(|_| prepared.request.is_stream());
+    let (found, committed) = match silence {
+        None => {
+            let total_by = patience.total_by();
+            let found = tokio::select! {
+                biased;
+                found = attempts::until_head(services, exchange, &prepared, from_client, total_by, None) => found.into(),
+                () = downstream.gone() => Found::Left,
+                () = patience.stopped() => Found::Refused(Refusal::shutting_down()),
+            };
+            (found, false)
+        }
+        Some(silence) => {
+            let waiting =
+                commit::until_head(services, exchange, &prepared, from_client, downstream, &mut patience, silence);
+            Box::pin(waiting).await // only where it was asked for: other streams need no room for it
+        }
     };
-    let uploading = matches!(&found, Ok(Some((answer, _))) if answer.is_uploading());
+    let uploading = matches!(&found, Found::Head(answer, _) if answer.is_uploading());
     let terms = Terms::of(prepared, uploading);
     exchange.answer.wait_is_over();
     if exchange.answer.unanswered {
         exchange.answer.reached_upstream = true;
         meter::presume(services, exchange, terms.endpoint);
     }
-    let Some((answer, framing)) = found? else { return Ok(Ending::Left) };
-    let rhythm = match framing {
-        Framing::EventStream => {
-            Rhythm { between: Some(terms.timeouts.between_chunks), keep_alive: terms.upstream.keep_alive }
+    match found {
+        Found::Head(answer, framing) if committed && framing == Framing::Json => {
+            exchange.head_is_ready();
+            Ok(Box::pin(commit::answer(services, exchange, &terms, (answer, framing), downstream)).await)
         }
-        Framing::Json => Rhythm::default(),
-    };
-    let patience = Patience::new(rhythm, total_by, &services.drain, cut);
-    Ok(answered(services, exchange, &terms, (answer, framing), downstream, patience).await)
+        Found::Head(answer, framing) => {
+            patience.begin(terms.rhythm(framing));
+            Ok(answered(services, exchange, &terms, (answer, framing), committed, downstream, patience).await)
+        }
+        Found::Refused(refusal) if committed => Ok(commit::refuse(exchange, &terms, refusal, downstream).await),
+        Found::Refused(refusal) => Err(refusal),
+        Found::Stuck(lost) => Ok(commit::stuck(exchange, lost)),
+        Found::Left => Ok(Ending::Left),
+    }
 }
 
 /// From the answer's head to what is known at its end.
@@ -115,6 +141,7 @@ async fn answered(
     exchange: &mut Exchange,
     terms: &Terms,
     (mut answer, framing): (Answer, Framing),
+    committed: bool,
     downstream: &mut impl Downstream,
     mut patience: Patience<'_>,
 ) -> Ending {
@@ -126,14 +153,16 @@ async fn answered(
     if services.drain.is_ending() {
         downstream.be_last();
     }
-    let sent = patience.while_writing(pin!(downstream.head(status, headers))).await;
-    let stop = match sent {
-        Ok(Ok(())) => pass_on(exchange, answer, &mut meter, downstream, patience).await,
-        Ok(Err(_left)) => Stop::Left,
-        Err(reason) => Stop::Stuck(reason),
+    let sent = match committed {
+        true => Ok(()),
+        false => written(&mut patience, 0, downstream.head(status, headers)).await,
     };
-    if let Stop::Broken(reason) = stop {
-        tell(exchange, reason, &meter, terms.endpoint, downstream).await;
+    let stop = match sent {
+        Ok(()) => pass_on(exchange, answer, &mut meter, downstream, patience).await,
+        Err(stop) => stop,
+    };
+    if let Stop::Broken(lost) = stop {
+        tell(exchange, lost, &meter, terms.endpoint, downstream).await;
     }
     let ending = stop.ending();
     meter.read(services, exchange, terms, ending);
@@ -154,15 +183,16 @@ async fn pass_on(
     let mut pieces = Vec::with_capacity(2);
     loop {
         let mut ended = false;
+        let said_all = meter.said_all();
         match next(&mut answer, meter, downstream, &mut patience).await {
             Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
             Next::Silent => {
                 exchange.answer.bytes_out += COMMENT.len() as u64;
-                match patience.while_writing(pin!(downstream.chunk(Bytes::from_static(COMMENT)))).await {
-                    Ok(Ok(())) => patience.note_comment(),
-                    Ok(Err(_left)) => return Stop::Left,
-                    Err(reason) => return Stop::Stuck(reason),
+                let comment = downstream.chunk(Bytes::from_static(COMMENT));
+                if let Err(stop) = written(&mut patience, COMMENT.len(), comment).await {
+                    return stop;
                 }
+                patience.note_comment();
                 continue;
             }
             Next::End => {
@@ -173,20 +203,22 @@ async fn pass_on(
             Next::Gone if meter.complete() => return Stop::Whole,
             Next::Gone => return Stop::Left,
             // An upstream that fails behind its last word, or never closes, has harmed nobody.
-            Next::Broken(_) | Next::Lost(_) if meter.said_all() => return finish(downstream, &mut patience).await,
+            Next::Broken(_) | Next::Lost(_) if said_all => return finish(meter, downstream, &mut patience).await,
             Next::Broken(error) => {
                 tracing::warn!(request = %exchange.id.0, %error, "an upstream answer broke off");
-                return Stop::Broken(Reason::UpstreamError);
+                return Stop::Broken(Lost::BrokeOff);
             }
-            Next::Lost(reason) => return Stop::Broken(reason),
+            Next::Lost(lost) => return Stop::Broken(lost),
         }
         for piece in pieces.drain(..) {
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
             exchange.answer.bytes_out += piece.len() as u64;
-            match patience.while_writing(pin!(downstream.chunk(piece))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_left)) => return Stop::Left,
-                Err(reason) => return Stop::Stuck(reason),
+            let length = piece.len();
+            match written(&mut patience, length, downstream.chunk(piece)).await {
+                Ok(()) => {}
+                // As above: this piece came behind the last word.
+                Err(Stop::Left) if said_all => return Stop::Whole,
+                Err(stop) => return stop,
             }
         }
         if ended {
@@ -208,8 +240,8 @@ async fn next(
     downstream: &mut impl Downstream,
     patience: &mut Patience<'_>,
 ) -> Next {
-    if let Some(reason) = patience.over() {
-        return Next::Lost(reason);
+    if let Some(lost) = patience.over() {
+        return Next::Lost(lost);
     }
     tokio::select! {
         biased;
@@ -220,7 +252,7 @@ async fn next(
         },
         () = downstream.gone() => Next::Gone,
         waited = patience.waited(meter.at_boundary() == Some(true)) => match waited {
-            Waited::Lost(reason) => Next::Lost(reason),
+            Waited::Lost(lost) => Next::Lost(lost),
             Waited::Silent => Next::Silent,
         },
     }
@@ -240,34 +272,35 @@ async fn end(
     answer.recycle();
     let whole = meter.complete() || (refused && framed);
     if !whole {
-        return Stop::Broken(Reason::UpstreamError);
+        return Stop::Broken(Lost::BrokeOff);
     }
-    finish(downstream, patience).await
+    finish(meter, downstream, patience).await
 }
 
-async fn finish(downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Stop {
-    match patience.while_writing(pin!(downstream.finish())).await {
-        Ok(Ok(())) => Stop::Whole,
-        Ok(Err(_left)) => Stop::Left,
-        Err(reason) => Stop::Stuck(reason),
+async fn finish(meter: &Meter, downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Stop {
+    match written(patience, 0, downstream.finish()).await {
+        Err(Stop::Left) if meter.said_all() => Stop::Whole,
+        outcome => outcome.err().unwrap_or(Stop::Whole),
+    }
+}
+
+/// One write of `bytes` to the client, or how it ended the answer.
+async fn written(
+    patience: &mut Patience<'_>,
+    bytes: usize,
+    write: impl Future<Output = pingora_core::Result<()>>,
+) -> Result<(), Stop> {
+    match patience.while_writing(bytes, pin!(write)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_left)) => Err(Stop::Left),
+        Err(lost) => Err(Stop::Stuck(lost)),
     }
 }
 
 /// Says in-band that the stream is not whole. A JSON answer cannot say it: its cut connection does.
-async fn tell(
-    exchange: &Exchange,
-    reason: Reason,
-    meter: &Meter,
-    endpoint: Endpoint,
-    downstream: &mut impl Downstream,
-) {
+async fn tell(exchange: &Exchange, lost: Lost, meter: &Meter, endpoint: Endpoint, downstream: &mut impl Downstream) {
     let Some(at_boundary) = meter.at_boundary() else { return };
-    let message = match reason {
-        Reason::UpstreamTimeout => "the model's service stopped sending before its answer was complete",
-        Reason::ShuttingDown => "this gateway is shutting down; the answer is not complete",
-        _ => "the model's service broke off before its answer was complete",
-    };
-    let event = Refusal::new(reason, message).event(endpoint.dialect(), exchange.id);
+    let event = Refusal::new(lost.reason(), lost.words()).event(endpoint.dialect(), exchange.id);
     // A blank line ends whatever event the upstream had begun.
     let gap = if at_boundary { "" } else { "\n\n" };
     let _ = fast_timeout(TOLD_WITHIN, downstream.chunk(Bytes::from(format!("{gap}{event}")))).await;
@@ -279,7 +312,7 @@ fn attempt_label(ending: Ending) -> &'static str {
         Ending::ErrorInside => "error_inside",
         Ending::Broken(Reason::UpstreamError) => "broken",
         Ending::Broken(Reason::UpstreamTimeout) => "timeout",
-        Ending::Whole | Ending::Left | Ending::Broken(_) => "answered",
+        Ending::Whole | Ending::Told | Ending::Left | Ending::Broken(_) => "answered",
     }
 }
 
@@ -298,10 +331,7 @@ fn response_headers(exchange: &mut Exchange, from_upstream: &mut Head, framing: 
             pass(RETRY_AFTER, from_upstream.retry_after.take());
             pass(RETRY_AFTER_MS, from_upstream.retry_after_ms.take());
         }
-        Framing::EventStream => {
-            pass(CACHE_CONTROL, Some(HeaderValue::from_static("no-cache")));
-            pass(ACCEL_BUFFERING, Some(HeaderValue::from_static("no")));
-        }
+        Framing::EventStream => dress_stream(&mut headers),
     }
     stamp(exchange, &mut |name, value| {
         headers.insert(name, value);
@@ -309,10 +339,40 @@ fn response_headers(exchange: &mut Exchange, from_upstream: &mut Head, framing: 
     headers
 }
 
+/// Nothing on the way to the client is to keep a stream, or to hold it back.
+pub fn dress_stream(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+}
+
+impl From<Result<(Answer, Framing), Refusal>> for Found {
+    fn from(found: Result<(Answer, Framing), Refusal>) -> Self {
+        match found {
+            Ok((answer, framing)) => Found::Head(answer, framing),
+            Err(refusal) => Found::Refused(refusal),
+        }
+    }
+}
+
 impl Terms {
     fn of(prepared: Box<Prepared>, uploading: bool) -> Self {
         let Prepared { endpoint, timeouts, upstream, body, room, .. } = *prepared;
         Self { endpoint, strip_usage: body.usage_injected, timeouts, upstream, _room: uploading.then_some(room) }
+    }
+
+    /// As it stands in the configuration and in the metrics.
+    pub fn upstream_name(&self) -> &str {
+        &self.upstream.name
+    }
+
+    /// What silence of an answer in this framing is borne.
+    fn rhythm(&self, framing: Framing) -> Rhythm {
+        match framing {
+            Framing::EventStream => {
+                Rhythm { between: Some(self.timeouts.between_chunks), keep_alive: self.upstream.keep_alive }
+            }
+            Framing::Json => Rhythm::default(),
+        }
     }
 }
 
@@ -321,7 +381,7 @@ impl Stop {
         match self {
             Stop::Whole => Ending::Whole,
             Stop::Left => Ending::Left,
-            Stop::Broken(reason) | Stop::Stuck(reason) => Ending::Broken(reason),
+            Stop::Broken(lost) | Stop::Stuck(lost) => Ending::Broken(lost.reason()),
         }
     }
 }

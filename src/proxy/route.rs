@@ -214,6 +214,7 @@ mod tests {
                 first_byte: std::time::Duration::ZERO,
                 between_chunks: std::time::Duration::ZERO,
                 total: std::time::Duration::ZERO,
+                commit_after: None,
             },
             keep_alive: None,
             breaker: crate::config::Breaker::default(),

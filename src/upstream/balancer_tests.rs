@@ -6,7 +6,8 @@ const OPEN_FOR: Duration = Duration::from_secs(30);
 fn upstream(name: &str, targets: u16) -> Arc<Upstream> {
     let target = |port| Arc::new(Target::new(false, "model".to_owned(), port).unwrap());
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { connect: second, first_byte: second, between_chunks: second, total: second };
+    let timeouts =
+        Timeouts { connect: second, first_byte: second, between_chunks: second, total: second, commit_after: None };
     let targets = (1..=targets).map(target).collect();
     let breaker = Breaker { failures: 2, open_for: OPEN_FOR };
     Arc::new(Upstream {

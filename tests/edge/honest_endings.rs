@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{CHAT, Harness, Reply, body_for, chat_body, gate, streaming, wire};
+use crate::harness::{CHAT, Harness, Reply, Request, body_for, chat_body, gate, streaming, wire};
 
 #[test]
 fn a_broken_stream_looks_like_no_success_anywhere() {
@@ -32,6 +32,48 @@ fn an_error_inside_a_200_counts_as_a_failure_of_the_upstream() {
     edge.assert_metric("cfx_requests_total", &["code=\"502\""], 1.0);
     edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"error_inside\""], 1.0);
     edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"answered\""], 0.0);
+}
+
+#[test]
+fn an_error_in_the_first_event_counts_in_every_dialect_however_the_stream_ends() {
+    let failed =
+        json!({"type": "response.failed", "response": {"status": "failed", "error": {"code": "server_error"}}});
+    let error = json!({"error": {"message": "fell over", "type": "server_error", "param": null, "code": "500"}});
+    for (path, event) in [
+        (CHAT, format!("data: {error}")),
+        ("/v1/completions", format!("data: {error}")),
+        ("/v1/responses", format!("data: {failed}")),
+        ("/v1/responses", r#"data: {"type":"error","code":"500","message":"fell over","param":null}"#.to_string()),
+        ("/v1/messages", format!("event: error\ndata: {{\"type\":\"error\",{}", &error.to_string()[1..])),
+        ("/v1/messages", "event: error\ndata: fell over".to_string()),
+    ] {
+        let edge = Harness::builder().upstream("breaker: { failures: 3, open_for: 30s }").start();
+        let other = edge.new_key("grace@example.org", &[]);
+        let ask = |key: &str| {
+            let request = Request::post(path, streaming(body_for(path)).to_string()).key(key);
+            edge.client().stream(&request)
+        };
+        // Ended properly, cut, or left by the client, as SDKs do that raise.
+        edge.upstream.then(Reply::events(vec![event.clone()])).then(Reply::cut_after(vec![event.clone()]));
+        let stays_open = event.clone();
+        edge.upstream.then(Reply::script(move |exchange| {
+            exchange.begin_events();
+            exchange.event(&stays_open);
+            exchange.wait_for_close();
+        }));
+        for (key, leaves) in [(&edge.key, false), (&other, false), (&edge.key, true)] {
+            let mut stream = ask(key);
+            assert_eq!((stream.status, stream.event()), (200, event.clone()), "{path}");
+            if leaves { stream.leave() } else { drop(stream.rest()) }
+        }
+        for row in edge.rows(3) {
+            let said = (row.text("status"), row.number("http_status"), row.text("error_message"));
+            assert_eq!(said, ("error", 200, "upstream_error"), "{path} {event}");
+        }
+        edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"error_inside\""], 3.0);
+        edge.assert_metric("cfx_requests_total", &["code=\"502\""], 3.0);
+        edge.assert_metric("cfx_breaker_transitions_total", &["state=\"open\""], 1.0);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::harness::client::PATIENCE;
-use crate::harness::ordinary::{bounded, http2_connection, http2_post};
+use crate::harness::ordinary::{bounded, http2_connection, request};
 use crate::harness::scripted::Opener;
 use crate::harness::{
     Answer, CHAT, Client, Harness, Reply, Request, Streaming, chat_body, gate, process, streaming, wire,
@@ -160,9 +160,9 @@ fn a_shed_upload_over_http_2_is_reset_and_costs_the_connection_nothing() {
     let edge = Harness::builder().limit("in_flight: 1").start();
     let (opener, stream) = open_stream(&edge);
     bounded(async {
-        let mut sender = http2_connection(&edge).await;
+        let mut sender = http2_connection(&edge, 64 << 10).await;
         let (response, mut upload) =
-            sender.send_request(http2_post(&edge, CHAT).body(()).expect("a request"), false).expect("a stream");
+            sender.send_request(request(&edge, CHAT).body(()).expect("a request"), false).expect("a stream");
         upload.send_data(Bytes::from_static(b"{"), false).expect("a part of the body");
         let response = response.await.expect("an answer");
         assert_eq!(response.status(), 503);

@@ -1,6 +1,7 @@
 //! `limits.yaml`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::problem::{Checked, Report};
 use super::super::raw::Node;
@@ -17,11 +18,13 @@ pub(super) const DEFAULTS: Limits = Limits {
     in_flight: 20_000,
     streams_in_flight: 10_000,
     body_memory: 512 << 20,
+    upload_stall: Duration::from_secs(30),
+    read_stall: Duration::from_secs(60),
     on_store_outage: OnStoreOutage::Local,
     users: BTreeMap::new(),
 };
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 11] = [
     "daily_requests",
     "concurrent_streams",
     "concurrent_requests",
@@ -29,6 +32,8 @@ const KNOWN: [&str; 9] = [
     "in_flight",
     "streams_in_flight",
     "body_memory",
+    "upload_stall",
+    "read_stall",
     "on_store_outage",
     "users",
 ];
@@ -49,6 +54,9 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
     let in_flight = places("in_flight", DEFAULTS.in_flight);
     let streams_in_flight = places("streams_in_flight", DEFAULTS.streams_in_flight);
     let body_memory = bytes("body_memory", DEFAULTS.body_memory);
+    let span = |key, default| file.or(key, default, |at| at.parsed("a duration", quantity::duration));
+    let upload_stall = span("upload_stall", DEFAULTS.upload_stall);
+    let read_stall = span("read_stall", DEFAULTS.read_stall);
     let stances = [("local", OnStoreOutage::Local), ("refuse", OnStoreOutage::Refuse)];
     let on_store_outage =
         file.or("on_store_outage", DEFAULTS.on_store_outage, |at| at.one_of("way through an outage", &stances));
@@ -68,6 +76,8 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
         in_flight: in_flight?,
         streams_in_flight: streams_in_flight?,
         body_memory: body_memory?,
+        upload_stall: upload_stall?,
+        read_stall: read_stall?,
         on_store_outage: on_store_outage?,
         users: users?,
     })

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::super::problem::{Checked, Reported};
-use super::super::snapshot::{InferRule, Model, Placement, Prompt, StagePolicy, TimeoutOverrides};
+use super::super::snapshot::{InferRule, Model, Placement, Prompt, StagePolicy};
 use super::super::source::Source;
+use super::super::timeouts::TimeoutOverrides;
 use super::models::Aliases;
 use super::quantity::MOST_TOKENS;
 use super::read::{At, Fields};

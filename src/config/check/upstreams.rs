@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::super::problem::Checked;
-use super::super::snapshot::{TimeoutOverrides, Timeouts, Upstream};
+use super::super::snapshot::Upstream;
 use super::super::target::{Http2, Target};
+use super::super::timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
 use super::names::Names;
 use super::quantity;
 use super::read::{At, Named, all};
@@ -18,6 +19,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     first_byte: Duration::from_secs(120),
     between_chunks: Duration::from_secs(120),
     total: Duration::from_secs(30 * 60),
+    commit_after: None,
 };
 
 /// Under the idle limits of the proxies and clients that stand between, of which 30 s is the shortest in common use.
@@ -128,10 +130,24 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
 }
 
 pub(super) fn timeouts(at: &At) -> Checked<TimeoutOverrides> {
-    let fields = at.fields(&["connect", "first_byte", "between_chunks", "total"])?;
+    let fields = at.fields(&["connect", "first_byte", "between_chunks", "total", "commit_after"])?;
     let read = |key| fields.optional(key, |at| at.parsed("a duration", quantity::duration));
     let [connect, first_byte, between_chunks, total] = ["connect", "first_byte", "between_chunks", "total"].map(read);
-    Ok(TimeoutOverrides { connect: connect?, first_byte: first_byte?, between_chunks: between_chunks?, total: total? })
+    let commit_after = fields.optional("commit_after", |at| at.parsed("a duration, or off", commit_after));
+    Ok(TimeoutOverrides {
+        connect: connect?,
+        first_byte: first_byte?,
+        between_chunks: between_chunks?,
+        total: total?,
+        commit_after: commit_after?,
+    })
+}
+
+fn commit_after(text: &str) -> Result<CommitAfter, String> {
+    if text == "off" {
+        return Ok(CommitAfter::Off);
+    }
+    quantity::duration(text).map(CommitAfter::Silence)
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ impl Reading {
 
     /// Reads a whole event; whether it brings usage and nothing else. What cannot be read is passed over.
     pub(super) fn event(&mut self, event: &[u8]) -> bool {
+        // Anthropic's SDKs raise on the name alone, whatever the data say.
+        self.error |= self.dialect == Dialect::Messages && sse::name(event) == Some(b"error");
         let Some(data) = sse::data(event) else { return false };
         if data.trim_ascii() == b"[DONE]" {
             self.saw_end = true;

@@ -154,7 +154,12 @@ fn errors_inside_a_stream_are_seen_in_every_dialect() {
     for (dialect, event) in [
         (Dialect::Chat, "data: {\"error\":{\"message\":\"boom\",\"code\":500}}\n\n"),
         (Dialect::Messages, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n"),
+        (Dialect::Messages, "event: error\ndata: {\"message\":\"boom\"}\n\n"),
+        (Dialect::Messages, "event: error\ndata: boom\n\n"),
+        (Dialect::Messages, "data: {\"error\":{\"message\":\"boom\"}}\n\n"),
         (Dialect::Responses, "data: {\"type\":\"error\",\"message\":\"boom\"}\n\n"),
+        (Dialect::Responses, "event: error\ndata: {\"type\":\"error\",\"code\":\"500\",\"message\":\"boom\"}\n\n"),
+        (Dialect::Completions, "data: {\"error\":{\"message\":\"boom\",\"code\":500}}\n\n"),
     ] {
         let (_, report) = whole(dialect, false, event);
         assert!(report.error && !report.saw_end, "{event}");

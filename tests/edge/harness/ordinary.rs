@@ -64,18 +64,6 @@ pub fn http2(edge: &Harness, path: &str, bodies: &[String]) -> Vec<Seen> {
     })
 }
 
-/// An HTTP/2 connection that is ready for its first request; driven in the background.
-pub async fn http2_connection(edge: &Harness) -> h2::client::SendRequest<Bytes> {
-    let (sender, connection) = h2::client::handshake(connect(edge, b"h2").await).await.expect("HTTP/2");
-    tokio::spawn(connection);
-    sender.ready().await.expect("HTTP/2")
-}
-
-/// A POST of JSON with the usual key, without its body.
-pub fn http2_post(edge: &Harness, path: &str) -> http::request::Builder {
-    request(edge, path)
-}
-
 /// A POST of JSON on an HTTP/2 connection that its client would keep: the answer, once the server has closed it in
 /// order. `between` runs when the request was sent.
 pub fn http2_until_told_to_go(edge: &Harness, path: &str, body: &str, between: impl FnOnce()) -> Answer {
@@ -119,11 +107,21 @@ async fn whole(response: h2::client::ResponseFuture) -> Answer {
     Answer { status, headers, body, complete }
 }
 
-fn request(edge: &Harness, path: &str) -> http::request::Builder {
+/// A POST of JSON as HTTP/2 has it, its body still to come.
+pub fn request(edge: &Harness, path: &str) -> http::request::Builder {
     http::Request::post(format!("https://cfx.test{path}"))
         .header("host", "cfx.test")
         .header("authorization", format!("Bearer {}", edge.key))
         .header("content-type", "application/json")
+}
+
+/// One HTTP/2 connection whose streams take in so many bytes before they say that they want more. Ends with the runtime.
+pub async fn http2_connection(edge: &Harness, window: u32) -> h2::client::SendRequest<Bytes> {
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_window_size(window).handshake(connect(edge, b"h2").await);
+    let (sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender.ready().await.expect("HTTP/2")
 }
 
 async fn connect(edge: &Harness, alpn: &[u8]) -> TlsStream<TcpStream> {
@@ -143,6 +141,7 @@ fn lines(headers: &http::HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(line).collect()
 }
 
+/// What `exchange` yields, which must not take for ever.
 pub fn bounded<T>(exchange: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime

@@ -1,0 +1,184 @@
+//! A client that does not read, or next to nothing, holds neither the model nor a place nor memory: what lies between is
+//! bounded, and so is the time.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::ordinary;
+use crate::harness::{CHAT, Client, Harness, Reply, Request, chat_body, streaming, wire};
+
+/// More than cfx and the sockets on both its sides may take in for a client that takes nothing out.
+const BETWEEN: usize = 24 << 20;
+
+/// 64 MiB of events, and how much of it cfx has taken.
+fn a_flood(edge: &Harness) -> Arc<AtomicUsize> {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    edge.upstream.then(Reply::script(move |exchange| {
+        exchange.begin_events();
+        let event = wire::chat_event("m", json!({"content": "x".repeat(64 << 10)}), None) + "\n\n";
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        for _ in 0..1_024 {
+            if exchange.try_send(chunk.as_bytes()).is_err() {
+                break;
+            }
+            counter.fetch_add(chunk.len(), Ordering::Relaxed);
+        }
+    }));
+    taken
+}
+
+fn impatient() -> Harness {
+    Harness::builder().limit("read_stall: 700ms").streams(1).start()
+}
+
+/// The upstream is let go, the row says why, and the place is free.
+fn let_go(edge: &Harness, taken: &AtomicUsize) {
+    edge.upstream.closed(0);
+    let row = edge.row();
+    let said = (row.text("status"), row.number("http_status"), row.text("error_message"));
+    assert_eq!(said, ("error", 200, "client_too_slow"), "{row:?}");
+    assert!(row.flag("estimated") && row.number("input_tokens") > 0, "the model was at work: {row:?}");
+    assert!(row.number("latency_ms") < 20_000, "{row:?}");
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken < BETWEEN, "cfx took {taken} bytes");
+    edge.assert_metric("cfx_requests_total", &["code=\"408\""], 1.0);
+    edge.assert_metric("cfx_refusals_total", &["client_too_slow"], 1.0);
+    edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"answered\""], 1.0);
+    edge.assert_metric("cfx_streams_in_flight", &[], 0.0);
+    assert!(edge.chat_stream().rest().1, "the user's only place is free");
+}
+
+#[test]
+fn one_that_reads_nothing() {
+    for tls in [false, true] {
+        let edge = impatient();
+        let taken = a_flood(&edge);
+        let mut client = if tls { edge.tls_client() } else { edge.client() };
+        client.send(&edge.request(CHAT, &streaming(chat_body())).bytes());
+        let_go(&edge, &taken);
+    }
+}
+
+#[test]
+fn one_that_reads_a_byte_now_and_then() {
+    let edge = impatient();
+    let taken = a_flood(&edge);
+    let mut socket = TcpStream::connect(edge.http).expect("a connection");
+    socket.write_all(&edge.request(CHAT, &streaming(chat_body())).bytes()).expect("a request");
+    let mut trickle = socket.try_clone().expect("a socket");
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&over);
+    let reading = std::thread::spawn(move || {
+        let mut byte = [0];
+        while !stop.load(Ordering::Relaxed) && trickle.read(&mut byte).is_ok_and(|read| read > 0) {
+            std::thread::sleep(Duration::from_millis(20)); // the client's own pace
+        }
+    });
+    let_go(&edge, &taken);
+    over.store(true, Ordering::Relaxed);
+    let _ = socket.shutdown(std::net::Shutdown::Both);
+    reading.join().expect("the reader ends");
+}
+
+#[test]
+fn one_that_opens_no_window_over_http_2() {
+    let edge = impatient();
+    let taken = a_flood(&edge);
+    let status = ordinary::bounded(async {
+        let mut sender = ordinary::http2_connection(&edge, 16 << 10).await;
+        let request = ordinary::request(&edge, CHAT).body(()).expect("a request");
+        let (answer, mut upload) = sender.send_request(request, false).expect("a stream");
+        upload.send_data(streaming(chat_body()).to_string().into(), true).expect("a body");
+        let answer = answer.await.expect("an answer");
+        let mut body = answer.into_body();
+        let mut read = 0;
+        // The first window is taken and never given back.
+        loop {
+            match body.data().await {
+                Some(Ok(bytes)) => read += bytes.len(),
+                Some(Err(error)) => return (read, error.is_reset()),
+                None => return (read, false),
+            }
+        }
+    });
+    assert_eq!(status, (16 << 10, true), "one window, then a reset");
+    let_go(&edge, &taken);
+}
+
+#[test]
+fn one_that_opens_a_window_of_a_byte_now_and_then_over_http_2() {
+    let edge = impatient();
+    let taken = a_flood(&edge);
+    let reset = ordinary::bounded(async {
+        let mut sender = ordinary::http2_connection(&edge, 1).await;
+        let request = ordinary::request(&edge, CHAT).body(()).expect("a request");
+        let (answer, mut upload) = sender.send_request(request, false).expect("a stream");
+        upload.send_data(streaming(chat_body()).to_string().into(), true).expect("a body");
+        let mut body = answer.await.expect("an answer").into_body();
+        loop {
+            match body.data().await {
+                Some(Err(error)) => return error.is_reset(),
+                None => return false,
+                Some(Ok(byte)) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await; // the client's own pace
+                    let _ = body.flow_control().release_capacity(byte.len());
+                }
+            }
+        }
+    });
+    assert!(reset);
+    let_go(&edge, &taken);
+}
+
+#[test]
+fn a_refusal_to_one_that_opens_no_window_holds_no_place_either() {
+    let edge = Harness::builder().limit("read_stall: 300ms").limit("concurrent_requests: 1").start();
+    edge.upstream.then(Reply::hang_up());
+    let reset = ordinary::bounded(async {
+        let mut sender = ordinary::http2_connection(&edge, 0).await;
+        let request = ordinary::request(&edge, CHAT).body(()).expect("a request");
+        let (answer, mut upload) = sender.send_request(request, false).expect("a stream");
+        upload.send_data(chat_body().to_string().into(), true).expect("a body");
+        let answer = answer.await.expect("a head, which needs no window");
+        assert_eq!(answer.status(), 502);
+        answer.into_body().data().await.is_none_or(|part| part.is_err())
+    });
+    assert!(reset, "not one byte of a body could be sent");
+    edge.rows(1);
+    edge.assert_healthy();
+}
+
+#[test]
+fn one_that_is_slow_and_goes_on_gets_all_of_it() {
+    let edge = Harness::builder().limit("read_stall: 2s").start();
+    let words = ["x".repeat(64 << 10)];
+    let words: Vec<&str> = std::iter::repeat_n(words[0].as_str(), 128).collect();
+    edge.upstream.then(Reply::events(wire::chat_events("m", &words, false)));
+    let mut stream = edge.chat_stream();
+    let mut events = 0;
+    while let crate::harness::Next::Event(_) = stream.next() {
+        events += 1;
+        std::thread::sleep(Duration::from_millis(20)); // the client's own pace: 2.6 s in all
+    }
+    assert_eq!(events, 128 + 3, "the role, the words, the finish and the last word");
+    assert_eq!(edge.row().text("status"), "success");
+}
+
+#[test]
+fn a_document_is_no_other_case() {
+    let edge = impatient();
+    edge.upstream.then(Reply::json(200, json!({"choices": [], "padding": "x".repeat(48 << 20)}).to_string()));
+    let mut client = Client::plain(edge.http);
+    client.send(&edge.request(CHAT, &chat_body()).bytes());
+    edge.upstream.closed(0);
+    let row = edge.row();
+    assert_eq!((row.text("status"), row.text("error_message")), ("error", "client_too_slow"), "{row:?}");
+    assert_eq!(edge.ask(&Request::get("/v1/models").key(&edge.key)).status, 200);
+    drop(client);
+}
