@@ -32,12 +32,12 @@ fn sixty_leave_while_sixty_stay() {
 #[test]
 #[ignore = "long: `make soak`"]
 fn a_thousand_leave_while_a_thousand_stay() {
-    crowd(1_000, Duration::from_secs(30), 11);
+    crowd(1_000, Duration::from_secs(20), 11);
 }
 
-/// `each` leave and `each` stay; they come within `span`.
+/// `each` leave within `span`, and `each` come at its beginning and stay for about as long.
 fn crowd(each: usize, span: Duration, seed: u64) {
-    let upstream = Arc::new(Upstream::start());
+    let upstream = Arc::new(Upstream::start(span));
     let edge = Harness::builder()
         .upstream_target(&format!("http://{}", upstream.address))
         .streams(u32::try_from(2 * each).expect("a few thousand"))
@@ -80,11 +80,11 @@ async fn all(edge: &Arc<Harness>, upstream: &Arc<Upstream>, each: usize, span: D
     }
     let (mut leaving, mut staying) = (Vec::new(), Vec::new());
     for number in 0..2 * each {
-        let (edge, upstream, begin) = (edge.clone(), upstream.clone(), chance.millis(span));
+        let (edge, upstream) = (edge.clone(), upstream.clone());
         let connection = shared[number / 2 % shared.len()].clone();
         if number % 2 == 0 {
             let (moment, manner) = (chance.one(&MOMENTS), chance.one(&MANNERS));
-            let pause = chance.millis(60);
+            let (begin, pause) = (chance.millis(span), chance.millis(60));
             leaving.push(tokio::spawn(async move {
                 tokio::time::sleep(begin).await;
                 let way = (moment, manner);
@@ -97,6 +97,7 @@ async fn all(edge: &Arc<Harness>, upstream: &Arc<Upstream>, each: usize, span: D
         } else {
             let part = if chance.below(4) == 0 { Part::StaysForADocument } else { Part::Stays };
             let connection = Some(connection).filter(|_| chance.below(2) == 0);
+            let begin = chance.millis(span / 5);
             staying.push(tokio::spawn(async move {
                 tokio::time::sleep(begin).await;
                 let answer =
@@ -155,7 +156,7 @@ fn hold_rows(store: &Store, each: usize, gone: &[Gone], asked: usize) {
 
 /// One edge, one moment, every manner: each leaves its row, and nothing else.
 fn each_manner(moment: Moment, hold: impl Fn(&Row)) {
-    let upstream = Upstream::start();
+    let upstream = Upstream::start(Duration::ZERO);
     // One stream at a time: a place that is not given back is the end.
     let mut edge = Harness::builder()
         .upstream_target(&format!("http://{}", upstream.address))

@@ -39,8 +39,9 @@ struct Times {
 }
 
 impl Upstream {
-    /// It has a thread of its own, so that no client's work delays what it sees. The thread ends with the test.
-    pub fn start() -> Self {
+    /// Answers to those who stay take about `span`. It has a thread of its own, so that no client's work delays what it
+    /// sees. The thread ends with the test.
+    pub fn start(span: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -49,7 +50,7 @@ impl Upstream {
         std::thread::spawn(move || {
             runtime.block_on(async {
                 while let Ok((socket, _)) = listener.accept().await {
-                    tokio::spawn(serve(socket, noted.clone()));
+                    tokio::spawn(serve(socket, noted.clone(), span));
                 }
             });
         });
@@ -97,7 +98,7 @@ impl Seen {
     }
 }
 
-async fn serve(socket: TcpStream, seen: Arc<Seen>) {
+async fn serve(socket: TcpStream, seen: Arc<Seen>, span: Duration) {
     let _ = socket.set_nodelay(true);
     let (mut reading, mut writing) = socket.into_split();
     let mut unread = Vec::new();
@@ -113,7 +114,7 @@ async fn serve(socket: TcpStream, seen: Arc<Seen>) {
                 assert!(left.is_err(), "cfx sends nothing before it has its answer");
                 true
             }
-            () = play(number, part, &mut writing, &seen) => false,
+            () = play((number, part), &mut writing, &seen, span) => false,
         };
         if left {
             seen.note(number, |times| times.closed = Some(Instant::now()));
@@ -143,13 +144,13 @@ async fn more(reading: &mut OwnedReadHalf, unread: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Plays a part to its end, or until it is dropped.
-async fn play(number: usize, part: &str, writing: &mut OwnedWriteHalf, seen: &Seen) {
+async fn play((number, part): (usize, &str), writing: &mut OwnedWriteHalf, seen: &Seen, span: Duration) {
     let mut chance = Chance::new(number as u64);
     let is = |other: Part| part == format!("{other:?}");
     let _ = if is(Part::Stays) {
-        stays(number, &mut chance, writing).await
+        stays(number, &mut chance, writing, span).await
     } else if is(Part::StaysForADocument) {
-        tokio::time::sleep(chance.millis(300)).await;
+        tokio::time::sleep(span / 100 * u32::try_from(chance.below(100)).expect("below a hundred")).await;
         let body = whole(number, Part::StaysForADocument);
         writing.write_all(&document(&body, body.len())).await
     } else if is(Part::Leaves(Moment::FirstByte)) {
@@ -172,7 +173,12 @@ async fn hold() -> std::io::Result<()> {
 }
 
 /// A stream in chunks that are cut anywhere.
-async fn stays(number: usize, chance: &mut Chance, writing: &mut OwnedWriteHalf) -> std::io::Result<()> {
+async fn stays(
+    number: usize,
+    chance: &mut Chance,
+    writing: &mut OwnedWriteHalf,
+    span: Duration,
+) -> std::io::Result<()> {
     writing.write_all(HEAD).await?;
     let body = whole(number, Part::Stays);
     let mut rest = &body[..];
@@ -180,7 +186,7 @@ async fn stays(number: usize, chance: &mut Chance, writing: &mut OwnedWriteHalf)
         let (piece, more) = rest.split_at(1 + chance.below(rest.len().min(400)));
         rest = more;
         writing.write_all(&chunk(piece)).await?;
-        tokio::time::sleep(Duration::from_millis(20) + chance.millis(100)).await;
+        tokio::time::sleep(span.mul_f64(piece.len() as f64 / body.len() as f64)).await;
     }
     writing.write_all(b"0\r\n\r\n").await
 }
