@@ -120,6 +120,22 @@ fn a_web_target_that_is_dead_is_stepped_around_and_then_left_alone() {
     edge.assert_metric("cfx_breaker_state", &["upstream=\"web\"", nobody], 2.0);
 }
 
+#[test]
+fn a_web_target_whose_kept_connection_died_is_asked_once_more() {
+    let edge = Harness::start();
+    // Every second request of a connection is met with its end, as by a server that has just given up waiting for it.
+    let served = Mutex::new(std::collections::HashSet::new());
+    edge.web.always(move |request| {
+        let first = served.lock().expect("no rule panics").insert(request.connection);
+        Some(if first { Reply::json(200, "{}") } else { Reply::hang_up() })
+    });
+    for n in 1..=6 {
+        let answer = edge.ask(&Request::get("/page"));
+        assert_eq!(answer.status, 200, "request {n}: {answer}");
+    }
+    assert!(edge.web.count() > 6, "no kept connection was tried");
+}
+
 /// Kills and revives two targets by turns under load, for `rounds` of each.
 fn killed_and_revived_by_turns(clients: usize, over: impl Fn(usize) -> bool) {
     let upstreams = [Scripted::start(), Scripted::start()];
