@@ -103,7 +103,10 @@ pub async fn send(
             Ok(Answer { head, framing: length.into(), ahead: VecDeque::new(), wire, unsent, keeps_alive, seat })
         }
         // It answered, if not in HTTP: what that says of it nobody knows. Nor does a connection that died while it lay idle.
-        Err(error @ AttemptError::Unsound(_)) => Err(error),
+        Err(error @ AttemptError::Unsound(_)) => {
+            seat.judged(false);
+            Err(error)
+        }
         Err(error @ AttemptError::Dead(_)) if kept => Err(error),
         Err(error) => {
             seat.failed();
@@ -265,6 +268,15 @@ impl Answer {
     /// The upstream answered before it had the whole request, which is held until it has.
     pub fn is_uploading(&self) -> bool {
         self.unsent.is_some()
+    }
+
+    pub fn member(&self) -> &Member {
+        self.seat.member()
+    }
+
+    /// Whether it was one of a model: what is not, others are asked for first.
+    pub fn judged(&self, good: bool) {
+        self.seat.judged(good);
     }
 
     /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.
