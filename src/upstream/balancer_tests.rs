@@ -179,6 +179,17 @@ fn an_answer_that_begins_well_closes_it_and_its_end_is_one_outcome_more() {
 }
 
 #[test]
+fn a_models_probe_whose_client_leaves_lets_the_next_try() {
+    let group = group(1);
+    [1, 2].into_iter().for_each(|by| group.trial("small", Instant::now()).unwrap().failed(by));
+    let later = Instant::now() + OPEN_FOR;
+    let probe = group.trial("small", later).unwrap();
+    assert!(probe.is_probe() && group.trial("small", later).is_err());
+    drop(probe);
+    assert!(group.trial("small", later).is_ok_and(|next| next.is_probe()));
+}
+
+#[test]
 fn the_operator_is_told_what_is_left_alone() {
     let upstream = upstream("some", 2);
     let models = [Arc::from("small")];

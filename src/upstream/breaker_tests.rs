@@ -152,7 +152,8 @@ fn a_target_is_probed_once_in_its_time_whoever_asks() {
 fn what_was_sent_before_it_opened_changes_nothing() {
     let case = opened().told([OK, ADA, OK], Duration::ZERO);
     assert_eq!(case.stand(), Stand::Open);
-    let mut case = case.after(OPEN_FOR);
+    let case = case.after(OPEN_FOR / 2).told([ADA; 20], Duration::ZERO);
+    let mut case = case.after(OPEN_FOR - OPEN_FOR / 2);
     assert_eq!(case.ask(), Leave::Probe);
     assert_eq!(case.told([OK; 30], Duration::ZERO).stand(), Stand::HalfOpen);
 }
