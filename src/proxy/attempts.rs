@@ -89,10 +89,11 @@ pub async fn until_head(
         let segments = body.segments.clone();
         let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments);
         let member = Arc::clone(seat.member());
-        let failure = match one(services, exchange, prepared, (seat, trial), &request, total_by, &mut spare).await {
-            Ok(found) => return Ok(found), // counted when its end is known
-            Err(failure) => failure,
-        };
+        let failure =
+            match one(services, exchange, prepared, (&group, seat, trial), &request, total_by, &mut spare).await {
+                Ok(found) => return Ok(found), // counted when its end is known
+                Err(failure) => failure,
+            };
         services.metrics.attempt(&upstream.name, failure.outcome);
         let last = exchange.answer.attempts >= MOST || commitment.is_some_and(Commitment::is_made);
         if !failure.elsewhere || last {
@@ -161,7 +162,7 @@ async fn one(
     services: &Services,
     exchange: &mut Exchange,
     prepared: &Prepared,
-    (seat, trial): (Seat, Trial),
+    (group, seat, trial): (&Group, Seat, Trial),
     request: &upstream::OutgoingRequest,
     total_by: Instant,
     spare: &mut bool,
@@ -183,6 +184,9 @@ async fn one(
     match outcome {
         Ok(mut answer) => match judged(exchange, &mut answer, total_by).await {
             Ok(framing) => {
+                if answer.head.status.is_success() {
+                    answer.judged(true); // what is wrong with a 4xx may be the client's fault, or not
+                }
                 exchange.answer.trial = Some(trial);
                 Ok((answer, framing))
             }
@@ -190,9 +194,10 @@ async fn one(
                 let status = answer.head.status.as_u16();
                 tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, status,
                         outcome = failure.outcome, "an upstream answer was not passed on");
-                if failure.fault == Fault::Model {
+                if failure.fault == Fault::Model && group.blames_model(answer.member(), Instant::now()) {
                     trial.failed(client(exchange));
                 }
+                answer.judged(false);
                 Err(failure)
             }
         },

@@ -106,6 +106,8 @@ pub struct Context {
     web: Option<Arc<Upstream>>,
     /// At the target that a web request goes to.
     seat: Option<Seat>,
+    /// At a target that could not be reached, for as long as no other was chosen.
+    left: Option<Seat>,
     /// When a web upstream was first asked for.
     asked: Option<Instant>,
     _under_way: UnderWay,
@@ -135,7 +137,14 @@ impl ProxyHttp for Proxy {
         let now = self.services.clock.now();
         let snapshot = self.services.snapshot.load_full();
         let exchange = Exchange::open(RequestId::new(now), now, snapshot);
-        Box::new(Context { exchange, web: None, seat: None, asked: None, _under_way: self.services.drain.track() })
+        Box::new(Context {
+            exchange,
+            web: None,
+            seat: None,
+            left: None,
+            asked: None,
+            _under_way: self.services.drain.track(),
+        })
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
@@ -164,7 +173,9 @@ impl ProxyHttp for Proxy {
         context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
         match &context.web {
             Some(upstream) => {
-                let seat = web::seat(&self.services.balancer, upstream, context.seat.take())?;
+                // One that is still here had a kept connection that was dead: no reason to avoid its target.
+                context.seat = None;
+                let seat = web::seat(&self.services.balancer, upstream, context.left.take())?;
                 let attempt = context.exchange.answer.attempts.saturating_sub(1);
                 web::peer(&self.services.dialer, context.seat.insert(seat), upstream, attempt).await
             }
@@ -179,8 +190,9 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(seat) = &mut context.seat {
+        if let Some(mut seat) = context.seat.take() {
             seat.failed();
+            context.left = Some(seat);
         }
         error.set_retry(context.exchange.answer.attempts < web::MOST_ATTEMPTS);
         error

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::framing::Framing;
 use super::head::Head;
 use super::http2::Stream;
-use super::member::Seat;
+use super::member::{Member, Seat};
 use super::patience::Alarm;
 use super::pool;
 use super::wire::{Outbox, Wire, WireProblem};
@@ -107,6 +107,15 @@ impl Answer {
             Source::Http1 { unsent, .. } => unsent.is_some(),
             Source::Http2(stream) => stream.is_uploading(),
         }
+    }
+
+    pub fn member(&self) -> &Member {
+        self.seat.member()
+    }
+
+    /// Whether it was one of a model: what is not, others are asked for first.
+    pub fn judged(&self, good: bool) {
+        self.seat.judged(good);
     }
 
     /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.

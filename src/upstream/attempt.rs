@@ -74,7 +74,10 @@ pub async fn send(
             Ok(Answer::new(head, source, seat))
         }
         // It answered, if not in HTTP: what that says of it nobody knows. Nor does a connection that died while it lay idle.
-        Err(error @ AttemptError::Unsound(_)) => Err(error),
+        Err(error @ AttemptError::Unsound(_)) => {
+            seat.judged(false);
+            Err(error)
+        }
         Err(error @ AttemptError::Dead(_)) if kept => Err(error),
         Err(error) => {
             seat.failed();

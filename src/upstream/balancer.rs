@@ -1,5 +1,5 @@
-//! Which of an upstream's targets is asked: of those that may be, the one with the least in flight; of equals, the one
-//! whose turn it is by pingora's round robin. What is known of targets and models lives here, beside the configuration.
+//! Which of an upstream's targets is asked: of those that may be, and have not answered in vain lately, the one with the
+//! least in flight; of equals, the one whose turn it is by pingora's round robin. What is known of targets and models lives here, beside the configuration.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -129,7 +129,7 @@ impl Group {
                 }
             });
             // Of equals this is the first.
-            let Some(member) = open.min_by_key(|member| member.in_flight()) else {
+            let Some(member) = open.min_by_key(|member| (member.favour.is_lost(now), member.in_flight())) else {
                 return Err(soonest.unwrap_or(BACK_IN));
             };
             // Another may have taken the only seat at one that is half-open; it is not looked at again then.
@@ -137,6 +137,12 @@ impl Group {
                 return Ok(seat);
             }
         }
+    }
+
+    /// Whether a 5xx from this target says something of the model, and not of the target: it does where it is the first
+    /// of late, or where no other target does better.
+    pub fn blames_model(&self, member: &Member, now: Instant) -> bool {
+        !member.favour.is_lost(now) || self.members.iter().all(|member| member.favour.is_lost(now))
     }
 
     /// Leave to ask a model. Else how long until it may be asked.

@@ -101,6 +101,39 @@ fn an_open_one_is_stepped_over_until_its_time_and_then_probed_once() {
 }
 
 #[test]
+fn one_that_answers_in_vain_is_asked_last_for_a_while() {
+    let group = group(2);
+    let first = seat(&group);
+    assert_eq!(port(&first), 1);
+    first.judged(false);
+    drop(first);
+    let held: Vec<_> = (0..4).map(|_| seat(&group)).collect();
+    assert!(held.iter().all(|seat| port(seat) == 2), "however idle the other is");
+    let after = Instant::now() + Duration::from_secs(2);
+    assert!(group.seat(None, after).is_ok_and(|seat| port(&seat) == 1));
+    assert!(
+        group.seat(Some(held[0].member()), Instant::now()).is_ok_and(|seat| port(&seat) == 1),
+        "asked all the same"
+    );
+    held[0].judged(false);
+    assert_eq!(port(&seat(&group)), 1, "with both out of favour the least busy is asked");
+}
+
+#[test]
+fn a_5xx_is_held_against_the_model_where_no_other_target_does_better() {
+    let (group, now) = (group(2), Instant::now());
+    let blamed = |member: usize| group.blames_model(&group.members()[member], now);
+    assert!(blamed(0) && blamed(1), "the first may be the model's");
+    group.members()[0].favour.lose(now);
+    assert_eq!((blamed(0), blamed(1)), (false, true));
+    group.members()[1].favour.lose(now);
+    assert!(blamed(0) && blamed(1), "both say so");
+    let alone = self::group(1);
+    alone.members()[0].favour.lose(now);
+    assert!(alone.blames_model(&alone.members()[0], now));
+}
+
+#[test]
 fn with_all_open_it_is_said_when_to_come_back() {
     let group = group(2);
     fail(&group, 1, 2);
@@ -144,6 +177,17 @@ fn an_answer_that_begins_well_closes_it_and_its_end_is_one_outcome_more() {
     probe.begins_well();
     assert!(!probe.is_probe() && trial().is_ok());
     probe.succeeded();
+}
+
+#[test]
+fn a_models_probe_whose_client_leaves_lets_the_next_try() {
+    let group = group(1);
+    [1, 2].into_iter().for_each(|by| group.trial("small", Instant::now()).unwrap().failed(by));
+    let later = Instant::now() + OPEN_FOR;
+    let probe = group.trial("small", later).unwrap();
+    assert!(probe.is_probe() && group.trial("small", later).is_err());
+    drop(probe);
+    assert!(group.trial("small", later).is_ok_and(|next| next.is_probe()));
 }
 
 #[test]

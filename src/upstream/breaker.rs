@@ -70,6 +70,8 @@ pub struct Breaker {
     recent: VecDeque<Failure>,
     /// Outcomes so far.
     outcomes: u64,
+    /// Whose probe has failed last, since it was closed.
+    probed_by: Option<u128>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +96,7 @@ struct Failure {
 
 impl Breaker {
     pub fn new(rule: Rule) -> Self {
-        Self { rule, state: State::Closed, run: Vec::new(), recent: VecDeque::new(), outcomes: 0 }
+        Self { rule, state: State::Closed, run: Vec::new(), recent: VecDeque::new(), outcomes: 0, probed_by: None }
     }
 
     /// How it stands for whoever comes at this moment.
@@ -155,12 +157,23 @@ impl Breaker {
         }
     }
 
-    /// What came of a probe. Its success counts however late it comes.
+    /// What came of a probe. Its success counts however late it comes. Where it takes several to open, one client's second
+    /// failure in a row as a probe says nothing more than its first: the next who asks is the probe.
     pub fn tell_probe(&mut self, now: Instant, outcome: Outcome) {
         match (self.state, outcome) {
             (State::Closed, _) => self.tell(now, outcome),
-            (_, Outcome::Success) => self.turn(State::Closed),
-            (State::HalfOpen { .. }, Outcome::Failure(_)) => self.open(now),
+            (_, Outcome::Success) => {
+                self.probed_by = None;
+                self.turn(State::Closed);
+            }
+            // Whoever asks most is the probe most of the time: poison would keep it open for ever.
+            (State::HalfOpen { .. }, Outcome::Failure(by)) if self.rule.by_several && self.probed_by == Some(by) => {
+                self.give_up(now);
+            }
+            (State::HalfOpen { .. }, Outcome::Failure(by)) => {
+                self.probed_by = Some(by);
+                self.open(now);
+            }
             (State::Open { .. }, Outcome::Failure(_)) => {}
         }
     }

@@ -120,10 +120,40 @@ fn a_probe_that_is_given_up_or_lost_makes_room_for_the_next() {
 }
 
 #[test]
+fn one_client_whose_probes_fail_does_not_keep_it_open_for_the_rest() {
+    let mut case = Case::new(SEVERAL).told([ADA, BOB, ADA, BOB, ADA], Duration::ZERO).after(OPEN_FOR);
+    assert_eq!(case.ask(), Leave::Probe);
+    case.breaker.tell_probe(case.now, ADA);
+    assert_eq!(case.stand(), Stand::Open, "the first time, anybody's failure may mean that it is still so");
+    let mut case = case.after(OPEN_FOR);
+    assert_eq!(case.ask(), Leave::Probe);
+    case.breaker.tell_probe(case.now, ADA);
+    assert_eq!((case.ask(), case.ask()), (Leave::Probe, Leave::Wait(OPEN_FOR)), "the next is asked, one at a time");
+    case.breaker.tell_probe(case.now, BOB);
+    assert_eq!(case.stand(), Stand::Open, "it fails for another too");
+    let mut case = case.after(OPEN_FOR);
+    assert_eq!(case.ask(), Leave::Probe);
+    case.breaker.tell_probe(case.now, OK);
+    assert_eq!((case.stand(), case.breaker.probed_by), (Stand::Closed, None));
+}
+
+#[test]
+fn a_target_is_probed_once_in_its_time_whoever_asks() {
+    let mut case = opened();
+    for _ in 0..3 {
+        case = case.after(OPEN_FOR);
+        assert_eq!(case.ask(), Leave::Probe);
+        case.breaker.tell_probe(case.now, ADA);
+        assert_eq!(case.stand(), Stand::Open);
+    }
+}
+
+#[test]
 fn what_was_sent_before_it_opened_changes_nothing() {
     let case = opened().told([OK, ADA, OK], Duration::ZERO);
     assert_eq!(case.stand(), Stand::Open);
-    let mut case = case.after(OPEN_FOR);
+    let case = case.after(OPEN_FOR / 2).told([ADA; 20], Duration::ZERO);
+    let mut case = case.after(OPEN_FOR - OPEN_FOR / 2);
     assert_eq!(case.ask(), Leave::Probe);
     assert_eq!(case.told([OK; 30], Duration::ZERO).stand(), Stand::HalfOpen);
 }

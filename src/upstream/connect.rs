@@ -205,6 +205,7 @@ async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::super::breaker::Rule;
+    use super::super::member::Seat;
     use super::super::resolve::tests::Scripted;
     use super::*;
     use crate::config::Target;
@@ -260,6 +261,17 @@ mod tests {
         member.addresses.age();
         let stream = dialer.connect(&member).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.2");
+    }
+
+    #[tokio::test]
+    async fn where_a_target_was_is_in_doubt_once_a_request_there_failed() {
+        let (dialer, member) = (dialer(&[&["10.0.0.1"], &["10.0.0.2"]]), Arc::new(member("litellm", 1)));
+        let given = || async { dialer.address(&member, 0).await.unwrap().ip().to_string() };
+        assert_eq!(given().await, "10.0.0.1");
+        member.addresses.age();
+        assert_eq!(given().await, "10.0.0.1", "nothing says that it moved");
+        Seat::take(&member, std::time::Instant::now()).unwrap().failed();
+        assert_eq!(given().await, "10.0.0.2");
     }
 
     #[tokio::test]

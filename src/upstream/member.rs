@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::breaker::{Outcome, Rule};
+use super::favour::Favour;
 use super::guard::{Guard, Subject};
 use super::resolve::Addresses;
 use crate::config::Target;
@@ -16,6 +17,7 @@ pub struct Member {
     pub target: Arc<Target>,
     pub(super) guard: Guard,
     pub(super) addresses: Addresses,
+    pub(super) favour: Favour,
     /// Requests that were sent, or are about to be, and whose answers are still held.
     in_flight: AtomicUsize,
     /// What its health checks say; true where there are none.
@@ -41,6 +43,7 @@ impl Member {
             target: Arc::clone(target),
             guard: Guard::new(subject, rule),
             addresses: Addresses::of(&target.host, target.port),
+            favour: Favour::new(Instant::now()),
             in_flight: AtomicUsize::new(0),
             well: AtomicBool::new(true),
             turns: Default::default(),
@@ -102,6 +105,11 @@ impl Seat {
 
     pub fn target(&self) -> &Arc<Target> {
         &self.member.target
+    }
+
+    /// Its answer was one of a model, or was not: see [`Favour`].
+    pub(super) fn judged(&self, good: bool) {
+        if good { self.member.favour.regain() } else { self.member.favour.lose(Instant::now()) }
     }
 
     /// The target answered, whatever it said.

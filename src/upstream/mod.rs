@@ -11,6 +11,7 @@ mod balancer;
 mod breaker;
 mod budget;
 mod connect;
+mod favour;
 mod framing;
 mod guard;
 mod head;

@@ -12,11 +12,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 /// Between two looks beside the requests. The resolver tells no time to live.
 pub(super) const AGAIN_EVERY: Duration = Duration::from_secs(30);
-/// What was found so lately is not doubted.
+/// What was found, or looked for in vain, so lately is not doubted.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a request waits to hear whether a name has moved. A resolver that is down would else take all the time that
+/// there is for a connection, and with it a target that is where it always was.
+const DOUBTED_FOR: Duration = Duration::from_millis(500);
 
 /// Who knows where names are.
 #[async_trait]
@@ -80,7 +85,12 @@ impl Addresses {
         if self.literal || !self.doubted.load(Ordering::Relaxed) || known.at.elapsed() < FRESH {
             return Ok(known);
         }
-        Ok(self.look_up(resolver).await.unwrap_or(known))
+        if let Ok(Ok(found)) = timeout(DOUBTED_FOR, self.look_up(resolver)).await {
+            return Ok(found);
+        }
+        let same = Arc::new(Known { list: known.list.clone(), at: Instant::now() });
+        self.known.compare_and_swap(&known, Some(same)); // unless somebody else has found it
+        Ok(known)
     }
 
     /// Other addresses than those that have just led nowhere, if there are any by now.

@@ -77,6 +77,9 @@ async fn a_name_that_cannot_be_looked_up_is_where_it_was() {
     let tried = addresses.current(&resolver).await.unwrap();
     addresses.age();
     assert!(addresses.others(&resolver, &tried).await.is_none());
+    assert!(addresses.others(&resolver, &tried).await.is_none());
+    assert_eq!(resolver.asked(), 2, "it was looked for just now");
+    addresses.age();
     assert_eq!(ips(&addresses.others(&resolver, &tried).await.unwrap()), ["10.0.0.2"]);
     let nowhere = Addresses::of("nowhere", 1);
     assert!(nowhere.current(&Scripted::new(&[&[]])).await.is_err());
@@ -93,4 +96,30 @@ fn families_take_turns_and_nothing_is_tried_twice() {
     ] {
         assert_eq!(by_turns(parse(found)), parse(wanted));
     }
+}
+
+/// Knows a name once, and never says anything again.
+struct Mute(AtomicBool);
+
+#[async_trait]
+impl Resolver for Mute {
+    async fn look_up(&self, _host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if self.0.swap(true, Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_hangs_holds_no_request_up_for_long() {
+    let (resolver, addresses) = (Mute(AtomicBool::new(false)), Addresses::of("litellm", 4000));
+    addresses.current(&resolver).await.unwrap();
+    addresses.age();
+    addresses.doubt();
+    let started = tokio::time::Instant::now();
+    for _ in 0..5 {
+        assert_eq!(ips(&addresses.current(&resolver).await.unwrap()), ["10.0.0.1"]);
+    }
+    assert_eq!(started.elapsed(), DOUBTED_FOR, "one of them waited, once");
 }

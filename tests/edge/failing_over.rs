@@ -34,7 +34,9 @@ fn chats(upstream: &Scripted) -> usize {
 #[test]
 fn the_least_busy_target_is_asked_for_as_long_as_the_others_are_still_answering() {
     let (one, other) = (Scripted::start(), Scripted::start());
-    let edge = Harness::builder().upstream_target(&several(&[one.address, other.address])).start();
+    // One thread: an answer is off its target before the next request is read, and not only before the client has it.
+    let targets = several(&[one.address, other.address]);
+    let edge = Harness::builder().threads(1).upstream_target(&targets).start();
     let events = wire::chat_events("m", &wire::WORDS, true);
     let (opener, closed) = gate();
     let gates = std::sync::Arc::new(std::sync::Mutex::new(Some(closed)));
@@ -118,6 +120,58 @@ fn a_web_target_that_is_dead_is_stepped_around_and_then_left_alone() {
     }
     assert_eq!(web.count(), 14);
     edge.assert_metric("cfx_breaker_state", &["upstream=\"web\"", nobody], 2.0);
+}
+
+type Answering = fn() -> Reply;
+
+#[test]
+fn a_target_that_answers_in_vain_draws_no_requests_to_itself() {
+    let cases: [(&str, Answering); 4] = [
+        ("500", || Reply::json(500, "{}")),
+        ("503", || Reply::json(503, "{}")),
+        ("another's key", || Reply::json(401, "{}")),
+        ("no HTTP", || Reply::raw("what?\r\n\r\n")),
+    ];
+    for (name, reply) in cases {
+        let (ill, well) = (Scripted::start(), Scripted::start());
+        ill.always(move |_| Some(reply()));
+        let edge = Harness::builder().upstream_target(&several(&[ill.address, well.address])).start();
+        let keys = [edge.key.clone(), edge.new_key("bob@example.org", &[]), edge.new_key("cyd@example.org", &[])];
+        let answered = AtomicUsize::new(0);
+        const EACH: usize = 20;
+        std::thread::scope(|scope| {
+            for key in &keys {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        let request = Request::post(CHAT, chat_body().to_string()).key(key);
+                        answered.fetch_add(usize::from(edge.ask(&request).status == 200), Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        let (answered, asked) = (answered.into_inner(), ill.count());
+        // The three that set out before the first came back, and one whenever its time is over.
+        assert!(answered >= keys.len() * EACH - 8 && asked <= 8, "{name}: {answered} answered, {asked} in vain");
+        edge.assert_metric("cfx_breaker_state", &["model=\"upstream-smart\""], 0.0);
+    }
+}
+
+#[test]
+fn a_web_target_whose_kept_connection_died_is_asked_once_more() {
+    let edge = Harness::start();
+    // One kept connection ends as it is used again, as at a server that has just given up waiting on it.
+    let (seen, died) = (Mutex::new(std::collections::HashSet::new()), Arc::new(AtomicBool::new(false)));
+    let dies = died.clone();
+    edge.web.always(move |request| {
+        let kept = !seen.lock().expect("no rule panics").insert(request.connection);
+        Some(if kept && !dies.swap(true, Ordering::SeqCst) { Reply::hang_up() } else { Reply::json(200, "{}") })
+    });
+    let until = Instant::now() + PATIENCE;
+    while !died.load(Ordering::SeqCst) && Instant::now() < until {
+        let answer = edge.ask(&Request::get("/page"));
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+    assert!(died.load(Ordering::SeqCst), "no connection was kept");
 }
 
 /// Two upstreams that answer their health checks as well, and what they are to be spoken to in.

@@ -147,6 +147,26 @@ fn a_model_that_fails_for_several_is_left_alone_and_no_other_is() {
 }
 
 #[test]
+fn a_good_answer_makes_up_for_the_failures_before_it() {
+    let edge = Harness::start();
+    let bob = edge.new_key(BOB, &[]);
+    for round in 1..=2 {
+        for _ in 0..4 {
+            edge.upstream.then(Reply::json(500, "{}"));
+        }
+        for key in [&edge.key, &bob, &edge.key, &bob] {
+            assert_eq!(chat_as(&edge, key, "plan").code(), "upstream_error", "round {round}");
+        }
+        // As one piece and as a stream: each is a success once it is whole.
+        let body = if round == 1 { chat_body() } else { streaming(chat_body()) };
+        assert_eq!(edge.post(CHAT, &body).status, 200, "round {round}");
+    }
+    assert_eq!(edge.upstream.then(Reply::json(500, "{}")).count(), 10);
+    assert_eq!(edge.chat().code(), "upstream_error");
+    edge.assert_metric(STATE, &["model=\"upstream-smart\""], 0.0);
+}
+
+#[test]
 fn a_stages_fallback_is_asked_at_once_while_its_model_is_left_alone() {
     let edge =
         Harness::builder().models_line("plan:", "  plan: { model: smart, fallback: quick, system: \"PLAN\" }").start();
