@@ -13,8 +13,11 @@ use pingora_core::server::configuration::ServerConf;
 use super::certificates::Certificates;
 use crate::config::{Entrypoint, Server, Transport};
 
-/// pingora's default of 64 KB a connection is what an open stream costs most.
-const READ_BUFFER: usize = 8 << 10;
+/// pingora's default of 64 KB a connection is what an open stream costs most. A plain connection needs none: pingora
+/// reads heads and bodies into room of their own. A TLS one reads its records from it.
+const READ_BUFFER: usize = 0;
+const TLS_READ_BUFFER: usize = 8 << 10;
+/// A head and a short body leave in one system call.
 const WRITE_BUFFER: usize = 4 << 10;
 /// Without a limit idle HTTP/2 connections pile up for ever.
 const H2_IDLE: Duration = Duration::from_secs(300);
@@ -56,10 +59,9 @@ pub fn listener(
     entrypoint: &Entrypoint,
     certificates: Option<&Arc<Certificates>>,
 ) -> pingora_core::Result<ListenerConfig> {
-    let config =
-        ListenerConfig::tcp(entrypoint.address.to_string()).l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
+    let config = ListenerConfig::tcp(entrypoint.address.to_string());
     match entrypoint.transport {
-        Transport::Plain { .. } => Ok(config),
+        Transport::Plain { .. } => Ok(config.l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER))),
         Transport::Tls { http2 } => {
             let mut settings = TlsSettings::with_callbacks(Box::new(NoCallbacks))?;
             if let Some(certificates) = certificates {
@@ -68,7 +70,7 @@ pub fn listener(
             if http2 {
                 settings.enable_h2();
             }
-            Ok(config.tls(settings))
+            Ok(config.l4_buffer(L4BufferSettings::new(TLS_READ_BUFFER, WRITE_BUFFER)).tls(settings))
         }
     }
 }

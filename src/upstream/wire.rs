@@ -18,7 +18,7 @@ use super::head::{self, HeadProblem, Parsed};
 
 /// Room for a read at first, and the most it grows to while a body of a known length fills it. What comes in chunks is
 /// read to be passed on, and gets no more than twice the first: its client may be slow.
-const READ: (usize, usize) = (8 << 10, 256 << 10);
+const READ: (usize, usize) = (4 << 10, 256 << 10);
 /// Less room than this is not worth a system call.
 const LEAST_ROOM: usize = 2 << 10;
 /// Pieces written in one call.
