@@ -175,9 +175,10 @@ async fn one(
     };
     exchange.answer.attempts += 1;
     exchange.answer.waiting_since = Some(Instant::now());
+    let client = client(exchange);
     // The client may leave at any moment of this: what is true of the request then is in the exchange, not here.
     let standing = &mut exchange.answer.unanswered;
-    let outcome = upstream::send(&services.dialer, seat, request, limits, standing, spare).await;
+    let outcome = upstream::send(&services.dialer, (seat, client), request, limits, standing, spare).await;
     exchange.answer.wait_is_over();
     exchange.answer.reached_upstream |= exchange.answer.unanswered;
     exchange.answer.unanswered &= matches!(outcome, Err(AttemptError::Silent));
@@ -195,7 +196,7 @@ async fn one(
                 tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, status,
                         outcome = failure.outcome, "an upstream answer was not passed on");
                 if failure.fault == Fault::Model && group.blames_model(answer.member(), Instant::now()) {
-                    trial.failed(client(exchange));
+                    trial.failed(client);
                 }
                 answer.judged(false);
                 Err(failure)

@@ -31,6 +31,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -44,7 +45,7 @@ use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::units::{RequestId, UserId};
-use crate::upstream::{Balancer, Dialer, Seat};
+use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
 use route::Destination;
 
@@ -191,11 +192,26 @@ impl ProxyHttp for Proxy {
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let Some(mut seat) = context.seat.take() {
-            seat.failed();
+            seat.failed(By::Anyone);
             context.left = Some(seat);
         }
         error.set_retry(context.exchange.answer.attempts < web::MOST_ATTEMPTS);
         error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _socket: std::os::fd::RawFd,
+        _digest: Option<&Digest>,
+        context: &mut Box<Context>,
+    ) -> Result<()> {
+        if let Some(seat) = context.seat.as_mut().filter(|_| !reused) {
+            seat.connected();
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -236,7 +252,8 @@ impl ProxyHttp for Proxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         context.note_wait();
-        web::note_failure(context.seat.as_mut(), error, session.response_written().is_some());
+        let answered = session.response_written().is_some();
+        web::note_failure(context.seat.as_mut(), &context.exchange, error, answered);
         own::answer_failure(session, &mut context.exchange, error).await
     }
 

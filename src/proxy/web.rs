@@ -1,5 +1,6 @@
 //! Routes that are not models: the stock proxy loop with its headers dressed on the way in and out.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, route};
 use crate::config::Upstream;
-use crate::upstream::{Balancer, Dialer, Seat};
+use crate::upstream::{Balancer, By, Dialer, Seat};
 
 /// A connection that cannot be made is tried once more, at another target.
 pub const MOST_ATTEMPTS: u8 = 2;
@@ -33,7 +34,7 @@ pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>) -> R
 /// A target with its name resolved: pingora's own resolution blocks, and panics where it fails.
 pub async fn peer(dialer: &Dialer, seat: &mut Seat, upstream: &Upstream, attempt: u8) -> Result<Box<HttpPeer>> {
     let Ok(address) = dialer.address(seat.member(), attempt.into()).await else {
-        seat.failed();
+        seat.failed(By::Anyone);
         return Err(unreachable_error(ErrorType::ConnectNoRoute, "the upstream's name does not resolve"));
     };
     let target = seat.target();
@@ -54,10 +55,15 @@ fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {
 
 /// What an error says of the target: that it broke off, or was silent, where no head of an answer had come. What could
 /// not be connected was told before.
-pub fn note_failure(seat: Option<&mut Seat>, error: &Error, answered: bool) {
+pub fn note_failure(seat: Option<&mut Seat>, exchange: &Exchange, error: &Error, answered: bool) {
     let silent = error.esource() == &ErrorSource::Upstream && !answered;
     if let Some(seat) = seat.filter(|_| silent && !is_about_connecting(error.etype())) {
-        seat.failed();
+        // Who asks here is told apart by address: there is no key.
+        let client = exchange.client.get().map_or(0, |address| match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
+        });
+        seat.failed(By::Client(client));
     }
 }
 

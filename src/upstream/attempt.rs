@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Source};
+use super::breaker::By;
 use super::connect::{Dialer, Dialled};
 use super::head::{Head, HeadProblem, Parsed};
 use super::http2::{self, Place, Session};
@@ -54,21 +55,22 @@ pub struct Limits {
 /// taken the request, and the model may be at work on it.
 pub(super) const DEAD_WITHIN: Duration = Duration::from_millis(100);
 
-/// Sends `request` to the target of `seat` and waits for the answer's head. The target's breaker hears what came of it.
+/// Sends `request` to the target of `seat` and waits for the answer's head. The target's breaker hears what came of it;
+/// `client` is the same for all requests of one.
 ///
 /// `standing` is true from the moment a connection stands, and so for as long as the upstream may have the request:
 /// also when this is dropped halfway. A kept connection that turns out to have been dead is replaced by a fresh one and
 /// does not count as a failure: once, for all attempts of a request, which `spare` keeps.
 pub async fn send(
     dialer: &Dialer,
-    mut seat: Seat,
+    (mut seat, client): (Seat, u128),
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
     spare: &mut bool,
 ) -> Result<Answer, AttemptError> {
     let mut kept = false;
-    match exchanged(dialer, seat.member(), request, limits, standing, spare, &mut kept).await {
+    match exchanged(dialer, &mut seat, request, limits, standing, spare, &mut kept).await {
         Ok((head, source)) => {
             seat.answered();
             Ok(Answer::new(head, source, seat))
@@ -79,8 +81,13 @@ pub async fn send(
             Err(error)
         }
         Err(error @ AttemptError::Dead(_)) if kept => Err(error),
+        Err(error @ (AttemptError::Connect(_) | AttemptError::ConnectTimeout(_))) => {
+            seat.failed(By::Anyone);
+            Err(error)
+        }
+        // It was reached: what it was asked may have been too much for it.
         Err(error) => {
-            seat.failed();
+            seat.failed(By::Client(client));
             Err(error)
         }
     }
@@ -94,50 +101,56 @@ enum Connection {
 
 async fn exchanged(
     dialer: &Dialer,
-    member: &Member,
+    seat: &mut Seat,
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
     spare: &mut bool,
     kept: &mut bool,
 ) -> Result<(Head, Source), AttemptError> {
-    let target = &member.target;
-    if let Some(wire) = pool::take(target) {
+    if let Some(wire) = pool::take(seat.target()) {
         (*standing, *kept) = (true, true);
-        match head_of(wire, target, request, limits).await {
+        match head_of(wire, seat.target(), request, limits).await {
             Err(AttemptError::Dead(_)) if std::mem::take(spare) => (*standing, *kept) = (false, false),
             outcome => return outcome,
         }
     }
     // What follows is rare, or in HTTP/2, and large: no room is kept for it in every request.
-    if target.may_speak_http2() {
-        return Box::pin(exchanged_over_either(dialer, member, request, limits, standing, spare, kept)).await;
+    if seat.target().may_speak_http2() {
+        return Box::pin(exchanged_over_either(dialer, seat, request, limits, standing, spare, kept)).await;
     }
-    let wire = Box::pin(open(limits, connected_by_http1(dialer, member))).await?;
+    let wire = Box::pin(open(limits, connected_by_http1(dialer, seat.member()))).await?;
     *standing = true;
-    head_of(wire, target, request, limits).await
+    seat.connected();
+    head_of(wire, seat.target(), request, limits).await
 }
 
 /// The same where the connection may be HTTP/2, and none of HTTP/1.1 is kept.
 async fn exchanged_over_either(
     dialer: &Dialer,
-    member: &Member,
+    seat: &mut Seat,
     request: &OutgoingRequest,
     limits: Limits,
     standing: &mut bool,
     spare: &mut bool,
     kept: &mut bool,
 ) -> Result<(Head, Source), AttemptError> {
-    let target = &member.target;
-    let mut found = http2::take(target, None).map(Connection::Http2);
+    let mut found = http2::take(seat.target(), None).map(Connection::Http2);
     *kept = found.is_some();
     let mut younger_than = None;
     loop {
         let connection = match found.take() {
             Some(connection) => connection,
-            None => open(limits, connected(dialer, member, younger_than)).await?,
+            None => {
+                let (connection, fresh) = open(limits, connected(dialer, seat.member(), younger_than)).await?;
+                if fresh {
+                    seat.connected();
+                }
+                connection
+            }
         };
         *standing = true;
+        let target = seat.target();
         let sent = Instant::now();
         let outcome = match connection {
             Connection::Http1(wire) => head_of(wire, target, request, limits).await,
@@ -158,15 +171,15 @@ async fn exchanged_over_either(
     }
 }
 
-/// A connection to a target that may choose its kind. One at a time is opened on a thread for as long as it may be one to
-/// share: whoever comes meanwhile waits for it.
-async fn connected(dialer: &Dialer, member: &Member, younger_than: Option<Instant>) -> io::Result<Connection> {
+/// A connection to a target that may choose its kind, and whether it was made here. One at a time is opened on a thread
+/// for as long as it may be one to share: whoever comes meanwhile waits for it.
+async fn connected(dialer: &Dialer, member: &Member, younger_than: Option<Instant>) -> io::Result<(Connection, bool)> {
     let target = &member.target;
     let mut turn = None;
     if !member.chose_http1() {
         turn = Some(http2::turn(target).lock_owned().await);
         if let Some(place) = http2::take(target, younger_than) {
-            return Ok(Connection::Http2(place));
+            return Ok((Connection::Http2(place), false));
         }
     }
     if member.chose_http1() {
@@ -176,9 +189,9 @@ async fn connected(dialer: &Dialer, member: &Member, younger_than: Option<Instan
     let Dialled { stream, http2 } = dialer.dial(member).await?;
     member.note_choice(http2);
     if !http2 {
-        return Ok(Connection::Http1(Wire::new(stream, since.elapsed())));
+        return Ok((Connection::Http1(Wire::new(stream, since.elapsed())), true));
     }
-    Ok(Connection::Http2(http2::add(target, Session::open(stream, since).await?)))
+    Ok((Connection::Http2(http2::add(target, Session::open(stream, since).await?)), true))
 }
 
 async fn connected_by_http1(dialer: &Dialer, member: &Member) -> io::Result<Wire> {

@@ -90,11 +90,11 @@ impl Balancer {
 
 impl Group {
     fn new<'a>(upstream: &Upstream, models: impl Iterator<Item = &'a Arc<str>>) -> Self {
-        let rule = Rule { failures: upstream.breaker.failures, open_for: upstream.breaker.open_for, by_several: false };
+        let rule = Rule { failures: upstream.breaker.failures, open_for: upstream.breaker.open_for };
         let member = |target| Arc::new(Member::new(&upstream.name, target, rule));
         let model = |model: &Arc<str>| {
             let subject = Subject { upstream: upstream.name.clone(), target: String::new(), model: model.to_string() };
-            (Arc::clone(model), Arc::new(Guard::new(subject, Rule { by_several: true, ..rule })))
+            (Arc::clone(model), Arc::new(Guard::new(subject, rule)))
         };
         Self {
             name: upstream.name.clone(),

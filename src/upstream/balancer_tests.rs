@@ -1,3 +1,4 @@
+use super::super::breaker::By;
 use super::*;
 use crate::config::{Breaker, Target, Timeouts};
 
@@ -36,7 +37,7 @@ fn seat(group: &Group) -> Seat {
 
 fn fail(group: &Group, port: u16, times: usize) {
     let member = group.members().iter().find(|member| member.target.port == port).unwrap();
-    (0..times).for_each(|_| Seat::take(member, Instant::now()).unwrap().failed());
+    (0..times).for_each(|_| Seat::take(member, Instant::now()).unwrap().failed(By::Anyone));
 }
 
 #[test]
@@ -153,6 +154,38 @@ fn a_probe_that_is_dropped_without_a_word_lets_the_next_try() {
     let mut probe = group.seat(None, later).unwrap();
     probe.answered();
     assert!(group.seat(None, Instant::now()).is_ok());
+}
+
+#[test]
+fn one_client_that_is_too_much_for_a_target_leaves_it_to_the_others() {
+    let group = group(1);
+    let fails = |by| seat(&group).failed(by);
+    (0..10).for_each(|_| fails(By::Client(1)));
+    fails(By::Client(2));
+    assert!(group.seat(None, Instant::now()).is_err(), "it fails for two");
+
+    let group = self::group(2);
+    let first = Arc::clone(&group.members()[0]);
+    let fails = || Seat::take(&first, Instant::now()).unwrap().failed(By::Client(1));
+    fails();
+    assert!((0..2).any(|_| port(&seat(&group)) == 1), "it counts, and that will do");
+    (0..10).for_each(|_| fails());
+    assert!((0..4).all(|_| port(&seat(&group)) == 2), "it counts no more: another is asked first");
+    assert_eq!(first.wait(Instant::now()), None);
+}
+
+#[test]
+fn a_connection_that_stands_is_all_that_a_target_nobody_reached_has_to_show() {
+    let group = group(1);
+    fail(&group, 1, 2);
+    let later = Instant::now() + OPEN_FOR;
+    let mut probe = group.seat(None, later).unwrap();
+    assert!(group.seat(None, later).is_err());
+    probe.connected();
+    assert!(group.seat(None, later).is_ok(), "nobody waits for its answer");
+    // What comes of it counts as any other's.
+    probe.failed(By::Client(1));
+    assert!(group.seat(None, later).is_ok());
 }
 
 #[test]

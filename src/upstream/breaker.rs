@@ -19,9 +19,6 @@ pub struct Rule {
     pub failures: usize,
     /// How long nothing is asked then.
     pub open_for: Duration,
-    /// Whether it takes more than one to open it: nobody's failures are then worth more than half of what it takes,
-    /// rounded up.
-    pub by_several: bool,
 }
 
 /// How a breaker stands. The numbers are those of the metric `cfx_breaker_state`.
@@ -46,8 +43,9 @@ impl Stand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leave {
     Go,
-    /// It goes as the one that finds out. Whoever gives it up without an outcome says so with [`Breaker::give_up`].
-    Probe,
+    /// It goes as the one that finds out, the probe of this number. Whoever gives it up without an outcome says so with
+    /// [`Breaker::give_up`].
+    Probe(u64),
     /// Nothing goes before this long has passed.
     Wait(Duration),
 }
@@ -56,8 +54,17 @@ pub enum Leave {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Success,
-    /// By whom: any number that is the same for the same client.
-    Failure(u128),
+    Failure(By),
+}
+
+/// Whose request it was that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// It would have failed whoever had asked: each counts.
+    Anyone,
+    /// It may lie with what was asked. Any number that is the same for the same client, whose failures are worth no more
+    /// than half of what opens a breaker, rounded up.
+    Client(u128),
 }
 
 #[derive(Debug)]
@@ -65,13 +72,17 @@ pub struct Breaker {
     rule: Rule,
     state: State,
     /// Who failed since the last success, none counted beyond its share.
-    run: Vec<u128>,
+    run: Vec<By>,
     /// Failures among the last outcomes, the oldest first, none counted beyond its share.
     recent: VecDeque<Failure>,
     /// Outcomes so far.
     outcomes: u64,
+    /// How many probes were sent.
+    probes: u64,
     /// Whose probe has failed last, since it was closed.
-    probed_by: Option<u128>,
+    probed_by: Option<By>,
+    /// What opened it last was a failure that anyone would have met.
+    by_anyone: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +93,7 @@ enum State {
     },
     /// A probe is under way. One that has not come back by then is taken for lost, and the next is sent.
     HalfOpen {
+        number: u64,
         next_probe: Instant,
     },
 }
@@ -91,12 +103,21 @@ struct Failure {
     /// Its number among all outcomes.
     number: u64,
     at: Instant,
-    by: u128,
+    by: By,
 }
 
 impl Breaker {
     pub fn new(rule: Rule) -> Self {
-        Self { rule, state: State::Closed, run: Vec::new(), recent: VecDeque::new(), outcomes: 0, probed_by: None }
+        Self {
+            rule,
+            state: State::Closed,
+            run: Vec::new(),
+            recent: VecDeque::new(),
+            outcomes: 0,
+            probes: 0,
+            probed_by: None,
+            by_anyone: false,
+        }
     }
 
     /// How it stands for whoever comes at this moment.
@@ -125,26 +146,28 @@ impl Breaker {
 
     /// What [`Breaker::ask`] would say, with nothing set in motion.
     pub fn peek(&self, now: Instant) -> Leave {
-        let (State::Open { until: at } | State::HalfOpen { next_probe: at }) = self.state else { return Leave::Go };
+        let (State::Open { until: at } | State::HalfOpen { next_probe: at, .. }) = self.state else { return Leave::Go };
         match at.saturating_duration_since(now) {
-            Duration::ZERO => Leave::Probe,
+            Duration::ZERO => Leave::Probe(self.probes + 1),
             wait => Leave::Wait(wait),
         }
     }
 
     pub fn ask(&mut self, now: Instant) -> Leave {
         let leave = self.peek(now);
-        if leave == Leave::Probe {
-            self.state = State::HalfOpen { next_probe: now + self.rule.open_for };
+        if let Leave::Probe(number) = leave {
+            self.probes = number;
+            self.state = State::HalfOpen { number, next_probe: now + self.rule.open_for };
         }
         leave
     }
 
     /// What came of a request that went as [`Leave::Go`]. One that comes back late, to a breaker that is no longer
-    /// closed, changes nothing: it was sent before.
-    pub fn tell(&mut self, now: Instant, outcome: Outcome) {
+    /// closed, changes nothing: it was sent before. False where a client's failure was not counted because its share is
+    /// used up.
+    pub fn tell(&mut self, now: Instant, outcome: Outcome) -> bool {
         if !matches!(self.state, State::Closed) {
-            return;
+            return true;
         }
         self.outcomes += 1;
         let oldest = self.outcomes.saturating_sub(LAST);
@@ -152,58 +175,73 @@ impl Breaker {
             self.recent.pop_front();
         }
         match outcome {
-            Outcome::Success => self.run.clear(),
+            Outcome::Success => {
+                self.run.clear();
+                true
+            }
             Outcome::Failure(by) => self.note(now, by),
         }
     }
 
-    /// What came of a probe. Its success counts however late it comes. Where it takes several to open, one client's second
-    /// failure in a row as a probe says nothing more than its first: the next who asks is the probe.
-    pub fn tell_probe(&mut self, now: Instant, outcome: Outcome) {
+    /// What came of the probe of this number. Its success counts however late it comes. One client's second failure in a
+    /// row as a probe says nothing more than its first: the next who asks is the probe.
+    pub fn tell_probe(&mut self, now: Instant, number: u64, outcome: Outcome) {
         match (self.state, outcome) {
-            (State::Closed, _) => self.tell(now, outcome),
-            (_, Outcome::Success) => {
-                self.probed_by = None;
-                self.turn(State::Closed);
+            (State::Closed, _) => {
+                self.tell(now, outcome);
             }
+            (_, Outcome::Success) => self.close(),
             // Whoever asks most is the probe most of the time: poison would keep it open for ever.
-            (State::HalfOpen { .. }, Outcome::Failure(by)) if self.rule.by_several && self.probed_by == Some(by) => {
-                self.give_up(now);
+            (State::HalfOpen { .. }, Outcome::Failure(by @ By::Client(_))) if self.probed_by == Some(by) => {
+                self.give_up(now, number);
             }
             (State::HalfOpen { .. }, Outcome::Failure(by)) => {
                 self.probed_by = Some(by);
-                self.open(now);
+                self.open(now, by);
             }
             (State::Open { .. }, Outcome::Failure(_)) => {}
         }
     }
 
-    /// The probe told nothing: the next who asks is one.
-    pub fn give_up(&mut self, now: Instant) {
-        if let State::HalfOpen { next_probe } = &mut self.state {
+    /// A probe found what no one had found when it opened: a connection that stands. Where something else opened it,
+    /// that says nothing.
+    pub fn connected(&mut self) {
+        if self.by_anyone && !matches!(self.state, State::Closed) {
+            self.close();
+        }
+    }
+
+    /// The probe of this number told nothing: the next who asks is one. One that was taken for lost frees nobody's place.
+    pub fn give_up(&mut self, now: Instant, number: u64) {
+        if let State::HalfOpen { number: latest, next_probe } = &mut self.state
+            && *latest == number
+        {
             *next_probe = now;
         }
     }
 
-    fn note(&mut self, now: Instant, by: u128) {
-        if self.run.iter().filter(|other| **other == by).count() < self.share(self.rule.failures) {
+    fn note(&mut self, now: Instant, by: By) -> bool {
+        let in_a_row = self.run.iter().filter(|other| **other == by).count() < share(by, self.rule.failures);
+        if in_a_row {
             self.run.push(by);
         }
-        if self.recent.iter().filter(|other| other.by == by).count() < self.share(HALF) {
+        if self.recent.iter().filter(|other| other.by == by).count() < share(by, HALF) {
             self.recent.push_back(Failure { number: self.outcomes, at: now, by });
         }
         if self.run.len() >= self.rule.failures || self.recent.len() >= HALF {
-            self.open(now);
+            self.open(now, by);
         }
+        in_a_row
     }
 
-    /// How much of `all` one client's failures are worth.
-    fn share(&self, all: usize) -> usize {
-        if self.rule.by_several { all.div_ceil(2) } else { all }
-    }
-
-    fn open(&mut self, now: Instant) {
+    fn open(&mut self, now: Instant, by: By) {
+        self.by_anyone = by == By::Anyone;
         self.turn(State::Open { until: now + self.rule.open_for });
+    }
+
+    fn close(&mut self) {
+        self.probed_by = None;
+        self.turn(State::Closed);
     }
 
     /// What led to a turn is over with it.
@@ -211,6 +249,14 @@ impl Breaker {
         self.state = state;
         self.run.clear();
         self.recent.clear();
+    }
+}
+
+/// How much of `all` the failures of one are worth.
+fn share(by: By, all: usize) -> usize {
+    match by {
+        By::Anyone => all,
+        By::Client(_) => all.div_ceil(2),
     }
 }
 

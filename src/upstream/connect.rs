@@ -204,7 +204,7 @@ async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::breaker::Rule;
+    use super::super::breaker::{By, Rule};
     use super::super::member::Seat;
     use super::super::resolve::tests::Scripted;
     use super::*;
@@ -221,7 +221,7 @@ mod tests {
 
     fn member(host: &str, port: u16) -> Member {
         let target = Arc::new(Target::new(false, host.to_owned(), port).unwrap());
-        Member::new("some", &target, Rule { failures: 5, open_for: HEAD_START, by_several: false })
+        Member::new("some", &target, Rule { failures: 5, open_for: HEAD_START })
     }
 
     fn dialer(lists: &[&[&'static str]]) -> Dialer {
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(given().await, "10.0.0.1");
         member.addresses.age();
         assert_eq!(given().await, "10.0.0.1", "nothing says that it moved");
-        Seat::take(&member, std::time::Instant::now()).unwrap().failed();
+        Seat::take(&member, std::time::Instant::now()).unwrap().failed(By::Anyone);
         assert_eq!(given().await, "10.0.0.2");
     }
 

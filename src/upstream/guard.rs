@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::breaker::{Breaker, Leave, Outcome, Rule, Stand};
+use super::breaker::{Breaker, By, Leave, Outcome, Rule, Stand};
 
 /// What a breaker stands before, as the log and the metrics name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,8 @@ pub struct Reading<'a> {
 /// A model's leave to be asked once. Dropped without a word, it says nothing of the model.
 pub struct Trial {
     guard: Option<Arc<Guard>>,
-    probe: bool,
+    /// Its number, where it is one.
+    probe: Option<u64>,
 }
 
 impl Guard {
@@ -74,36 +75,48 @@ impl Guard {
         }
         match self.locked(|breaker| breaker.peek(now)) {
             Leave::Wait(wait) => Some(wait),
-            Leave::Go | Leave::Probe => None,
+            Leave::Go | Leave::Probe(_) => None,
         }
     }
 
-    /// Whether a request may go, and whether it is a probe.
-    pub(super) fn ask(&self, now: Instant) -> Result<bool, Duration> {
+    /// Whether a request may go, and as which probe where it is one.
+    pub(super) fn ask(&self, now: Instant) -> Result<Option<u64>, Duration> {
         if self.is_quiet() {
-            return Ok(false);
+            return Ok(None);
         }
         match self.locked(|breaker| breaker.ask(now)) {
-            Leave::Go => Ok(false),
-            Leave::Probe => Ok(true),
+            Leave::Go => Ok(None),
+            Leave::Probe(number) => Ok(Some(number)),
             Leave::Wait(wait) => Err(wait),
         }
     }
 
-    pub(super) fn tell(&self, now: Instant, probe: bool, outcome: Outcome) {
+    /// False where it was one client's failure and is not counted: its share is used up.
+    pub(super) fn tell(&self, now: Instant, probe: Option<u64>, outcome: Outcome) -> bool {
         if let Outcome::Failure(_) = outcome {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
         match (probe, outcome) {
-            (false, Outcome::Success) if self.is_quiet() => {}
-            (false, _) => self.locked(|breaker| breaker.tell(now, outcome)),
-            (true, _) => self.locked(|breaker| breaker.tell_probe(now, outcome)),
+            (None, Outcome::Success) if self.is_quiet() => true,
+            (None, _) => self.locked(|breaker| breaker.tell(now, outcome)),
+            (Some(number), _) => {
+                self.locked(|breaker| breaker.tell_probe(now, number, outcome));
+                true
+            }
         }
     }
 
+    /// A probe's fresh connection stands. True where that was all there was to find out.
+    pub(super) fn connected(&self) -> bool {
+        self.locked(|breaker| {
+            breaker.connected();
+            breaker.phase() == Stand::Closed
+        })
+    }
+
     /// A probe came to its end without an outcome.
-    pub(super) fn give_up(&self, now: Instant) {
-        self.locked(|breaker| breaker.give_up(now));
+    pub(super) fn give_up(&self, now: Instant, probe: u64) {
+        self.locked(|breaker| breaker.give_up(now, probe));
     }
 
     fn is_quiet(&self) -> bool {
@@ -137,7 +150,7 @@ impl Guard {
 
 impl Trial {
     /// Of a model that no breaker stands before.
-    pub(super) const FREE: Trial = Trial { guard: None, probe: false };
+    pub(super) const FREE: Trial = Trial { guard: None, probe: None };
 
     pub(super) fn of(guard: &Arc<Guard>, now: Instant) -> Result<Self, Duration> {
         Ok(Self { probe: guard.ask(now)?, guard: Some(Arc::clone(guard)) })
@@ -145,13 +158,13 @@ impl Trial {
 
     /// Whether all others wait for what becomes of this one.
     pub fn is_probe(&self) -> bool {
-        self.probe
+        self.probe.is_some()
     }
 
     /// An answer has begun well. A probe has shown what it was to show, and need not hold the others up to its end.
     pub fn begins_well(&mut self) {
-        if let Some(guard) = self.guard.as_ref().filter(|_| std::mem::take(&mut self.probe)) {
-            guard.tell(Instant::now(), true, Outcome::Success);
+        if let (Some(guard), Some(probe)) = (&self.guard, self.probe.take()) {
+            guard.tell(Instant::now(), Some(probe), Outcome::Success);
         }
     }
 
@@ -161,20 +174,20 @@ impl Trial {
 
     /// `by` is the same for all requests of one client.
     pub fn failed(self, by: u128) {
-        self.conclude(Outcome::Failure(by));
+        self.conclude(Outcome::Failure(By::Client(by)));
     }
 
     fn conclude(mut self, outcome: Outcome) {
         if let Some(guard) = &self.guard {
-            guard.tell(Instant::now(), std::mem::take(&mut self.probe), outcome);
+            guard.tell(Instant::now(), self.probe.take(), outcome);
         }
     }
 }
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        if let Some(guard) = self.guard.as_ref().filter(|_| self.probe) {
-            guard.give_up(Instant::now());
+        if let (Some(guard), Some(probe)) = (&self.guard, self.probe) {
+            guard.give_up(Instant::now(), probe);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::breaker::{Outcome, Rule};
+use super::breaker::{By, Outcome, Rule};
 use super::favour::Favour;
 use super::guard::{Guard, Subject};
 use super::resolve::Addresses;
@@ -33,7 +33,8 @@ pub struct Member {
 #[must_use = "the request is in flight for as long as this lives"]
 pub struct Seat {
     member: Arc<Member>,
-    probe: bool,
+    /// Its number, where it is one.
+    probe: Option<u64>,
 }
 
 impl Member {
@@ -117,23 +118,33 @@ impl Seat {
         self.tell(Outcome::Success);
     }
 
-    /// It could not be reached, broke off before the answer's head, or did not answer in time. Whose request that was
-    /// is no matter.
-    pub fn failed(&mut self) {
-        self.member.addresses.doubt();
-        self.tell(Outcome::Failure(0));
+    /// A fresh connection to it stands, its TLS included. Where it was left alone because none did, that is over, and
+    /// nobody waits for the answer of the one that found it so.
+    pub fn connected(&mut self) {
+        if self.probe.is_some() && self.member.guard.connected() {
+            self.probe = None;
+        }
     }
 
-    fn tell(&mut self, outcome: Outcome) {
-        self.member.guard.tell(Instant::now(), std::mem::take(&mut self.probe), outcome);
+    /// It could not be reached, broke off before the answer's head, or did not answer in time. What is one client's and
+    /// counts no longer costs it our favour: others are asked first, where there are others.
+    pub fn failed(&mut self, by: By) {
+        self.member.addresses.doubt();
+        if !self.tell(Outcome::Failure(by)) {
+            self.judged(false);
+        }
+    }
+
+    fn tell(&mut self, outcome: Outcome) -> bool {
+        self.member.guard.tell(Instant::now(), self.probe.take(), outcome)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.probe {
-            self.member.guard.give_up(Instant::now());
+        if let Some(probe) = self.probe {
+            self.member.guard.give_up(Instant::now(), probe);
         }
     }
 }

@@ -27,7 +27,7 @@ mod wire;
 pub use answer::{Answer, Broken};
 pub use attempt::{AttemptError, Limits, send};
 pub use balancer::{Balancer, Group};
-pub use breaker::Stand;
+pub use breaker::{By, Stand};
 pub use connect::Dialer;
 pub use guard::{Reading, Subject, Trial};
 pub use head::Head;
