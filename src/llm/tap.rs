@@ -49,6 +49,8 @@ pub struct StreamReport {
     pub said: Tally,
     /// The part of it that came behind the usage.
     pub said_since: Tally,
+    /// An event with data has passed, and not only comments.
+    pub saw_event: bool,
     /// `[DONE]`, or the dialect's own last event: the client has been told that this is all.
     pub saw_end: bool,
     /// An error came inside the stream.
@@ -103,6 +105,7 @@ impl Tap {
             usage: self.reading.usage(),
             said: self.reading.said,
             said_since: self.reading.said_since(),
+            saw_event: self.reading.saw_event,
             saw_end: self.reading.saw_end,
             error: self.reading.error,
             at_boundary: at_boundary && !self.torn,

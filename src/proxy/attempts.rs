@@ -8,6 +8,7 @@
 //! (docs/decisions/008). Where that leaves nobody to ask, the request is refused at once.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use super::commit::Commitment;
 use super::exchange::{Ending, Exchange};
+use super::patience::Lost;
 use super::refuse::{Reason, Refusal};
 use super::relay::Framing;
 use super::{Prepared, Services, outgoing};
@@ -45,7 +47,7 @@ struct Failure {
 enum Fault {
     /// It could not be reached, broke off before the head, or stayed silent.
     Target,
-    /// It answered 5xx.
+    /// It answered 5xx, and not of the protocol alone.
     Model,
     Nobody,
 }
@@ -117,6 +119,28 @@ pub fn conclude(exchange: &mut Exchange, ending: Ending) {
     }
 }
 
+/// What the end of an answer that was passed on says of its target. Of one that breaks its answers off behind their heads
+/// nothing else would be known, and it has the least to do of all.
+pub fn judge_target(exchange: &Exchange, answer: &Answer, lost: Option<Lost>) {
+    match lost {
+        // What is wrong with a 4xx may be the client's fault, or not.
+        None if exchange.answer.status >= 400 => {}
+        None => answer.judged(true),
+        Some(Lost::BrokeOff | Lost::Silence(_)) => answer.judged(false),
+        Some(Lost::Total(_) | Lost::Unread(_) | Lost::Stopped) => {}
+    }
+}
+
+/// Says of an upstream that it failed: one line a second, for in an outage, or under poison, each request would write its
+/// own. The rows and the metrics have each.
+pub fn complain(group: &Group, exchange: &Exchange, message: &str, error: &dyn Display) {
+    let (request, upstream) = (exchange.id.0, group.name());
+    match group.complaints.write(Instant::now()) {
+        Some(unwritten) => tracing::warn!(%request, %upstream, %error, unwritten, "{message}"),
+        None => tracing::debug!(%request, %upstream, %error, "{message}"),
+    }
+}
+
 /// To a model at any target but one, or else to the fallback at any. Where something stands before both, how long until
 /// one of them may be asked.
 fn way<'a>(
@@ -140,7 +164,7 @@ fn way<'a>(
 /// been taken out is moved and not multiplied: there are as many of them as were in flight there, once.
 fn may_go_on(group: &Group, left: &Member, fault: Fault) -> bool {
     let now = Instant::now();
-    fault == Fault::Target && left.wait(now).is_some() || group.budget.take(now)
+    fault == Fault::Target && group.leaves_alone(left, now) || group.budget.take(now)
 }
 
 fn left_alone(wait: Duration) -> Refusal {
@@ -185,16 +209,12 @@ async fn one(
     match outcome {
         Ok(mut answer) => match judged(exchange, &mut answer, total_by).await {
             Ok(framing) => {
-                if answer.head.status.is_success() {
-                    answer.judged(true); // what is wrong with a 4xx may be the client's fault, or not
-                }
                 exchange.answer.trial = Some(trial);
                 Ok((answer, framing))
             }
             Err(failure) => {
-                let status = answer.head.status.as_u16();
-                tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, status,
-                        outcome = failure.outcome, "an upstream answer was not passed on");
+                let what = format_args!("{} ({})", answer.head.status.as_u16(), failure.outcome);
+                complain(group, exchange, "an upstream answer was not passed on", &what);
                 if failure.fault == Fault::Model && group.blames_model(answer.member(), Instant::now()) {
                     trial.failed(client);
                 }
@@ -203,7 +223,7 @@ async fn one(
             }
         },
         Err(error) => {
-            tracing::warn!(request = %exchange.id.0, upstream = %prepared.upstream.name, %error, "an attempt failed");
+            complain(group, exchange, "an attempt failed", &error);
             Err(failure_of(error, prepared, total_by))
         }
     }
@@ -227,12 +247,9 @@ fn judge(head: &Head) -> Result<Framing, Failure> {
     let framing = framing(head);
     match (head.status.as_u16(), framing) {
         (401 | 403, _) => Err(auth_error()),
-        (status @ 500.., _) => Err(Failure {
-            refusal: Refusal::new(Reason::UpstreamError, format!("the model's service answered {status}")),
-            elsewhere: matches!(status, 502..=504),
-            outcome: "server_error",
-            fault: Fault::Model,
-        }),
+        // It does not know the method or the version: nothing that a model has said.
+        (status @ (501 | 505), _) => Err(server_error(status, Fault::Nobody)),
+        (status @ 500.., _) => Err(server_error(status, Fault::Model)),
         // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6): no answer of a model.
         (204 | 205, _) => Err(not_an_answer()),
         // A part of it, or nothing, where all was asked for; or in a coding that neither the tap nor the client can read.
@@ -268,6 +285,15 @@ fn auth_error() -> Failure {
         elsewhere: false,
         outcome: "auth",
         fault: Fault::Nobody,
+    }
+}
+
+fn server_error(status: u16, fault: Fault) -> Failure {
+    Failure {
+        refusal: Refusal::new(Reason::UpstreamError, format!("the model's service answered {status}")),
+        elsewhere: matches!(status, 502..=504),
+        outcome: "server_error",
+        fault,
     }
 }
 

@@ -85,9 +85,12 @@ impl Meter {
         }
     }
 
-    /// A stream of which whole events have passed, none of them an error.
+    /// A stream of which whole events have passed, none of them an error. A comment is no event: it says that somebody is
+    /// there, and not that the model is.
     pub fn begins_well(&self) -> bool {
-        matches!(self, Meter::Stream(tap) if tap.report().at_boundary && !tap.report().error)
+        let Meter::Stream(tap) = self else { return false };
+        let report = tap.report();
+        report.saw_event && report.at_boundary && !report.error
     }
 
     /// An error object inside a 200 is not a success, even when it was passed on whole.

@@ -158,7 +158,7 @@ async fn answered(
         false => written(&mut patience, 0, downstream.head(status, headers)).await,
     };
     let stop = match sent {
-        Ok(()) => pass_on(exchange, answer, &mut meter, downstream, patience).await,
+        Ok(()) => pass_on((services, terms), exchange, answer, &mut meter, downstream, patience).await,
         Err(stop) => stop,
     };
     if let Stop::Broken(lost) = stop {
@@ -174,6 +174,7 @@ async fn answered(
 
 /// Everything between the head and the end.
 async fn pass_on(
+    (services, terms): (&Services, &Terms),
     exchange: &mut Exchange,
     mut answer: Answer,
     meter: &mut Meter,
@@ -200,15 +201,26 @@ async fn pass_on(
                 ended = true;
             }
             // Who hangs up behind the last word has had the whole answer.
-            Next::Gone if meter.complete() => return Stop::Whole,
+            Next::Gone if meter.complete() => {
+                attempts::judge_target(exchange, &answer, None);
+                return Stop::Whole;
+            }
             Next::Gone => return Stop::Left,
             // An upstream that fails behind its last word, or never closes, has harmed nobody.
-            Next::Broken(_) | Next::Lost(_) if said_all => return finish(meter, downstream, &mut patience).await,
+            Next::Broken(_) | Next::Lost(_) if said_all => {
+                attempts::judge_target(exchange, &answer, None);
+                return finish(meter, downstream, &mut patience).await;
+            }
             Next::Broken(error) => {
-                tracing::warn!(request = %exchange.id.0, %error, "an upstream answer broke off");
+                let group = services.balancer.of(&terms.upstream);
+                attempts::complain(&group, exchange, "an upstream answer broke off", &error);
+                attempts::judge_target(exchange, &answer, Some(Lost::BrokeOff));
                 return Stop::Broken(Lost::BrokeOff);
             }
-            Next::Lost(lost) => return Stop::Broken(lost),
+            Next::Lost(lost) => {
+                attempts::judge_target(exchange, &answer, Some(lost));
+                return Stop::Broken(lost);
+            }
         }
         for piece in pieces.drain(..) {
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
@@ -269,8 +281,9 @@ async fn end(
 ) -> Stop {
     let refused = exchange.answer.status >= 400;
     let framed = exchange.answer.bytes_out == 0 || answer.head.content_length.is_some();
-    answer.recycle();
     let whole = meter.complete() || (refused && framed);
+    attempts::judge_target(exchange, &answer, (!whole).then_some(Lost::BrokeOff));
+    answer.recycle();
     if !whole {
         return Stop::Broken(Lost::BrokeOff);
     }

@@ -3,10 +3,11 @@
 //! Below us are libraries that print whole request heads at debug and trace, keys included. They are capped at info
 //! whatever `CFX_LOG` says, and start at warn.
 
-use tracing::{Level, Subscriber};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -57,7 +58,36 @@ where
         Format::Json => lines.event_format(JsonLines).boxed(),
         Format::Human { colour } => lines.with_ansi(colour).boxed(),
     };
-    lines.with_filter(chosen.and(capped))
+    lines.with_filter(chosen.and(capped).and(NoRaces))
+}
+
+/// Leaves out what pingora calls an error and is none: of two that take a kept connection, one has to make its own.
+struct NoRaces;
+
+const LOST_RACE: &str = "failed to acquire reusable stream";
+
+impl<S: Subscriber> Filter<S> for NoRaces {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        // Only errors that came by the `log` crate, which names their target in a field.
+        if *event.metadata().level() != Level::ERROR || event.metadata().target() != "log" {
+            return true;
+        }
+        let mut race = IsRace(false);
+        event.record(&mut race);
+        !race.0
+    }
+}
+
+struct IsRace(bool);
+
+impl Visit for IsRace {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0 |= field.name() == "message" && format!("{value:?}") == LOST_RACE;
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +128,8 @@ mod tests {
         tracing::debug!(target: "hyper::proto", "head: authorization");
         log::info!(target: "pingora_core::server", "server starting");
         log::warn!(target: "pingora_proxy", "fell over");
+        log::error!(target: "pingora_core::connectors", "failed to acquire reusable stream");
+        log::error!(target: "pingora_core::connectors", "out of sockets");
         tracing::debug!(target: "cfx::proxy", "step");
         tracing::info!(target: "cfx::app", peers = 2, "ready");
     }
@@ -112,6 +144,14 @@ mod tests {
             !text.contains("step") && !text.contains("server starting") && !text.contains("authorization"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_lost_race_for_a_kept_connection_is_no_error() {
+        for wanted in ["", "trace", "pingora=info"] {
+            let text = shown(wanted, PLAIN, events);
+            assert!(text.contains("out of sockets") && !text.contains(LOST_RACE), "{wanted}: {text}");
+        }
     }
 
     #[test]

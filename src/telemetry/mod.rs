@@ -14,6 +14,7 @@ mod line;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod seldom;
 mod series;
 mod shard;
 mod upstreams;

@@ -18,6 +18,7 @@ use super::guard::{Guard, Reading, Subject, Trial};
 use super::health;
 use super::member::{Member, Seat};
 use crate::config::{Health, Upstream};
+use crate::telemetry::seldom::Seldom;
 
 /// When to come back where nothing says when.
 const BACK_IN: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct Group {
     /// None: its targets are not asked how they are.
     health: Option<Health>,
     pub budget: Budget,
+    /// What is said of attempts that fail.
+    pub complaints: Seldom,
 }
 
 impl Balancer {
@@ -70,7 +73,7 @@ impl Balancer {
                 group.members.iter().map(|member| async {
                     let health = async {
                         if let Some(health) = &group.health {
-                            health::watch(&dialer, &group.name, member, health).await;
+                            health::watch(&dialer, &group.name, (member, &group.members), health).await;
                         }
                     };
                     futures_util::future::join(health, dialer.look_up_again_and_again(member)).await;
@@ -103,6 +106,7 @@ impl Group {
             models: models.map(model).collect(),
             health: upstream.health.clone(),
             budget: Budget::new(Instant::now()),
+            complaints: Seldom::new(Instant::now()),
         }
     }
 
@@ -115,13 +119,26 @@ impl Group {
     }
 
     /// A seat at the best target there is, `except` one that has just failed. Else how long until there may be one.
+    /// Where all fail their health checks it is asked as though none did: what fails may be the checks.
     pub fn seat(&self, except: Option<&Arc<Member>>, now: Instant) -> Result<Seat, Duration> {
+        self.seat_by(except, now, |member| member.wait(now)).or_else(|wait| match self.is_ill() {
+            true => self.seat_by(except, now, |member| member.guard.wait(now)),
+            false => Err(wait),
+        })
+    }
+
+    fn seat_by(
+        &self,
+        except: Option<&Arc<Member>>,
+        now: Instant,
+        wait: impl Fn(&Member) -> Option<Duration>,
+    ) -> Result<Seat, Duration> {
         let (first, count) = (self.turn(), self.members.len());
         loop {
             let mut soonest = None::<Duration>;
             let others = self.members.iter().cycle().skip(first).take(count);
             let others = others.filter(|member| except.is_none_or(|except| !Arc::ptr_eq(except, member)));
-            let open = others.filter(|member| match member.wait(now) {
+            let open = others.filter(|member| match wait(member) {
                 None => true,
                 Some(wait) => {
                     soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
@@ -137,6 +154,16 @@ impl Group {
                 return Ok(seat);
             }
         }
+    }
+
+    /// Whether all its targets fail their health checks.
+    fn is_ill(&self) -> bool {
+        self.members.iter().all(|member| !member.is_well())
+    }
+
+    /// Whether nothing is sent to this target at this moment.
+    pub fn leaves_alone(&self, member: &Member, now: Instant) -> bool {
+        if self.is_ill() { member.guard.wait(now).is_some() } else { member.wait(now).is_some() }
     }
 
     /// Whether a 5xx from this target says something of the model, and not of the target: it does where it is the first
@@ -170,7 +197,9 @@ impl Group {
             (stand != Stand::Closed)
                 .then(|| format!("upstream {upstream}: the breaker of {what} is {}", stand.as_str()))
         });
-        ill.chain(open).collect()
+        let all =
+            self.is_ill().then(|| format!("upstream {}: none passes, and all are asked as if they did", self.name));
+        ill.chain(all).chain(open).collect()
     }
 
     fn turn(&self) -> usize {

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,8 +62,8 @@ impl Pulse {
     }
 }
 
-/// Checks one target for as long as the process lives.
-pub(super) async fn watch(dialer: &Dialer, upstream: &str, member: &Member, health: &Health) {
+/// Checks one target, of all that an upstream has, for as long as the process lives.
+pub(super) async fn watch(dialer: &Dialer, upstream: &str, (member, all): (&Member, &[Arc<Member>]), health: &Health) {
     let mut pulse = Pulse::of(health);
     sleep(health.interval / 10 * share() / WHOLE).await; // all at once would be a burst
     loop {
@@ -77,6 +78,9 @@ pub(super) async fn watch(dialer: &Dialer, upstream: &str, member: &Member, heal
                 Ok(()) => tracing::info!(%upstream, %target, "a target passes its health checks again"),
                 Err(error) => {
                     tracing::warn!(%upstream, %target, %error, "a target fails its health checks: it is left out");
+                    if all.iter().all(|member| !member.is_well()) {
+                        tracing::error!(%upstream, "no target passes its health checks: all are asked as if they did");
+                    }
                 }
             }
         }

@@ -56,7 +56,7 @@ impl Member {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// How long nothing may be sent to it; None where something may.
+    /// How long nothing may be sent to it, as long as any target of its upstream is well; None where something may.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         if self.is_well() { self.guard.wait(now) } else { Some(CHECKED_AGAIN_IN) }
     }

@@ -19,6 +19,7 @@ pub(super) struct Reading {
     pub said: Tally,
     /// What had been said when usage came last.
     said_before: Tally,
+    pub saw_event: bool,
     pub saw_end: bool,
     pub error: bool,
 }
@@ -38,6 +39,7 @@ impl Reading {
             joined: Reported::default(),
             said: Tally::default(),
             said_before: Tally::default(),
+            saw_event: false,
             saw_end: false,
             error: false,
         }
@@ -57,6 +59,7 @@ impl Reading {
         // Anthropic's SDKs raise on the name alone, whatever the data say.
         self.error |= self.dialect == Dialect::Messages && sse::name(event) == Some(b"error");
         let Some(data) = sse::data(event) else { return false };
+        self.saw_event = true;
         if data.trim_ascii() == b"[DONE]" {
             self.saw_end = true;
             return false;
@@ -74,6 +77,7 @@ impl Reading {
 
     /// Takes what was found in an event too long to be read whole.
     pub(super) fn long(&mut self, event: &Finder) {
+        self.saw_event = true;
         match self.dialect {
             // The long ones of this dialect repeat what its deltas have said.
             Dialect::Responses if !event.kind().ends_with(b".delta") => {}
