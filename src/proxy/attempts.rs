@@ -356,3 +356,7 @@ fn ran_out(total_by: Instant, total: Duration, own: (Duration, &str)) -> String 
     let (span, name) = if Instant::now() < total_by { own } else { (total, "total") };
     format!("{span:?} (timeouts.{name})")
 }
+
+#[cfg(test)]
+#[path = "attempts_tests.rs"]
+mod tests;

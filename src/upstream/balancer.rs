@@ -121,19 +121,20 @@ impl Group {
     /// A seat at the best target there is, `except` one that has just failed. Else how long until there may be one.
     /// Where all fail their health checks it is asked as though none did: what fails may be the checks.
     pub fn seat(&self, except: Option<&Arc<Member>>, now: Instant) -> Result<Seat, Duration> {
-        self.seat_by(except, now, |member| member.wait(now)).or_else(|wait| match self.is_ill() {
-            true => self.seat_by(except, now, |member| member.guard.wait(now)),
+        let first = self.turn();
+        self.seat_by((first, except), now, |member| member.wait(now)).or_else(|wait| match self.is_ill() {
+            true => self.seat_by((first, except), now, |member| member.guard.wait(now)),
             false => Err(wait),
         })
     }
 
     fn seat_by(
         &self,
-        except: Option<&Arc<Member>>,
+        (first, except): (usize, Option<&Arc<Member>>),
         now: Instant,
         wait: impl Fn(&Member) -> Option<Duration>,
     ) -> Result<Seat, Duration> {
-        let (first, count) = (self.turn(), self.members.len());
+        let count = self.members.len();
         loop {
             let mut soonest = None::<Duration>;
             let others = self.members.iter().cycle().skip(first).take(count);

@@ -144,6 +144,36 @@ fn with_all_open_it_is_said_when_to_come_back() {
 }
 
 #[test]
+fn of_several_that_are_left_alone_the_soonest_says_when_to_come_back() {
+    for ill in [0, 1] {
+        let group = group(2);
+        let (checked, open) = (&group.members()[ill], &group.members()[1 - ill]);
+        fail(&group, open.target.port, 2);
+        checked.set_well(false);
+        let wait = group.seat(None, Instant::now()).err().unwrap();
+        assert!(wait < OPEN_FOR / 2, "the ill one may be well long before: {wait:?}");
+    }
+}
+
+#[test]
+fn with_all_ill_they_are_asked_as_though_none_were_and_breakers_hold() {
+    let group = group(2);
+    group.members()[0].set_well(false);
+    assert!((0..4).all(|_| port(&seat(&group)) == 2));
+    assert!(group.leaves_alone(&group.members()[0], Instant::now()));
+    group.members()[1].set_well(false);
+    let ports: Vec<_> = (0..4).map(|_| port(&seat(&group))).collect();
+    assert!(ports.contains(&1) && ports.contains(&2), "{ports:?}");
+    assert!(!group.leaves_alone(&group.members()[0], Instant::now()), "nothing was taken out");
+    fail(&group, 1, 2);
+    assert!((0..4).all(|_| port(&seat(&group)) == 2));
+    fail(&group, 2, 2);
+    assert!(group.seat(None, Instant::now()).is_err());
+    group.members()[0].set_well(true);
+    assert!(group.seat(None, Instant::now()).is_err(), "passing a check closes no breaker");
+}
+
+#[test]
 fn a_probe_that_is_dropped_without_a_word_lets_the_next_try() {
     let group = group(1);
     fail(&group, 1, 2);

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::harness::{Answer, CHAT, Harness, Reply, Request, Scripted, Switch, USER, chat_body, several, streaming};
+use crate::harness::{
+    Answer, CHAT, Harness, Reply, Request, Scripted, Switch, USER, chat_body, gate, several, streaming, wire,
+};
 
 const STATE: &str = "cfx_breaker_state";
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -120,6 +122,83 @@ fn one_clients_poison_leaves_everybody_elses_way_open() {
         edge.assert_metric(STATE, &[], 0.0);
         edge.assert_metric("cfx_breaker_transitions_total", &[], 0.0);
     }
+}
+
+type Failing = fn() -> Reply;
+
+#[test]
+fn a_prompt_that_is_too_much_for_a_target_leaves_it_to_everybody_else() {
+    let timeouts = "connect: 2s, first_byte: 60ms, between_chunks: 20s, total: 60s";
+    for (name, failing) in [("a reset", Reply::hang_up as Failing), ("silence", Reply::never)] {
+        let edge = Harness::builder().timeouts(timeouts).start();
+        let bob = edge.new_key(BOB, &[]);
+        edge.upstream.always(move |request| request.json().to_string().contains("poison").then(failing));
+        let mut poison = streaming(chat_body());
+        poison["messages"][0]["content"] = json!("poison");
+        let poisoned = |key: &str| edge.ask(&Request::post(CHAT, poison.to_string()).key(key));
+        for n in 0..12 {
+            let answer = poisoned(&edge.key);
+            assert!(matches!(answer.code().as_str(), "upstream_error" | "upstream_timeout"), "{name} {n}: {answer}");
+        }
+        edge.assert_metric("cfx_breaker_failures_total", &["target=\"http"], 12.0);
+        assert_eq!(chat_as(&edge, &bob, "plan").status, 200, "{name}");
+        edge.assert_metric("cfx_breaker_transitions_total", &[], 0.0);
+        for key in [&edge.key, &bob, &edge.key, &bob, &edge.key] {
+            poisoned(key);
+        }
+        edge.assert_metric(STATE, &["target=\"http"], 2.0);
+    }
+}
+
+#[test]
+fn nobody_waits_for_the_answer_of_the_one_that_found_a_target_back() {
+    let upstream = Scripted::start();
+    let switch = Switch::before(upstream.address);
+    let target = several(&[switch.address]);
+    let edge =
+        Harness::builder().upstream_target(&target).upstream("breaker: { failures: 2, open_for: 300ms }").start();
+    let state = |wanted| edge.assert_metric(STATE, &[&format!("target=\"{target}\"")], wanted);
+    switch.kill();
+    (0..2).for_each(|_| assert_eq!(edge.chat().status, 503));
+    switch.revive();
+    state(1.0);
+    let (opener, closed) = gate();
+    upstream.then(Reply::after(closed));
+    std::thread::scope(|scope| {
+        let probe = scope.spawn(|| edge.chat());
+        upstream.wait_for(1);
+        state(0.0);
+        edge.assert_healthy();
+        drop(opener);
+        assert_eq!(probe.join().expect("an answer").status, 200);
+    });
+}
+
+#[test]
+fn a_model_is_open_to_all_once_its_probe_has_said_something_and_not_before() {
+    let edge = Harness::builder().upstream("breaker: { failures: 2, open_for: 300ms }").start();
+    let bob = edge.new_key(BOB, &[]);
+    let model = ["model=\"upstream-smart\""];
+    for key in [&edge.key, &bob] {
+        edge.upstream.then(Reply::json(500, "{}"));
+        assert_eq!(chat_as(&edge, key, "plan").code(), "upstream_error");
+    }
+    edge.assert_metric(STATE, &model, 1.0);
+    let (opener, closed) = gate();
+    let mut events = wire::chat_events("m", &wire::WORDS, true);
+    events.splice(0..0, [": still there", ": still there"].map(String::from));
+    edge.upstream.then(Reply::gated(events, closed));
+    let mut stream = edge.chat_stream_opening(&opener);
+    opener.open();
+    // With the second comment here, what the first one says has been weighed.
+    assert_eq!(stream.event(), ": still there");
+    assert_eq!(edge.metric(STATE, &model), 1.0, "somebody is there, which is all that a comment says");
+    opener.open();
+    stream.event();
+    edge.assert_metric(STATE, &model, 0.0);
+    assert_eq!(chat_as(&edge, &bob, "plan").status, 200);
+    drop(opener);
+    assert!(stream.rest().1);
 }
 
 #[test]

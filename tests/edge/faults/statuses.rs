@@ -16,7 +16,7 @@ fn error(message: &str, kind: &str) -> String {
 
 fn refused_inside() -> Vec<Fault> {
     let statuses =
-        ["500", "501", "502", "503", "504", "507", "520", "529", "599", "999", "401", "403"].map(String::from);
+        ["500", "501", "502", "503", "504", "505", "507", "520", "529", "599", "999", "401", "403"].map(String::from);
     let mut faults: Vec<Fault> = statuses
         .into_iter()
         .map(|status| {
