@@ -186,7 +186,8 @@ impl<'request> Patience<'request> {
 
     /// What `write` yields, which is `bytes` long, or why it was given up. A client that reads slowly holds up neither
     /// the total nor a stop, and is itself waited for no longer than `read_stall`: waits add up, and what it takes is set
-    /// against them. What the sockets take ahead of it earns nothing, for nothing has been waited for then. A write given up halfway leaves half a piece behind: nothing may be written after it.
+    /// against them. What the sockets take ahead of it earns nothing, for nothing has been waited for then. A write given
+    /// up halfway leaves half a piece behind: nothing may be written after it.
     pub async fn while_writing<T>(
         &mut self,
         bytes: usize,

@@ -4,6 +4,7 @@ use std::io::{self, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -35,6 +36,11 @@ pub enum TakeOverProblem {
     Mute,
     #[error("the cfx that serves this data folder speaks of the hand-over in another version: {0:?}")]
     Foreign(String),
+    #[error(
+        "whoever answers in this data folder is another user ({0}), whose sockets are not to be trusted; \
+         let nobody but the user of cfx write to that folder"
+    )]
+    Stranger(u32),
 }
 
 /// Asks whoever serves `data` for its listening sockets. None: nobody does.
@@ -46,6 +52,10 @@ pub fn ask(data: &Path) -> Result<Option<(Predecessor, Vec<TcpListener>)>, TakeO
         }
         connected => connected?,
     };
+    let other = rustix::net::sockopt::socket_peercred(&stream).map_err(io::Error::from)?.uid.as_raw();
+    if !is_trusted(other, rustix::process::geteuid().as_raw(), std::fs::metadata(data)?.uid()) {
+        return Err(TakeOverProblem::Stranger(other));
+    }
     stream.set_read_timeout(Some(WITHIN))?;
     let (greeting, sockets) = receive(&stream)?;
     let mut words = greeting.split_ascii_whitespace();
@@ -76,12 +86,19 @@ impl Predecessor {
     }
 }
 
+/// Whether sockets may be had of the user `other`, who keeps copies of them and so hears a part of what comes in. In a
+/// folder that others can write to, anybody could answer. Root takes over from whom the folder belongs to.
+pub(super) fn is_trusted(other: u32, own: u32, owner_of_folder: u32) -> bool {
+    const ROOT: u32 = 0;
+    other == ROOT || other == own || (own == ROOT && other == owner_of_folder)
+}
+
 fn number(word: Option<&str>) -> Option<u32> {
     word?.parse().ok()
 }
 
 /// One line, and the sockets that came with it.
-fn receive(stream: &UnixStream) -> io::Result<(String, Vec<TcpListener>)> {
+pub(super) fn receive(stream: &UnixStream) -> io::Result<(String, Vec<TcpListener>)> {
     let (mut line, mut sockets) = (Vec::new(), Vec::new());
     while line.last() != Some(&b'\n') {
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
@@ -90,7 +107,8 @@ fn receive(stream: &UnixStream) -> io::Result<(String, Vec<TcpListener>)> {
         let received =
             rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::empty());
         let count = match received {
-            Err(rustix::io::Errno::AGAIN) => 0, // the time is over
+            // The time is over, or the other left before it came to us.
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNRESET) => 0,
             received => received?.bytes,
         };
         for message in control.drain() {

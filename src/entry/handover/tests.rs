@@ -112,3 +112,22 @@ async fn who_speaks_otherwise_is_not_taken_over_from() {
     assert!(matches!(ask(data.path()).await, Err(TakeOverProblem::Mute)));
     thread.join().unwrap();
 }
+
+#[test]
+fn who_waits_for_a_process_that_leaves_meanwhile_hears_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(place(data.path())).unwrap();
+    let waiting = UnixStream::connect(place(data.path())).unwrap();
+    drop(listener);
+    let (greeting, sockets) = taker::receive(&waiting).unwrap();
+    assert!(greeting.is_empty() && sockets.is_empty(), "which reads as: it hands nothing over");
+}
+
+#[test]
+fn sockets_are_had_of_no_stranger() {
+    let (root, cfx, mallory) = (0, 990, 1001);
+    assert!(taker::is_trusted(cfx, cfx, cfx));
+    assert!(taker::is_trusted(root, cfx, cfx) && taker::is_trusted(cfx, root, cfx));
+    assert!(!taker::is_trusted(mallory, cfx, cfx) && !taker::is_trusted(mallory, root, cfx));
+    assert!(!taker::is_trusted(mallory, cfx, mallory), "not even in a folder of their own");
+}
