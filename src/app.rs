@@ -117,6 +117,7 @@ pub fn run(start: Start) -> Result<(), StartProblem> {
 fn serve(mut start: Start) -> Result<(), StartProblem> {
     check_ports(&start.snapshot.edge, &start.succession.sockets)?;
     let runtime = control_runtime().map_err(StartProblem::Runtime)?;
+    runtime.block_on(async { successor::bear_signal() }); // one that waits for its store is not to die of it
     let mut front = Front::open(&mut start)?;
     let patience = Patience::of(start.store_wait);
     let stores = front.stores(&start, &runtime, &patience)?;

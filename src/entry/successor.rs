@@ -11,6 +11,14 @@ use super::drain::Drain;
 /// What the new process is told beside this one's arguments.
 pub const TAKE_OVER: &str = "--take-over";
 
+/// From here on the signal does not end this process, which is what it does to one that has not asked for it. One that
+/// comes before [`start_on_signal`] starts nothing. Within a runtime.
+pub fn bear_signal() {
+    if let Err(error) = signal(SignalKind::user_defined2()) {
+        tracing::warn!(%error, "SIGUSR2 ends this process");
+    }
+}
+
 /// Starts a successor at each signal, one at a time, until one has taken over.
 pub async fn start_on_signal(drain: &Drain) {
     let Ok(mut signal) = signal(SignalKind::user_defined2()) else {

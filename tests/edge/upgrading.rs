@@ -244,6 +244,18 @@ fn a_signal_has_a_process_replaced_from_within_and_its_supervisor_told() {
 
 /// Containers hand no sockets on: the new one has addresses of its own, and whoever is in front of both turns to it.
 #[test]
+fn a_signal_that_comes_while_a_process_starts_does_not_end_it() {
+    let mut edge = Harness::builder().stopping(PATIENT).start();
+    edge.process.stop();
+    let mut command = run_of(&edge.conf(), &edge.data());
+    command.env("DATABASE_URL", "postgres://cfx@127.0.0.1:9/cfx").env("CFX_STORE_WAIT", "1s");
+    let mut starting = Process::spawn(command);
+    starting.wait_for_line("waiting for the store").expect("it waits");
+    starting.signal("USR2");
+    assert_eq!(starting.wait_for_exit().code(), Some(1), "its store ended it: {}", starting.log());
+}
+
+#[test]
 fn two_processes_on_ports_of_their_own_relieve_each_other() {
     let mut old = Harness::builder().stopping("grace: 60s, drain_after: 60s").start();
     let (openers, streams) = open_streams(&old, 5);
