@@ -175,7 +175,8 @@ fn list_of_this_thread() -> usize {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let before = self.0.under_way.fetch_sub(1, Ordering::SeqCst);
-        if before == 1 && self.0.is_ending() {
+        // In one order with what `enter` and `is_empty` do: either this one sees the end, or who waits sees the count.
+        if before == 1 && self.0.phase.load(Ordering::SeqCst) != SERVING {
             self.0.changed.notify_waiters();
         }
     }
