@@ -192,6 +192,7 @@ impl Tap {
         let mut long = Box::<Finder>::default();
         self.held.extend_from_slice(tail);
         if let Some(start) = sse::data_start(&self.held) {
+            self.reading.saw_event = true; // its end is awaited by whoever asks whether this is a boundary
             long.feed(self.held.get(start..).unwrap_or_default());
         }
         self.held = Vec::new();

@@ -77,7 +77,6 @@ impl Reading {
 
     /// Takes what was found in an event too long to be read whole.
     pub(super) fn long(&mut self, event: &Finder) {
-        self.saw_event = true;
         match self.dialect {
             // The long ones of this dialect repeat what its deltas have said.
             Dialect::Responses if !event.kind().ends_with(b".delta") => {}
