@@ -9,11 +9,12 @@ impl State {
         self.leases.iter().map(|lease| lease.available).sum()
     }
 
-    /// Given back, and known to the store as used: lost with the process.
-    pub(in crate::admission) fn not_released(&self) -> u32 {
+    /// Given back, and known to the store as used: lost with the process. `reported`: what the store has heard was used
+    /// of a lease, which is more than this edge knows where an answer was lost.
+    pub(in crate::admission) fn not_released(&self, reported: impl Fn(LeaseId) -> u32) -> u32 {
         let open = |lease: &Lease| {
             let lies = self.given_back_of(lease);
-            lies - lies.min(lease.used().saturating_sub(lease.reported))
+            lies - lies.min(lease.used().saturating_sub(reported(lease.id)))
         };
         let of_open = |place: &LeaseId| self.leases.iter().any(|lease| lease.id == *place);
         let of_closed = self.given_back.iter().filter(|place| !of_open(place)).count();

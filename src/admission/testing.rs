@@ -114,6 +114,11 @@ impl MemoryQuota {
         (count.used, count.leased)
     }
 
+    /// What was heard to be used of a lease; 0 of one that is closed or was never granted.
+    pub(crate) fn reported(&self, lease: LeaseId) -> u32 {
+        self.lock().leases.get(&lease).map_or(0, |lease| lease.used)
+    }
+
     fn grant_now(&self, ask: Ask) -> Grant {
         let mut counts = self.lock();
         let live_edges = self.live_edges.max(counts.living()).max(1);
