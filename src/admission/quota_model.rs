@@ -270,7 +270,8 @@ impl Model {
         life.running.abort();
         self.local += life.limiter.admitted_locally();
         for day in self.days() {
-            *self.unreturned.entry(day).or_default() += life.sum(day, |state| state.not_released(|lease| self.store.reported(lease)));
+            *self.unreturned.entry(day).or_default() +=
+                life.sum(day, |state| state.not_released(|lease| self.store.reported(lease)));
             *self.unposted.entry(day).or_default() += life.sum(day, State::not_posted);
         }
         for (day, hold) in life.held {

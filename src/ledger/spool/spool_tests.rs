@@ -1,6 +1,6 @@
 use std::os::unix::fs::FileExt;
 
-use super::testing::{Disk, NOON, SMALL, drain, lease, opening, row};
+use super::testing::{Disk, NOON, ONE_LANE, SMALL, drain, lease, opening, row};
 use super::*;
 
 /// Opens and ends the requests `from..to`.
@@ -81,7 +81,7 @@ fn a_second_process_is_another_edge_and_leaves_the_first_alone() {
 #[test]
 fn a_torn_end_is_cut_once_and_kept() {
     let disk = Disk::new();
-    let (spool, _) = disk.open(SMALL);
+    let (spool, _) = disk.open(ONE_LANE);
     serve(&spool, 0, 10);
     spool.flush();
     let dead = disk.killed();
@@ -104,7 +104,7 @@ fn a_torn_end_is_cut_once_and_kept() {
 fn a_flipped_bit_cuts_there_and_a_bad_header_sets_the_whole_file_aside() {
     for (from_end, lost) in [(40_u64, 1), (u64::MAX, 10)] {
         let disk = Disk::new();
-        let (spool, _) = disk.open(SMALL);
+        let (spool, _) = disk.open(ONE_LANE);
         serve(&spool, 0, 10);
         spool.flush();
         let dead = disk.killed();

@@ -17,6 +17,8 @@ pub const NOON: Timestamp = Timestamp(1_769_860_800_000_000); // 2026-01-31T12:0
 /// Small enough that a few dozen requests fill segments: with one lane they are of 128 KiB, with eight of 16 KiB.
 pub const SMALL: SpoolSettings =
     SpoolSettings { size: 1 << 20, fsync: Fsync::Off, on_full: OnSpoolFull::Refuse, lanes: 8, capacity: 80_000 };
+/// Whichever thread serves, what it writes is in the first segment.
+pub const ONE_LANE: SpoolSettings = SpoolSettings { lanes: 1, ..SMALL };
 
 /// The `n`th request, a millisecond after the one before it, on the `n % 7`th lease.
 pub fn opening(n: u64) -> Opening {
