@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use pingora::proxy::ProxyServiceBuilder;
+use pingora::proxy::http_proxy;
 use pingora::server::{RunArgs, Server as PingoraServer};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -29,7 +29,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::admin::{self, Admin};
 use crate::entry::certificates::Certificates;
-use crate::entry::doors::Doors;
+use crate::entry::doors::{Door, Doors};
 use crate::entry::drain::Drain;
 use crate::entry::handover::giver;
 use crate::entry::handover::taker::Predecessor;
@@ -342,23 +342,22 @@ impl Edge {
         let conf = listeners::server_conf(snapshot.edge.server);
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let mut service = ProxyServiceBuilder::new(&server.configuration, Proxy::new(Arc::clone(&self.services)))
-            .name("cfx")
-            .server_options(listeners::server_options())
-            .build();
-        if let Some(app) = service.app_logic_mut() {
-            app.h2_options = Some(listeners::h2_options());
-        }
+        let mut app = http_proxy(&server.configuration, Proxy::new(Arc::clone(&self.services)));
+        app.server_options = Some(listeners::server_options());
+        app.h2_options = Some(listeners::h2_options());
         let mut open = Vec::new();
         for entrypoint in &snapshot.edge.entrypoints {
             let address = entrypoint.address;
             let problem = |error| StartProblem::Listen { address, what: named(entrypoint), error };
-            open.push((address, self.sockets.open(address).map_err(problem)?));
-            let listener = listeners::listener(entrypoint, self.certificates.as_ref())
-                .map_err(|error| StartProblem::Listeners(error.to_string()))?;
-            service.add_listener(listener);
+            let socket = self.sockets.open(address).map_err(problem)?;
+            let tls = match (entrypoint.transport, &self.certificates) {
+                (Transport::Tls { http2 }, Some(served)) => Some(listeners::tls(Arc::clone(served), http2)),
+                _ => None,
+            };
+            let tls = tls.transpose().map_err(|error| StartProblem::Tls(error.to_string()))?;
+            open.push(Door { name: entrypoint.name.clone(), socket, tls });
         }
-        let (doors, accepting) = Doors::new(service, open, Arc::clone(&self.services.drain));
+        let (doors, accepting) = Doors::new(app, open, Arc::clone(&self.services.drain));
         server.add_service(doors);
         Ok((server, accepting))
     }

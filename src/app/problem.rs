@@ -24,8 +24,8 @@ pub enum StartProblem {
     Certificate(String),
     #[error("cannot listen on {address} ({what}): {error}")]
     Listen { address: SocketAddr, what: String, error: std::io::Error },
-    #[error("cannot set up the listeners: {0}")]
-    Listeners(String),
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
     #[error("cannot set up the metrics: {0}")]
     Metrics(String),
 }

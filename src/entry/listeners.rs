@@ -1,24 +1,16 @@
-//! The public listeners: which addresses, plain or TLS, and how pingora is to treat their connections.
+//! How pingora is to treat connections, and how TLS is spoken over them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::apps::HttpServerOptions;
-use pingora_core::listeners::ListenerConfig;
-use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::http::v2::server::H2Options;
-use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
+use rustls::ServerConfig;
 
 use super::certificates::Certificates;
-use crate::config::{Entrypoint, Server, Transport};
+use crate::config::Server;
 
-/// pingora's default of 64 KB a connection is what an open stream costs most. A plain connection needs none: pingora
-/// reads heads and bodies into room of their own. A TLS one reads its records from it.
-const READ_BUFFER: usize = 0;
-const TLS_READ_BUFFER: usize = 8 << 10;
-/// A head and a short body leave in one system call.
-const WRITE_BUFFER: usize = 4 << 10;
 /// Without a limit idle HTTP/2 connections pile up for ever.
 const H2_IDLE: Duration = Duration::from_secs(300);
 /// A window that lets a 10 MB prompt come in without a round trip every 64 KB.
@@ -54,27 +46,12 @@ pub fn h2_options() -> H2Options {
     options
 }
 
-/// One listener as pingora wants it.
-pub fn listener(
-    entrypoint: &Entrypoint,
-    certificates: Option<&Arc<Certificates>>,
-) -> pingora_core::Result<ListenerConfig> {
-    let config = ListenerConfig::tcp(entrypoint.address.to_string());
-    match entrypoint.transport {
-        Transport::Plain { .. } => Ok(config.l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER))),
-        Transport::Tls { http2 } => {
-            let mut settings = TlsSettings::with_callbacks(Box::new(NoCallbacks))?;
-            if let Some(certificates) = certificates {
-                settings.set_cert_resolver(Arc::clone(certificates) as _);
-            }
-            if http2 {
-                settings.enable_h2();
-            }
-            Ok(config.l4_buffer(L4BufferSettings::new(TLS_READ_BUFFER, WRITE_BUFFER)).tls(settings))
-        }
-    }
+/// How TLS is spoken with `certificates`: 1.2 and 1.3, by rustls' own choice of ciphers.
+pub fn tls(certificates: Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = config.with_no_client_auth().with_cert_resolver(certificates);
+    let spoken: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+    config.alpn_protocols = spoken.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
 }
-
-struct NoCallbacks;
-
-impl pingora_core::listeners::TlsAccept for NoCallbacks {}

@@ -4,8 +4,10 @@
 //! Owns: sockets before a request is known. Must not know: routes, keys, models.
 
 pub mod admin;
+pub mod arrival;
 pub mod certificates;
 pub mod client_address;
+pub mod connection;
 pub mod doors;
 pub mod drain;
 pub mod handover;

@@ -1,9 +1,12 @@
-//! The sockets this process listens on: bound by it, or taken over from the process before it. pingora is given them
-//! open, so that a port in use is a message instead of a panic, and so that a copy of each can be handed on.
+//! The sockets this process listens on: bound by it, or taken over from the process before it. They are opened before
+//! anything serves, so that a port in use is a message, and so that a copy of each can be handed on.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+/// Connections that may wait to be accepted: the standard library's few would be refused in a rush. The kernel cuts it
+/// to what it allows.
+const BACKLOG: i32 = 65_535;
 /// What a client has not been sent yet may lie in its socket up to here. Without a bound Linux takes some 4 MB for each
 /// that reads slowly, and says that there is room again only once a third of them has gone: a client that reads 30 KB a
 /// second would be taken for one that has not read for half a minute.
@@ -38,6 +41,7 @@ impl Sockets {
             None => TcpListener::bind(address)?,
         };
         listener.set_nonblocking(true)?;
+        socket2::SockRef::from(&listener).listen(BACKLOG)?;
         bound_what_is_unsent(&listener);
         self.copies.push(listener.try_clone()?);
         Ok(listener)

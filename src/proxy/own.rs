@@ -23,6 +23,7 @@ use super::welcome::{self, Welcome};
 use super::{Services, Welcomed, body, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
+use crate::entry::arrival::Arrival;
 use crate::entry::client_address::client_address;
 use crate::entry::drain::Drain;
 use crate::llm::{Endpoint, KeyScope, catalog};
@@ -38,7 +39,7 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
-    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
+    if let Some(Arrival { peer }) = Arrival::of(session.digest()) {
         let trusted = &exchange.snapshot.edge.trusted_proxies;
         let address = match trusted.is_empty() {
             true => peer.ip(),

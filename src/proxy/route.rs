@@ -1,6 +1,8 @@
 //! From host and path to a route. The path is read once, in one normal form. A model request goes upstream under the
 //! endpoint's own fixed path; a web application gets its path and query as the client wrote them.
 
+use std::net::IpAddr;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use pingora_core::protocols::http::ServerSession;
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
 use crate::config::{Action, Edge, Route, Transport, Upstream};
+use crate::entry::arrival::Arrival;
 use crate::llm::Endpoint;
 
 /// What is to be done with a request.
@@ -179,8 +182,8 @@ fn redirect(uri: &Uri, host: Option<&str>, port: u16) -> Result<Destination, Ref
 /// Whether the client speaks TLS: to us, or to a proxy in front that we trust and that says so.
 pub fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-    let trusted = peer.is_some_and(|peer| edge.trusted_proxies.iter().any(|range| range.contains(&peer)));
+    let is_trusted = |peer: IpAddr| edge.trusted_proxies.iter().any(|range| range.contains(&peer));
+    let trusted = Arrival::of(session.digest()).is_some_and(|arrival| is_trusted(arrival.peer.ip().to_canonical()));
     over_tls || (trusted && session.get_header("x-forwarded-proto").is_some_and(|scheme| scheme == "https"))
 }
 
