@@ -1,9 +1,8 @@
 //! From host and path to a route. The path is read once, in one normal form. A model request goes upstream under the
 //! endpoint's own fixed path; a web application gets its path and query as the client wrote them.
 
-use std::net::IpAddr;
-
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, Uri};
