@@ -9,9 +9,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
@@ -104,6 +106,14 @@ pub async fn until_head(
             _ => return Err(failure.refusal),
         }
     }
+}
+
+/// The head that had come when the client left. The two connections are looked at one after the other: between the two
+/// an upstream may have answered, and the client left, and only a turn of the runtime shows what came first. Without it
+/// an answer would be taken for none, and not be paid for.
+pub async fn come_before<T>(head: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    tokio::task::yield_now().await;
+    head.now_or_never()
 }
 
 /// What the end of an answer that was passed on says of its model. Whoever leaves says nothing of it, nor does a 4xx,

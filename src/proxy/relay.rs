@@ -98,10 +98,11 @@ pub async fn run(
     let (found, committed) = match silence {
         None => {
             let total_by = patience.total_by();
+            let mut head = pin!(attempts::until_head(services, exchange, &prepared, from_client, total_by, None));
             let found = tokio::select! {
                 biased;
-                found = attempts::until_head(services, exchange, &prepared, from_client, total_by, None) => found.into(),
-                () = downstream.gone() => Found::Left,
+                found = &mut head => found.into(),
+                () = downstream.gone() => attempts::come_before(head).await.map_or(Found::Left, Found::from),
                 () = patience.stopped() => Found::Refused(Refusal::shutting_down()),
             };
             (found, false)
@@ -161,6 +162,9 @@ async fn answered(
         Ok(()) => pass_on((services, terms), exchange, &mut answer, &mut meter, downstream, patience).await,
         Err(stop) => stop,
     };
+    if matches!(stop, Stop::Left) && exchange.answer.bytes_out == 0 {
+        meter.catch_up(&mut answer).await;
+    }
     attempts::judge_target(exchange, &answer, &stop);
     answer.recycle();
     if let Stop::Broken(lost) = stop {
