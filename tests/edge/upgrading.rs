@@ -176,6 +176,26 @@ fn a_listener_that_is_new_is_opened_and_one_that_is_gone_is_closed() {
     eventually("nobody holds it any more", || TcpStream::connect(before).is_err());
 }
 
+/// A supervisor that stops its group signals all of it once, and that is no order to cut what a relieved process has left.
+#[test]
+fn a_relieved_process_is_hurried_by_a_second_signal_and_not_by_the_first() {
+    let mut edge = Harness::builder().stopping(PATIENT).start();
+    let (mut openers, mut streams) = open_streams(&edge, 1);
+    let (opener, mut stream) = (openers.remove(0), streams.remove(0));
+    let mut old = edge.take_over();
+    old.wait_for_line("requests in flight run out").expect("it was relieved");
+    old.signal("TERM");
+    old.wait_for_line("stopping already").expect("its first signal changes nothing");
+    opener.open();
+    assert!(!stream.event().contains("shutting_down"), "the stream goes on");
+    old.signal("TERM");
+    let (events, whole) = stream.rest();
+    assert!(!whole && events.iter().any(|event| event.contains("shutting_down")), "told, and cut: {events:?}");
+    assert!(old.wait_for_exit().success());
+    assert_eq!(edge.row().text("error_message"), "shutting_down");
+    edge.assert_healthy();
+}
+
 #[test]
 fn who_is_to_take_over_from_nobody_just_starts() {
     let mut edge = Harness::start();
