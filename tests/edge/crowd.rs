@@ -152,9 +152,15 @@ fn hold_rows(store: &Store, each: usize, gone: &[Gone], asked: usize) {
         assert_eq!(row.number("http_status"), 499);
         assert!(row.flag("estimated") && row.number("input_tokens") > 0, "the prompt is paid for: {row:?}");
     }
-    let unheard: Vec<_> = cancelled.iter().filter(|row| row.number("output_tokens") == 0).collect();
-    let wordless = cancelled.len() - of(Moment::has_text);
-    assert_eq!(unheard.len(), wordless, "and what was said of an answer: {unheard:?}");
+    let (of_streams, of_documents): (Vec<&Row>, Vec<&Row>) =
+        cancelled.iter().map(|row| **row).partition(|row| row.flag("stream"));
+    let heard = |rows: &[&Row]| rows.iter().filter(|row| row.number("output_tokens") > 0).count();
+    let documents = of(|moment| moment == Moment::Document);
+    assert_eq!(of_documents.len(), documents);
+    assert_eq!(heard(&of_streams), of(Moment::has_text) - documents, "and what was said of an answer");
+    // Of a document its client sees nothing before its end, and leaves when the upstream has sent half: on a loaded machine
+    // that half may still be on its way when cfx sees the client go, and then it has come to nobody.
+    assert!(documents - heard(&of_documents) <= 1 + documents / 20, "{} of {documents}", heard(&of_documents));
 }
 
 /// One edge, one moment, every manner: each leaves its row, and nothing else.
