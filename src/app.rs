@@ -31,7 +31,7 @@ use crate::entry::admin::{self, Admin};
 use crate::entry::certificates::Certificates;
 use crate::entry::doors::{Door, Doors};
 use crate::entry::drain::Drain;
-use crate::entry::handover::giver;
+use crate::entry::handover::giver::{self, Descent};
 use crate::entry::handover::taker::Predecessor;
 use crate::entry::readiness::Readiness;
 use crate::entry::sockets::Sockets;
@@ -373,15 +373,21 @@ impl Edge {
         if accepting.await.is_err() {
             return tracing::error!("the public listeners did not start");
         }
+        let drain = &self.services.drain;
+        if predecessor.as_ref().is_some_and(|predecessor| predecessor.has_withdrawn()) {
+            tracing::error!("another cfx was given the sockets meanwhile, for this one took too long; it leaves");
+            return drain.hand_over();
+        }
         self.readiness.note_ready();
         on_ready();
         supervisor::ready(); // before the process before this one goes, which the supervisor would take for the end
+        let descent = if predecessor.is_some() { Descent::Heir } else { Descent::Founder };
         if let Some(predecessor) = predecessor {
             predecessor.relieve();
         }
-        let drain = &self.services.drain;
         if let Some(data) = data {
-            tokio::join!(giver::offer(&data, self.sockets.into_copies(), drain), successor::start_on_signal(drain));
+            let offer = giver::offer(&data, descent, self.sockets.into_copies(), drain);
+            tokio::join!(offer, successor::start_on_signal(drain));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::drain::Drain;
+use super::handover::giver;
 
 /// What the new process is told beside this one's arguments.
 pub const TAKE_OVER: &str = "--take-over";
@@ -19,24 +20,38 @@ pub fn bear_signal() {
     }
 }
 
-/// Starts a successor at each signal, one at a time, until one has taken over.
+/// Starts a successor at each signal, one at a time, until one has taken over. One that has neither done so nor ended for
+/// as long as another has to wait for its turn ([`giver::PATIENCE`]) is left to itself at the next signal.
 pub async fn start_on_signal(drain: &Drain) {
     let Ok(mut signal) = signal(SignalKind::user_defined2()) else {
         tracing::warn!("SIGUSR2 cannot be received; an upgrade is started by hand: cfx run {TAKE_OVER}");
         return;
     };
-    while signal.recv().await.is_some() {
+    let mut asked = signal.recv().await.is_some();
+    while asked {
         if drain.is_ending() {
             tracing::warn!("no successor is started: this process is ending");
+            asked = signal.recv().await.is_some();
             continue;
         }
-        tokio::select! {
-            ended = run(command(std::env::args_os())) => match ended {
-                Ok(status) => tracing::error!(%status, "the successor ended; this process serves on"),
-                Err(error) => tracing::error!(%error, "the successor did not start; this process serves on"),
-            },
+        let another = async {
+            tokio::time::sleep(giver::PATIENCE).await;
+            signal.recv().await.is_some()
+        };
+        let ended = tokio::select! {
+            ended = run(command(std::env::args_os())) => ended,
             () = drain.handed_over() => return,
+            another = another => {
+                tracing::error!("the successor has not taken over, and another is started");
+                asked = another;
+                continue;
+            }
+        };
+        match ended {
+            Ok(status) => tracing::error!(%status, "the successor ended; this process serves on"),
+            Err(error) => tracing::error!(%error, "the successor did not start; this process serves on"),
         }
+        asked = signal.recv().await.is_some();
     }
 }
 

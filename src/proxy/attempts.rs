@@ -9,9 +9,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
@@ -19,9 +21,9 @@ use super::commit::Commitment;
 use super::exchange::{Ending, Exchange};
 use super::patience::Lost;
 use super::refuse::{Reason, Refusal};
-use super::relay::Framing;
+use super::relay::{Framing, Stop};
 use super::{Prepared, Services, outgoing};
-use crate::config::Model;
+use crate::config::{Model, Upstream};
 use crate::llm::{Rewritten, rewrite};
 use crate::upstream::{self, Answer, AttemptError, Group, Head, Limits, Member, Seat, Trial};
 
@@ -69,13 +71,12 @@ pub async fn until_head(
     commitment: Option<&Commitment>,
 ) -> Result<(Answer, Framing), Refusal> {
     let upstream = &prepared.upstream;
-    let group = services.balancer.of(upstream);
+    let group = services.balancer.of(upstream).ok_or_else(unknown)?;
     group.budget.note_request(Instant::now());
     let (own, fallback) = (&prepared.choice.model, prepared.choice.fallback.as_ref());
     let others = |model: &Arc<Model>| fallback.filter(|other| !Arc::ptr_eq(other, model));
-    let mut way = way(&group, (own, None), others(own)).map_err(left_alone)?;
+    let mut way = way(group, (own, None), others(own)).map_err(left_alone)?;
     let mut rewritten: Option<Rewritten> = None;
-    let mut spare = true;
     loop {
         let Way { seat, trial, model } = way;
         if !Arc::ptr_eq(model, own) && rewritten.is_none() {
@@ -91,21 +92,28 @@ pub async fn until_head(
         let segments = body.segments.clone();
         let request = outgoing::request(exchange, prepared.endpoint, upstream, from_client, stream, segments);
         let member = Arc::clone(seat.member());
-        let failure =
-            match one(services, exchange, prepared, (&group, seat, trial), &request, total_by, &mut spare).await {
-                Ok(found) => return Ok(found), // counted when its end is known
-                Err(failure) => failure,
-            };
+        let failure = match one(services, exchange, prepared, (group, seat, trial), &request, total_by).await {
+            Ok(found) => return Ok(found), // counted when its end is known
+            Err(failure) => failure,
+        };
         services.metrics.attempt(&upstream.name, failure.outcome);
         let last = exchange.answer.attempts >= MOST || commitment.is_some_and(Commitment::is_made);
         if !failure.elsewhere || last {
             return Err(failure.refusal);
         }
-        match self::way(&group, (model, Some(&member)), others(model)) {
-            Ok(next) if may_go_on(&group, &member, failure.fault) => way = next,
+        match self::way(group, (model, Some(&member)), others(model)) {
+            Ok(next) if may_go_on(group, &member, failure.fault) => way = next,
             _ => return Err(failure.refusal),
         }
     }
+}
+
+/// The head that had come when the client left. The two connections are looked at one after the other: between the two
+/// an upstream may have answered, and the client left, and only a turn of the runtime shows what came first. Without it
+/// an answer would be taken for none, and not be paid for.
+pub async fn come_before<T>(head: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    tokio::task::yield_now().await;
+    head.now_or_never()
 }
 
 /// What the end of an answer that was passed on says of its model. Whoever leaves says nothing of it, nor does a 4xx,
@@ -121,19 +129,32 @@ pub fn conclude(exchange: &mut Exchange, ending: Ending) {
 
 /// What the end of an answer that was passed on says of its target. Of one that breaks its answers off behind their heads
 /// nothing else would be known, and it has the least to do of all.
-pub fn judge_target(exchange: &Exchange, answer: &Answer, lost: Option<Lost>) {
-    match lost {
+pub fn judge_target(exchange: &Exchange, answer: &Answer, stop: &Stop) {
+    match stop {
         // What is wrong with a 4xx may be the client's fault, or not.
-        None if exchange.answer.status >= 400 => {}
-        None => answer.judged(true),
-        Some(Lost::BrokeOff | Lost::Silence(_)) => answer.judged(false),
-        Some(Lost::Total(_) | Lost::Unread(_) | Lost::Stopped) => {}
+        Stop::Whole if exchange.answer.status < 400 => answer.judged(true),
+        Stop::Broken(Lost::BrokeOff | Lost::Silence(_)) => answer.judged(false),
+        Stop::Whole | Stop::Left | Stop::Stuck(_) | Stop::Broken(_) => {}
+    }
+}
+
+/// A probe whose answer begins as it should has learnt what it was sent for.
+pub fn note_beginning(exchange: &mut Exchange, begins_well: impl FnOnce() -> bool) {
+    if let Some(trial) = exchange.answer.trial.as_mut().filter(|trial| trial.is_probe() && begins_well()) {
+        trial.begins_well();
+    }
+}
+
+/// Says that an answer broke off behind its head.
+pub fn note_break(services: &Services, upstream: &Upstream, exchange: &Exchange, error: &dyn Display) {
+    if let Some(group) = services.balancer.of(upstream) {
+        complain(group, exchange, "an upstream answer broke off", error);
     }
 }
 
 /// Says of an upstream that it failed: one line a second, for in an outage, or under poison, each request would write its
 /// own. The rows and the metrics have each.
-pub fn complain(group: &Group, exchange: &Exchange, message: &str, error: &dyn Display) {
+fn complain(group: &Group, exchange: &Exchange, message: &str, error: &dyn Display) {
     let (request, upstream) = (exchange.id.0, group.name());
     match group.complaints.write(Instant::now()) {
         Some(unwritten) => tracing::warn!(%request, %upstream, %error, unwritten, "{message}"),
@@ -167,6 +188,11 @@ fn may_go_on(group: &Group, left: &Member, fault: Fault) -> bool {
     fault == Fault::Target && group.leaves_alone(left, now) || group.budget.take(now)
 }
 
+/// No route leads to an upstream that this edge did not start with, and none is to be made up for a request.
+fn unknown() -> Refusal {
+    Refusal::new(Reason::InternalError, "an error inside the gateway")
+}
+
 fn left_alone(wait: Duration) -> Refusal {
     let message = "the model's service has failed lately and is left alone for a while";
     Refusal::new(Reason::UpstreamUnavailable, message).retry_after(wait)
@@ -189,7 +215,6 @@ async fn one(
     (group, seat, trial): (&Group, Seat, Trial),
     request: &upstream::OutgoingRequest,
     total_by: Instant,
-    spare: &mut bool,
 ) -> Result<(Answer, Framing), Failure> {
     let timeouts = prepared.timeouts;
     let limits = Limits {
@@ -201,11 +226,11 @@ async fn one(
     exchange.answer.waiting_since = Some(Instant::now());
     let client = client(exchange);
     // The client may leave at any moment of this: what is true of the request then is in the exchange, not here.
-    let standing = &mut exchange.answer.unanswered;
-    let outcome = upstream::send(&services.dialer, (seat, client), request, limits, standing, spare).await;
+    let standing = &mut exchange.answer.standing;
+    let outcome = upstream::send(&services.dialer, (seat, client), request, limits, standing).await;
     exchange.answer.wait_is_over();
-    exchange.answer.reached_upstream |= exchange.answer.unanswered;
-    exchange.answer.unanswered &= matches!(outcome, Err(AttemptError::Silent));
+    exchange.answer.reached_upstream |= exchange.answer.standing.unanswered;
+    exchange.answer.standing.unanswered &= matches!(outcome, Err(AttemptError::Silent));
     match outcome {
         Ok(mut answer) => match judged(exchange, &mut answer, total_by).await {
             Ok(framing) => {
@@ -330,7 +355,7 @@ fn failure_of(error: AttemptError, prepared: &Prepared, total_by: Instant) -> Fa
             let message = format!("no connection to the model's service within {limit}");
             Refusal::new(Reason::UpstreamUnavailable, message).retry_after(BACK_IN)
         }
-        AttemptError::Reset(_) | AttemptError::Dead(_) => {
+        AttemptError::Reset(_) | AttemptError::Dead(_) | AttemptError::NotTaken(_) => {
             Refusal::new(Reason::UpstreamError, "the model's service closed the connection unanswered")
         }
         AttemptError::Unsound(_) => {
@@ -344,7 +369,7 @@ fn failure_of(error: AttemptError, prepared: &Prepared, total_by: Instant) -> Fa
     };
     let (elsewhere, outcome, fault) = match error {
         AttemptError::Connect(_) | AttemptError::ConnectTimeout(_) => (true, "connect", Fault::Target),
-        AttemptError::Reset(_) | AttemptError::Dead(_) => (true, "reset", Fault::Target),
+        AttemptError::Reset(_) | AttemptError::Dead(_) | AttemptError::NotTaken(_) => (true, "reset", Fault::Target),
         AttemptError::Unsound(_) => (false, "not_http", Fault::Nobody),
         AttemptError::Silent => (false, "timeout", Fault::Target),
     };

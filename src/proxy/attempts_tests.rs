@@ -6,7 +6,7 @@ use crate::upstream::{Balancer, By};
 fn group(models: &[&Arc<Model>]) -> Arc<Group> {
     let snapshot = load(&Source::Embedded, &Overrides::default(), &|_| None).unwrap();
     let upstream = snapshot.edge.upstreams.values().find(|upstream| upstream.targets.len() == 1).unwrap();
-    Balancer::new([upstream], models.iter().map(|model| &model.upstream_model)).of(upstream)
+    Balancer::new([upstream], models.iter().map(|model| &model.upstream_model)).of(upstream).unwrap().clone()
 }
 
 fn model(name: &str) -> Arc<Model> {

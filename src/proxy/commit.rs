@@ -75,7 +75,7 @@ pub async fn until_head(
             let rung = tokio::select! {
                 biased;
                 found = &mut head => break found.into(),
-                () = downstream.gone() => break Found::Left,
+                () = downstream.gone() => break attempts::come_before(head).await.map_or(Found::Left, Found::from),
                 rung = patience.rung(due) => rung,
             };
             if rung == Rung::Stopped {

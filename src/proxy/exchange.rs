@@ -12,7 +12,7 @@ use crate::admission::Principal;
 use crate::config::Snapshot;
 use crate::llm::{Dialect, Endpoint};
 use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
-use crate::upstream::Trial;
+use crate::upstream::{Standing, Trial};
 
 /// pingora's per-request context. Opened before any check, closed in `logging` whatever became of the request.
 pub struct Exchange {
@@ -62,8 +62,8 @@ pub struct Observed {
     pub attempts: u8,
     /// Whether a request reached the upstream: only then is quota spent.
     pub reached_upstream: bool,
-    /// A request lies with the upstream that it has not answered. Still true at the end, it was paid for in vain.
-    pub unanswered: bool,
+    /// Where it is unanswered still at the end, it was paid for in vain.
+    pub standing: Standing,
     /// Leave to ask the model that is answering, until it is known whether it did well.
     pub trial: Option<Trial>,
     /// Bytes of text in the body that was sent last, the stage's prompt included: what an estimate goes by.

@@ -1,12 +1,17 @@
 //! What an answer used: read as it passes, as the upstream counted it, else estimated and marked so.
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 use super::Services;
 use super::exchange::{Ending, Exchange};
 use super::relay::{Framing, Terms};
 use crate::llm::{AnswerTap, Dialect, Endpoint, Shown, Tally, Tap};
 use crate::units::Usage;
+use crate::upstream::Answer;
+
+/// Pieces of an answer that are read for their count alone: an upstream may write faster than they are read.
+const CATCHES_UP: usize = 64;
 
 /// Reads what passes, in the answer's own framing.
 pub enum Meter {
@@ -50,6 +55,18 @@ impl Meter {
                 }
                 pieces.push(chunk);
             }
+        }
+    }
+
+    /// Takes in what has come of an answer whose client left before any of it could be written: nobody will hear it, and
+    /// the model has said it all the same. Waits for no more of it.
+    pub async fn catch_up(&mut self, answer: &mut Answer) {
+        let mut unheard = Vec::new();
+        tokio::task::yield_now().await; // as `attempts::come_before` does
+        for _ in 0..CATCHES_UP {
+            let Some(Ok(Some(chunk))) = answer.chunk().now_or_never() else { break };
+            self.push(chunk, &mut unheard);
+            unheard.clear();
         }
     }
 

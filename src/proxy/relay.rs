@@ -54,7 +54,7 @@ pub struct Terms {
 }
 
 /// How the passing on came to its end.
-enum Stop {
+pub enum Stop {
     Whole,
     Left,
     /// What was passed on so far is whole pieces: the client can be told.
@@ -98,10 +98,11 @@ pub async fn run(
     let (found, committed) = match silence {
         None => {
             let total_by = patience.total_by();
+            let mut head = pin!(attempts::until_head(services, exchange, &prepared, from_client, total_by, None));
             let found = tokio::select! {
                 biased;
-                found = attempts::until_head(services, exchange, &prepared, from_client, total_by, None) => found.into(),
-                () = downstream.gone() => Found::Left,
+                found = &mut head => found.into(),
+                () = downstream.gone() => attempts::come_before(head).await.map_or(Found::Left, Found::from),
                 () = patience.stopped() => Found::Refused(Refusal::shutting_down()),
             };
             (found, false)
@@ -115,7 +116,7 @@ pub async fn run(
     let uploading = matches!(&found, Found::Head(answer, _) if answer.is_uploading());
     let terms = Terms::of(prepared, uploading);
     exchange.answer.wait_is_over();
-    if exchange.answer.unanswered {
+    if exchange.answer.standing.unanswered {
         exchange.answer.reached_upstream = true;
         meter::presume(services, exchange, terms.endpoint);
     }
@@ -158,9 +159,14 @@ async fn answered(
         false => written(&mut patience, 0, downstream.head(status, headers)).await,
     };
     let stop = match sent {
-        Ok(()) => pass_on((services, terms), exchange, answer, &mut meter, downstream, patience).await,
+        Ok(()) => pass_on((services, terms), exchange, &mut answer, &mut meter, downstream, patience).await,
         Err(stop) => stop,
     };
+    if matches!(stop, Stop::Left) && exchange.answer.bytes_out == 0 {
+        meter.catch_up(&mut answer).await;
+    }
+    attempts::judge_target(exchange, &answer, &stop);
+    answer.recycle();
     if let Stop::Broken(lost) = stop {
         tell(exchange, lost, &meter, terms.endpoint, downstream).await;
     }
@@ -176,7 +182,7 @@ async fn answered(
 async fn pass_on(
     (services, terms): (&Services, &Terms),
     exchange: &mut Exchange,
-    mut answer: Answer,
+    answer: &mut Answer,
     meter: &mut Meter,
     downstream: &mut impl Downstream,
     mut patience: Patience<'_>,
@@ -185,7 +191,7 @@ async fn pass_on(
     loop {
         let mut ended = false;
         let said_all = meter.said_all();
-        match next(&mut answer, meter, downstream, &mut patience).await {
+        match next(answer, meter, downstream, &mut patience).await {
             Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
             Next::Silent => {
                 exchange.answer.bytes_out += COMMENT.len() as u64;
@@ -201,26 +207,15 @@ async fn pass_on(
                 ended = true;
             }
             // Who hangs up behind the last word has had the whole answer.
-            Next::Gone if meter.complete() => {
-                attempts::judge_target(exchange, &answer, None);
-                return Stop::Whole;
-            }
+            Next::Gone if meter.complete() => return Stop::Whole,
             Next::Gone => return Stop::Left,
             // An upstream that fails behind its last word, or never closes, has harmed nobody.
-            Next::Broken(_) | Next::Lost(_) if said_all => {
-                attempts::judge_target(exchange, &answer, None);
-                return finish(meter, downstream, &mut patience).await;
-            }
+            Next::Broken(_) | Next::Lost(_) if said_all => return finish(meter, downstream, &mut patience).await,
             Next::Broken(error) => {
-                let group = services.balancer.of(&terms.upstream);
-                attempts::complain(&group, exchange, "an upstream answer broke off", &error);
-                attempts::judge_target(exchange, &answer, Some(Lost::BrokeOff));
+                attempts::note_break(services, &terms.upstream, exchange, &error);
                 return Stop::Broken(Lost::BrokeOff);
             }
-            Next::Lost(lost) => {
-                attempts::judge_target(exchange, &answer, Some(lost));
-                return Stop::Broken(lost);
-            }
+            Next::Lost(lost) => return Stop::Broken(lost),
         }
         for piece in pieces.drain(..) {
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
@@ -234,11 +229,10 @@ async fn pass_on(
             }
         }
         if ended {
-            return end(exchange, answer, meter, downstream, &mut patience).await;
+            let has_length = answer.head.content_length.is_some();
+            return end(exchange, has_length, meter, downstream, &mut patience).await;
         }
-        if let Some(trial) = exchange.answer.trial.as_mut().filter(|trial| trial.is_probe() && meter.begins_well()) {
-            trial.begins_well();
-        }
+        attempts::note_beginning(exchange, || meter.begins_well());
         patience.renew();
         if meter.said_all() {
             patience.settle();
@@ -274,17 +268,14 @@ async fn next(
 /// words, and any of the length it announced will do.
 async fn end(
     exchange: &Exchange,
-    answer: Answer,
+    has_length: bool,
     meter: &Meter,
     downstream: &mut impl Downstream,
     patience: &mut Patience<'_>,
 ) -> Stop {
     let refused = exchange.answer.status >= 400;
-    let framed = exchange.answer.bytes_out == 0 || answer.head.content_length.is_some();
-    let whole = meter.complete() || (refused && framed);
-    attempts::judge_target(exchange, &answer, (!whole).then_some(Lost::BrokeOff));
-    answer.recycle();
-    if !whole {
+    let framed = exchange.answer.bytes_out == 0 || has_length;
+    if !(meter.complete() || (refused && framed)) {
         return Stop::Broken(Lost::BrokeOff);
     }
     finish(meter, downstream, patience).await

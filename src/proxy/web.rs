@@ -22,7 +22,8 @@ pub const MOST_ATTEMPTS: u8 = 2;
 /// A seat at the best target there is, other than the one that just failed; at that one again where it has another
 /// address.
 pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>) -> Result<Seat> {
-    let (group, now) = (balancer.of(upstream), Instant::now());
+    let unknown = || unreachable_error(ErrorType::ConnectNoRoute, "this edge did not start with the upstream");
+    let (group, now) = (balancer.of(upstream).ok_or_else(unknown)?, Instant::now());
     let failed = failed.as_ref().map(Seat::member);
     let seat = group.seat(failed, now).or_else(|wait| match failed {
         Some(member) if member.has_several_addresses() => group.seat(None, now),

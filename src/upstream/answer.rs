@@ -118,7 +118,8 @@ impl Answer {
         self.seat.judged(good);
     }
 
-    /// Gives the connection back for the next request. Call it after [`Answer::chunk`] returned None.
+    /// Gives the connection back for the next request, where all of the body has been read from it. Else this ends the
+    /// request, as dropping does.
     pub fn recycle(self) {
         // One of many streams has nothing to give back.
         if let Source::Http1 { wire, framing: Framing::Ended, unsent: None, keeps_alive: true } = self.source {

@@ -30,14 +30,36 @@ pub enum AttemptError {
     ConnectTimeout(Duration),
     #[error("the connection broke before the answer's head was whole: {0}")]
     Reset(WireProblem),
-    /// Or it takes no more requests, over HTTP/2.
+    /// It had been kept, and went without a word as soon as it was used.
     #[error("the kept connection was dead: {0}")]
     Dead(WireProblem),
+    /// The peer has said so itself, or its connection took no request any more (HTTP/2): it may be sent again.
+    #[error("the request was not taken: {0}")]
+    NotTaken(h2::Error),
     /// The upstream has answered, and may have been paid.
     #[error("the answer's head is not sound: {0}")]
     Unsound(HeadProblem),
     #[error("no answer in time")]
     Silent,
+}
+
+/// How a request stands with its upstream, over all attempts at it. It is the caller's: an attempt may be dropped
+/// halfway, and what is true of the request then has to be known all the same.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// A connection stands, so that the upstream may have the request, and has not answered it.
+    pub unanswered: bool,
+    /// A dead connection has been replaced, which is done once.
+    replaced: bool,
+}
+
+impl Standing {
+    /// Whether the request may be sent once more, over another connection: then it lies with nobody.
+    fn may_replace(&mut self) -> bool {
+        let may = !std::mem::replace(&mut self.replaced, true);
+        self.unanswered &= !may;
+        may
+    }
 }
 
 /// How long each part of an attempt may take.
@@ -58,19 +80,16 @@ pub(super) const DEAD_WITHIN: Duration = Duration::from_millis(100);
 /// Sends `request` to the target of `seat` and waits for the answer's head. The target's breaker hears what came of it;
 /// `client` is the same for all requests of one.
 ///
-/// `standing` is true from the moment a connection stands, and so for as long as the upstream may have the request:
-/// also when this is dropped halfway. A kept connection that turns out to have been dead is replaced by a fresh one and
-/// does not count as a failure: once, for all attempts of a request, which `spare` keeps.
+/// A kept connection that turns out to have been dead is replaced by a fresh one and does not count as a failure: once,
+/// for all attempts of a request.
 pub async fn send(
     dialer: &Dialer,
     (mut seat, client): (Seat, u128),
     request: &OutgoingRequest,
     limits: Limits,
-    standing: &mut bool,
-    spare: &mut bool,
+    standing: &mut Standing,
 ) -> Result<Answer, AttemptError> {
-    let mut kept = false;
-    match exchanged(dialer, &mut seat, request, limits, standing, spare, &mut kept).await {
+    match exchanged(dialer, &mut seat, request, limits, standing).await {
         Ok((head, source)) => {
             seat.answered();
             Ok(Answer::new(head, source, seat))
@@ -80,7 +99,7 @@ pub async fn send(
             seat.judged(false);
             Err(error)
         }
-        Err(error @ AttemptError::Dead(_)) if kept => Err(error),
+        Err(error @ AttemptError::Dead(_)) => Err(error),
         Err(error @ (AttemptError::Connect(_) | AttemptError::ConnectTimeout(_))) => {
             seat.failed(By::Anyone);
             Err(error)
@@ -104,25 +123,23 @@ async fn exchanged(
     seat: &mut Seat,
     request: &OutgoingRequest,
     limits: Limits,
-    standing: &mut bool,
-    spare: &mut bool,
-    kept: &mut bool,
+    standing: &mut Standing,
 ) -> Result<(Head, Source), AttemptError> {
     if let Some(wire) = pool::take(seat.target()) {
-        (*standing, *kept) = (true, true);
+        standing.unanswered = true;
         match head_of(wire, seat.target(), request, limits).await {
-            Err(AttemptError::Dead(_)) if std::mem::take(spare) => (*standing, *kept) = (false, false),
+            Err(AttemptError::Dead(_)) if standing.may_replace() => {}
             outcome => return outcome,
         }
     }
     // What follows is rare, or in HTTP/2, and large: no room is kept for it in every request.
     if seat.target().may_speak_http2() {
-        return Box::pin(exchanged_over_either(dialer, seat, request, limits, standing, spare, kept)).await;
+        return Box::pin(exchanged_over_either(dialer, seat, request, limits, standing)).await;
     }
     let wire = Box::pin(open(limits, connected_by_http1(dialer, seat.member()))).await?;
-    *standing = true;
+    standing.unanswered = true;
     seat.connected();
-    head_of(wire, seat.target(), request, limits).await
+    head_of(wire, seat.target(), request, limits).await.map_err(AttemptError::on_a_fresh_connection)
 }
 
 /// The same where the connection may be HTTP/2, and none of HTTP/1.1 is kept.
@@ -131,14 +148,12 @@ async fn exchanged_over_either(
     seat: &mut Seat,
     request: &OutgoingRequest,
     limits: Limits,
-    standing: &mut bool,
-    spare: &mut bool,
-    kept: &mut bool,
+    standing: &mut Standing,
 ) -> Result<(Head, Source), AttemptError> {
     let mut found = http2::take(seat.target(), None).map(Connection::Http2);
-    *kept = found.is_some();
     let mut younger_than = None;
     loop {
+        let kept = found.is_some();
         let connection = match found.take() {
             Some(connection) => connection,
             None => {
@@ -149,7 +164,7 @@ async fn exchanged_over_either(
                 connection
             }
         };
-        *standing = true;
+        standing.unanswered = true;
         let target = seat.target();
         let sent = Instant::now();
         let outcome = match connection {
@@ -158,16 +173,29 @@ async fn exchanged_over_either(
                 .await
                 .map(|(head, stream)| (head, Source::Http2(Box::new(stream)))),
         };
-        let Err(AttemptError::Dead(problem)) = outcome else { return outcome };
-        let untaken = matches!(problem, WireProblem::NotTaken(_));
-        *standing &= !untaken;
-        if !(untaken || *kept) || !std::mem::take(spare) {
-            *kept &= !untaken;
-            return Err(AttemptError::Dead(problem));
+        match outcome {
+            Err(error @ AttemptError::NotTaken(_)) => {
+                standing.unanswered = false;
+                if !standing.may_replace() {
+                    return Err(error);
+                }
+                younger_than = None;
+            }
+            // Connections that lay beside a dead one are not believed either.
+            Err(AttemptError::Dead(_)) if kept && standing.may_replace() => younger_than = Some(sent),
+            outcome if kept => return outcome,
+            outcome => return outcome.map_err(AttemptError::on_a_fresh_connection),
         }
-        // Connections that lay beside a dead one are not believed either.
-        younger_than = (!untaken).then_some(sent);
-        (*standing, *kept) = (false, false);
+    }
+}
+
+impl AttemptError {
+    /// What died as soon as it was used had not been lying there if it was made for this.
+    fn on_a_fresh_connection(self) -> Self {
+        match self {
+            AttemptError::Dead(problem) => AttemptError::Reset(problem),
+            other => other,
+        }
     }
 }
 

@@ -53,12 +53,10 @@ impl Balancer {
         Self { groups: upstreams.into_iter().map(group).collect() }
     }
 
-    /// What is known of an upstream. Of one that this edge did not start with nothing is.
-    pub fn of(&self, upstream: &Upstream) -> Arc<Group> {
-        match self.groups.get(&upstream.name) {
-            Some(group) => Arc::clone(group),
-            None => Arc::new(Group::new(upstream, std::iter::empty())),
-        }
+    /// What is known of an upstream. None for one that this edge did not start with: made up for a request it would
+    /// forget with each what its breakers and its budget had learnt.
+    pub fn of(&self, upstream: &Upstream) -> Option<&Arc<Group>> {
+        self.groups.get(&upstream.name)
     }
 
     pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {

@@ -25,7 +25,7 @@ mod resolve;
 mod wire;
 
 pub use answer::{Answer, Broken};
-pub use attempt::{AttemptError, Limits, send};
+pub use attempt::{AttemptError, Limits, Standing, send};
 pub use balancer::{Balancer, Group};
 pub use breaker::{By, Stand};
 pub use connect::Dialer;

@@ -37,9 +37,6 @@ pub enum WireProblem {
     Framing(#[from] FramingProblem),
     #[error(transparent)]
     Http2(#[from] h2::Error),
-    /// The peer has said so itself, or the connection took no request any more: it may be sent again.
-    #[error("the request was not taken: {0}")]
-    NotTaken(h2::Error),
 }
 
 /// An open connection.

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::harness::client::PATIENCE;
 use crate::harness::rows::Store;
-use crate::harness::{Harness, Row};
+use crate::harness::{CHAT, Harness, Reply, Row, chat_body, gate};
 use crate::leavers::client::{self, Http2};
 use crate::leavers::upstream::{self, Upstream};
 use crate::leavers::{Chance, Lateness, MANNERS, MOMENTS, Manner, Moment, Part};
@@ -150,8 +152,15 @@ fn hold_rows(store: &Store, each: usize, gone: &[Gone], asked: usize) {
         assert_eq!(row.number("http_status"), 499);
         assert!(row.flag("estimated") && row.number("input_tokens") > 0, "the prompt is paid for: {row:?}");
     }
-    let heard = cancelled.iter().filter(|row| row.number("output_tokens") > 0).count();
-    assert_eq!(heard, of(Moment::has_text), "and what was said of an answer");
+    let (of_streams, of_documents): (Vec<&Row>, Vec<&Row>) =
+        cancelled.iter().map(|row| **row).partition(|row| row.flag("stream"));
+    let heard = |rows: &[&Row]| rows.iter().filter(|row| row.number("output_tokens") > 0).count();
+    let documents = of(|moment| moment == Moment::Document);
+    assert_eq!(of_documents.len(), documents);
+    assert_eq!(heard(&of_streams), of(Moment::has_text) - documents, "and what was said of an answer");
+    // Of a document its client sees nothing before its end, and leaves when the upstream has sent half: on a loaded machine
+    // that half may still be on its way when cfx sees the client go, and then it has come to nobody.
+    assert!(documents - heard(&of_documents) <= 1 + documents / 20, "{} of {documents}", heard(&of_documents));
 }
 
 /// One edge, one moment, every manner: each leaves its row, and nothing else.
@@ -210,6 +219,58 @@ fn leaving_before_the_first_byte_in_every_manner() {
         cancelled(row);
         assert!(row.flag("estimated") && row.number("input_tokens") > 0 && row.number("output_tokens") == 0, "{row:?}");
     });
+}
+
+/// The edge is halted from before the answer comes until its client has left: it finds both at once, and cannot write as
+/// much as a head.
+#[test]
+fn what_had_come_when_no_head_could_be_written_is_paid_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for manner in [Manner::Close, Manner::Reset, Manner::CloseHttp2] {
+        let edge = Harness::start();
+        let (opener, passed) = gate();
+        let (said, heard) = std::sync::mpsc::channel();
+        edge.upstream.then(Reply::script(move |exchange| {
+            passed.pass();
+            let half = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"half of a word and"#;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n";
+            exchange.send(format!("{head}{half}").as_bytes());
+            let _ = said.send(());
+            exchange.wait_for_close();
+        }));
+        let meanwhile = || {
+            edge.upstream.wait_for(1);
+            edge.process.halt();
+            drop(opener);
+            heard.recv_timeout(PATIENCE).expect("half of an answer");
+        };
+        runtime.block_on(async {
+            let body = chat_body();
+            if manner == Manner::CloseHttp2 {
+                let (connection, body) = (Http2::connect(&edge).await, body.to_string().into_bytes());
+                let asked = connection.send(&edge, &body, body.len()).await;
+                tokio::task::spawn_blocking({
+                    let state = edge.upstream.clone();
+                    move || state.wait_for(1)
+                })
+                .await
+                .expect("a request");
+                meanwhile();
+                connection.close().await;
+                drop(asked);
+            } else {
+                let mut socket = tokio::net::TcpStream::connect(edge.http).await.expect("cfx accepts connections");
+                socket.write_all(&edge.request(CHAT, &body).bytes()).await.expect("cfx reads");
+                meanwhile();
+                if manner == Manner::Reset {
+                    socket.set_zero_linger().expect("a socket");
+                }
+                drop(socket);
+            }
+        });
+        edge.process.signal("CONT");
+        cancelled_with_output(&edge.row());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{CHAT, Harness, Reply, Request, body_for, chat_body, gate, streaming, wire};
+use crate::harness::{CHAT, Harness, Reply, Request, asking_for_usage, body_for, chat_body, gate, streaming, wire};
 
 #[test]
 fn a_broken_stream_looks_like_no_success_anywhere() {
@@ -138,8 +138,7 @@ fn an_estimate_goes_by_the_text_that_was_sent() {
 #[test]
 fn a_usage_that_came_whole_is_exact_though_the_client_left() {
     let edge = Harness::start();
-    let mut body = streaming(chat_body());
-    body["stream_options"] = json!({"include_usage": true});
+    let body = asking_for_usage(chat_body());
     let events = wire::chat_events("m", &wire::WORDS, true);
     let (opener, closed) = gate();
     edge.upstream.then(Reply::gated(events.clone(), closed));

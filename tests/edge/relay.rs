@@ -1,16 +1,13 @@
 //! How an answer travels: each chunk as it comes, usage seen exactly by who asked for it, a second attempt only while
 //! nothing was sent, and a broken stream that says so.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{CHAT, Harness, Next, Reply, Scripted, body_for, chat_body, gate, streaming, wire};
+use crate::harness::{
+    CHAT, Harness, Next, Reply, Scripted, asking_for_usage, body_for, chat_body, gate, streaming, wire,
+};
 
 const STREAMING: [&str; 4] = [CHAT, "/v1/completions", "/v1/responses", "/v1/messages"];
-
-fn asking_for_usage(mut body: Value) -> Value {
-    body["stream_options"] = json!({"include_usage": true});
-    body
-}
 
 #[test]
 fn every_event_is_passed_on_before_the_next_is_made() {
@@ -52,7 +49,7 @@ fn a_stream_is_marked_so_that_no_proxy_holds_it_back() {
 #[test]
 fn the_usage_chunk_is_seen_exactly_when_it_was_asked_for() {
     for path in [CHAT, "/v1/completions"] {
-        for (asked, body) in [(false, streaming(body_for(path))), (true, asking_for_usage(streaming(body_for(path))))] {
+        for (asked, body) in [(false, streaming(body_for(path))), (true, asking_for_usage(body_for(path)))] {
             let edge = Harness::start();
             let (events, whole) = edge.client().stream(&edge.request(path, &body)).rest();
             let seen = events.iter().any(|event| event.contains("\"usage\""));

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::scripted::{Reply, gate};
-use crate::harness::{CHAT, Client, Harness, Streaming, chat_body, streaming, wire};
+use crate::harness::{CHAT, Harness, asking_for_usage, chat_body, wire};
 
 const PING: &str = ": ping";
 
@@ -26,12 +26,6 @@ fn let_pass(edge: &Harness, silences: usize) {
     clock.event();
     (0..silences).for_each(|_| assert_eq!(clock.event(), PING));
     clock.leave();
-}
-
-fn with_usage(edge: &Harness) -> Streaming {
-    let mut body = streaming(chat_body());
-    body["stream_options"] = json!({"include_usage": true});
-    Client::plain(edge.http).stream(&edge.request(CHAT, &body))
 }
 
 #[test]
@@ -62,16 +56,8 @@ fn no_comment_stands_inside_an_event() {
     let edge = edge();
     let (opener, passed) = gate();
     let event = word("whole");
-    let (first, second) = event.split_at(event.len() / 2);
-    let (first, second) = (first.to_owned(), second.to_owned());
-    edge.upstream.then(Reply::script(move |exchange| {
-        exchange.begin_events();
-        exchange.chunk(first.as_bytes());
-        passed.pass();
-        exchange.chunk(format!("{second}\n\n{}\n\n", wire::DONE).as_bytes());
-        exchange.end();
-    }));
-    let stream = with_usage(&edge);
+    edge.upstream.then(wire::halves(&[], &event, passed));
+    let stream = edge.client().stream(&edge.request(CHAT, &asking_for_usage(chat_body())));
     edge.upstream.wait_for(1);
     let_pass(&edge, 4);
     opener.open();
@@ -86,16 +72,7 @@ fn an_event_that_is_held_back_does_not_hold_comments_back() {
     let edge = edge();
     let (opener, passed) = gate();
     let event = word("whole");
-    let (first, second) = event.split_at(event.len() / 2);
-    let (first, second) = (first.to_owned(), second.to_owned());
-    edge.upstream.then(Reply::script(move |exchange| {
-        exchange.begin_events();
-        exchange.event(&word("before"));
-        exchange.chunk(first.as_bytes());
-        passed.pass();
-        exchange.chunk(format!("{second}\n\n{}\n\n", wire::DONE).as_bytes());
-        exchange.end();
-    }));
+    edge.upstream.then(wire::halves(&[word("before")], &event, passed));
     let mut stream = edge.chat_stream();
     assert!(stream.event().contains("before"));
     assert_eq!([stream.event(), stream.event()], [PING; 2]);

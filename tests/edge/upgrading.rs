@@ -176,6 +176,26 @@ fn a_listener_that_is_new_is_opened_and_one_that_is_gone_is_closed() {
     eventually("nobody holds it any more", || TcpStream::connect(before).is_err());
 }
 
+/// A supervisor that stops its group signals all of it once, and that is no order to cut what a relieved process has left.
+#[test]
+fn a_relieved_process_is_hurried_by_a_second_signal_and_not_by_the_first() {
+    let mut edge = Harness::builder().stopping(PATIENT).start();
+    let (mut openers, mut streams) = open_streams(&edge, 1);
+    let (opener, mut stream) = (openers.remove(0), streams.remove(0));
+    let mut old = edge.take_over();
+    old.wait_for_line("requests in flight run out").expect("it was relieved");
+    old.signal("TERM");
+    old.wait_for_line("stopping already").expect("its first signal changes nothing");
+    opener.open();
+    assert!(!stream.event().contains("shutting_down"), "the stream goes on");
+    old.signal("TERM");
+    let (events, whole) = stream.rest();
+    assert!(!whole && events.iter().any(|event| event.contains("shutting_down")), "told, and cut: {events:?}");
+    assert!(old.wait_for_exit().success());
+    assert_eq!(edge.row().text("error_message"), "shutting_down");
+    edge.assert_healthy();
+}
+
 #[test]
 fn who_is_to_take_over_from_nobody_just_starts() {
     let mut edge = Harness::start();
@@ -268,13 +288,14 @@ fn two_processes_on_ports_of_their_own_relieve_each_other() {
         .fold(text, |text, (from, to): &(SocketAddr, SocketAddr)| text.replace(&from.to_string(), &to.to_string()));
     std::fs::write(conf.join("cfx.yaml"), moved.replace("drain_after: 60s", "drain_after: off")).expect("a file");
     let mut new = Process::run(&conf, &old.data(), admin).expect("both run");
+    let is_ready = |address| Client::plain(address).ask(&Request::get("/ready")).status == 200;
     let ask = |address: SocketAddr| {
-        let ready = Client::plain(address).ask(&Request::get("/ready")).status == 200;
-        ready.then(|| Client::plain(address).ask(&old.request(CHAT, &chat_body())).status)
+        is_ready(address).then(|| Client::plain(address).ask(&old.request(CHAT, &chat_body())).status)
     };
     assert_eq!((ask(old.http), ask(http)), (Some(200), Some(200)), "either may be turned to");
     old.process.signal("TERM");
-    eventually("the old one is not turned to any more", || ask(old.http).is_none());
+    // Readiness alone is asked: while it still holds, whoever asked for more would be served and have a row.
+    eventually("the old one is not turned to any more", || !is_ready(old.http));
     assert_eq!(ask(http), Some(200));
     old.process.signal("USR2");
     old.process.wait_for_line("no successor is started").expect("it is leaving");

@@ -55,9 +55,7 @@ fn what_nobody_was_asked_for_costs_no_quota() {
 
 #[test]
 fn a_target_that_is_back_is_found_by_one_request_and_then_used_by_all() {
-    let upstream = Scripted::start();
-    let switch = Switch::before(upstream.address);
-    let target = several(&[switch.address]);
+    let (_upstream, switch, target) = Switch::before_scripted();
     let edge =
         Harness::builder().upstream_target(&target).upstream("breaker: { failures: 2, open_for: 300ms }").start();
     let state = |wanted| edge.assert_metric(STATE, &[&format!("target=\"{target}\"")], wanted);
@@ -152,9 +150,7 @@ fn a_prompt_that_is_too_much_for_a_target_leaves_it_to_everybody_else() {
 
 #[test]
 fn nobody_waits_for_the_answer_of_the_one_that_found_a_target_back() {
-    let upstream = Scripted::start();
-    let switch = Switch::before(upstream.address);
-    let target = several(&[switch.address]);
+    let (upstream, switch, target) = Switch::before_scripted();
     let edge =
         Harness::builder().upstream_target(&target).upstream("breaker: { failures: 2, open_for: 300ms }").start();
     let state = |wanted| edge.assert_metric(STATE, &[&format!("target=\"{target}\"")], wanted);

@@ -7,6 +7,7 @@
 //! ```text
 //! old → new   cfx-handover/1 <process id> <sockets>\n    with the sockets themselves (SCM_RIGHTS)
 //! new → old   serving\n                                  or failed <why>\n, or nothing
+//! old → new   withdrawn\n                                where another has its turn before that word has come
 //! ```
 
 pub mod giver;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 const GREETING: &str = "cfx-handover/1";
 const SERVING: &str = "serving";
 const FAILED: &str = "failed";
+const WITHDRAWN: &str = "withdrawn";
 
 /// The most that one message can carry (SCM_MAX_FD of Linux).
 const MOST_SOCKETS: usize = 253;

@@ -71,6 +71,14 @@ pub fn ask(data: &Path) -> Result<Option<(Predecessor, Vec<TcpListener>)>, TakeO
 }
 
 impl Predecessor {
+    /// Whether another process has been given its turn in this one's place, so that it must not serve. A predecessor that
+    /// is gone has withdrawn nothing.
+    pub fn has_withdrawn(&self) -> bool {
+        let mut word = [0; 1];
+        let received = rustix::net::recv(&self.stream, &mut word, RecvFlags::DONTWAIT);
+        matches!(received, Ok((_, count)) if count > 0)
+    }
+
     /// From here on this process serves, and the other one leaves.
     pub fn relieve(&self) {
         match (&self.stream).write_all(format!("{SERVING}\n").as_bytes()) {

@@ -52,7 +52,7 @@ pub async fn head_of(
     let rest: VecDeque<Bytes> = request.segments().filter(|segment| !segment.is_empty()).collect();
     let head = request.head_http2(target).map_err(|error| AttemptError::Connect(io::Error::other(error)))?;
     let begun = place.requests.send_request(head, rest.is_empty());
-    let (mut response, stream) = begun.map_err(|error| AttemptError::Dead(WireProblem::NotTaken(error)))?;
+    let (mut response, stream) = begun.map_err(AttemptError::NotTaken)?;
     failpoint::reached(failpoint::AFTER_FIRST_BYTE);
     let mut upload = Some(Upload { stream, rest });
     let mut interim = 0;
@@ -113,7 +113,7 @@ fn why(error: h2::Error, place: &Place, sent: Instant) -> AttemptError {
     let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     // The peer's goodbye ends the streams alone that it has not looked at (RFC 9113, 6.8).
     if error.is_remote() && (refused || error.is_go_away()) {
-        return AttemptError::Dead(WireProblem::NotTaken(error));
+        return AttemptError::NotTaken(error);
     }
     match error.reason() {
         Some(reason) if error.is_library() && error.is_reset() => AttemptError::Unsound(HeadProblem::Http2(reason)),

@@ -204,6 +204,12 @@ pub fn streaming(mut body: Value) -> Value {
     body
 }
 
+/// A stream whose client asks for usage itself, and so sees it byte for byte.
+pub fn asking_for_usage(mut body: Value) -> Value {
+    body["stream_options"] = json!({"include_usage": true});
+    streaming(body)
+}
+
 /// The targets at these addresses, as `upstream_target` takes them.
 pub fn several(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join("\", \"")

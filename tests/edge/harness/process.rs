@@ -178,6 +178,21 @@ impl Process {
         assert!(status.is_ok_and(|status| status.success()), "the process takes signals");
     }
 
+    /// Has it stand still, all threads of it, until it gets the signal CONT.
+    pub fn halt(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.id());
+        let stands = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !std::fs::read_dir(&tasks).expect("a process").flatten().all(stands) {
+            assert!(Instant::now() < deadline, "it does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Stops as an operator does, and waits until everything is written.
     pub fn stop(&mut self) -> ExitStatus {
         if let Ok(Some(status)) = self.child.try_wait() {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::builder::free_addresses;
+use super::{Scripted, several};
 
 pub struct Switch {
     pub address: SocketAddr,
@@ -22,6 +23,14 @@ struct Door {
 }
 
 impl Switch {
+    /// A scripted upstream behind a switch, and what an edge calls it as its target.
+    pub fn before_scripted() -> (Scripted, Self, String) {
+        let upstream = Scripted::start();
+        let switch = Self::before(upstream.address);
+        let target = several(&[switch.address]);
+        (upstream, switch, target)
+    }
+
     /// Open from the start.
     pub fn before(behind: SocketAddr) -> Self {
         let [address, ..] = free_addresses();

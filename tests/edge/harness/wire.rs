@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::scripted::Recorded;
+use super::scripted::{Gate, Recorded, Reply};
 
 /// Header lines that must stop at cfx: LiteLLM's own, its provider's, and one that would poison a shared connection's cache.
 pub const LITELLM_HEADERS: &str = "date: Sat, 21 Nov 2026 03:00:28 GMT\r\n\
@@ -211,4 +211,18 @@ fn named(name: &str, mut event: Value) -> String {
 
 fn data(event: &Value) -> String {
     format!("data: {event}")
+}
+
+/// A stream of an event whose second half waits for the gate, behind `before`, and of the last word.
+pub fn halves(before: &[String], event: &str, gate: Gate) -> Reply {
+    let (before, event) = (before.to_vec(), event.to_owned());
+    Reply::script(move |exchange| {
+        let (first, second) = event.split_at(event.len() / 2);
+        exchange.begin_events();
+        before.iter().for_each(|event| exchange.event(event));
+        exchange.chunk(first.as_bytes());
+        gate.pass();
+        exchange.chunk(format!("{second}\n\n{DONE}\n\n").as_bytes());
+        exchange.end();
+    })
 }

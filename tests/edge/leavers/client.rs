@@ -46,7 +46,7 @@ impl Http2 {
     }
 
     /// Sends a request's head and the first `length` bytes of its body.
-    async fn send(
+    pub async fn send(
         &self,
         edge: &Harness,
         body: &[u8],
@@ -62,6 +62,16 @@ impl Http2 {
         let (response, mut upload) = sender.send_request(request, false).expect("a stream");
         upload.send_data(Bytes::copy_from_slice(&body[..length]), length == body.len()).expect("a body");
         (response, upload)
+    }
+}
+
+impl Http2 {
+    /// Closes the connection without a word.
+    pub async fn close(self) {
+        self.driving.abort();
+        while !self.driving.is_finished() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
