@@ -10,7 +10,7 @@ const BACKLOG: i32 = 65_535;
 /// What a client has not been sent yet may lie in its socket up to here. Without a bound Linux takes some 4 MB for each
 /// that reads slowly, and says that there is room again only once a third of them has gone: a client that reads 30 KB a
 /// second would be taken for one that has not read for half a minute.
-const UNSENT: u32 = 128 << 10;
+const UNSENT: u32 = 64 << 10;
 
 /// Sockets taken over and not yet asked for, and copies of those that were opened.
 #[derive(Debug, Default)]

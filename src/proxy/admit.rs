@@ -12,9 +12,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
 
+use super::beside::{self, LARGE};
 use super::body::{self, Body, Unread};
 use super::exchange::{Ending, Exchange, QuotaView, Staged};
 use super::refuse::{Reason, Refusal};
@@ -22,10 +24,10 @@ use super::{Prepared, Services, credential, stamp};
 use crate::admission::{
     ConcurrencyRefusal, Hold, InFlight, KeyRefusal, Overloaded, Permit, Principal, Proved, QuotaRefusal, Subject,
 };
-use crate::config::{ResolvedLimits, Upstream};
+use crate::config::{ResolvedLimits, Snapshot, Upstream};
 use crate::failpoint;
 use crate::ledger::{Entry, Opening, SpoolFull};
-use crate::llm::{self, BodyProblem, Choice, Endpoint, KeyScope, Request, StageProblem, rewrite};
+use crate::llm::{self, BodyProblem, Choice, Endpoint, KeyScope, Request, Rewritten, StageProblem, rewrite};
 use crate::telemetry::metrics::StreamGauge;
 
 /// Everything an admitted request holds. Dropping it frees the permits and gives the quota back unless it was spent.
@@ -123,24 +125,27 @@ impl Authenticated {
             }
         })?;
         exchange.answer.bytes_in = bytes.len() as u64;
-        let request = Request::parse(endpoint, bytes)?;
-        let choice = self.choose(exchange, &request, session)?;
-        let body = rewrite(&request, &choice, &choice.model);
-        let timeouts = choice.timeouts.over(upstream.timeouts);
-        Ok(Box::new(Prepared { endpoint, timeouts, upstream, body, request, choice, room }))
-    }
-
-    fn choose(&self, exchange: &Exchange, request: &Request, session: &ServerSession) -> Result<Choice, Refusal> {
-        let named = stage_header(&session.req_header().headers)?;
-        let scope = KeyScope { stages: self.principal.stages.as_deref(), models: self.principal.models.as_deref() };
-        let choice = llm::choose(&exchange.snapshot.models, request, named, scope)?;
+        let named = stage_header(&session.req_header().headers);
+        let (understood, room) = if bytes.len() <= LARGE {
+            (understand(endpoint, bytes, named, &self.principal, &snapshot), room)
+        } else {
+            // The room goes along: were the client to leave, the body would still be held until it has been looked at.
+            let (named, principal) = (named.map(|name| name.map(str::to_owned)), Arc::clone(&self.principal));
+            let looking = beside::run(move || {
+                let named = named.as_ref().map(Option::as_deref).map_err(Clone::clone);
+                (understand(endpoint, bytes, named, &principal, &snapshot), room)
+            });
+            Box::pin(looking).await?
+        };
+        let (request, choice, body) = understood?;
         let _ = exchange.staged.set(Staged {
             stage: choice.stage,
             source: choice.source,
             model: Arc::clone(&choice.model.alias),
             stream: request.is_stream(),
         });
-        Ok(choice)
+        let timeouts = choice.timeouts.over(upstream.timeouts);
+        Ok(Box::new(Prepared { endpoint, timeouts, upstream, body, request, choice, room }))
     }
 
     /// Takes a place and one of today's requests, and opens the ledger. After this the request counts.
@@ -216,6 +221,21 @@ impl Authenticated {
             body_bytes: exchange.answer.bytes_in,
         }
     }
+}
+
+/// Reads the body, which takes as long as it is long, chooses stage and model, and rewrites.
+fn understand(
+    endpoint: Endpoint,
+    body: Bytes,
+    named: Result<Option<&str>, Refusal>,
+    principal: &Principal,
+    snapshot: &Snapshot,
+) -> Result<(Request, Choice, Rewritten), Refusal> {
+    let request = Request::parse(endpoint, body)?;
+    let scope = KeyScope { stages: principal.stages.as_deref(), models: principal.models.as_deref() };
+    let choice = llm::choose(&snapshot.models, &request, named?, scope)?;
+    let body = rewrite(&request, &choice, &choice.model);
+    Ok((request, choice, body))
 }
 
 /// The stage that the head names, if it names one; two that differ name none.

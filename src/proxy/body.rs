@@ -14,16 +14,16 @@ use super::downstream::left;
 use super::refuse::{Reason, Refusal};
 use crate::admission::{BodyMemory, Capacity, Overloaded};
 use crate::config::Limits;
-use crate::upstream::Alarm;
+use crate::upstream::{Alarm, Turn};
 
 /// The slowest upload that is waited for, in bytes a second, `upload_stall` aside. Below it a body of 10 MiB, a byte at a
 /// time, would hold its memory for a decade.
 const SLOWEST: u64 = 16 << 10;
-/// After so many bytes of a body the thread's other connections have their turn: all that a fast sender's socket holds
-/// could be megabytes, and hundreds of those in a row are a second in which nobody else is answered.
-const TURN: usize = 256 << 10;
-/// The most that is set aside for a body before it has arrived; beyond it room is made as it comes.
+/// The most that is set aside for a body before it has arrived.
 const AHEAD: usize = 1 << 20;
+/// Once that much has come, room is made for so many times what there is. Room that nothing was written to is addresses
+/// and no memory; to grow by less is to copy megabytes again and again, which nobody else is answered during.
+const FURTHER: usize = 16;
 /// A refused body up to this size is read, so that the connection can serve the next request.
 const DRAINED: usize = 64 << 10;
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
@@ -67,10 +67,10 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
     if expects_continue(session) && session.write_continue_response().await.is_err() {
         return Err(Unread::Left(ended_early()));
     }
-    let announced = content_length(session).unwrap_or(0);
     let stall = limits.upload_stall;
     session.set_read_timeout(None); // every read here has a limit of ours
-    let (mut pieces, mut alarm, started) = (Pieces::default(), Alarm::default(), Instant::now());
+    let (mut alarm, mut turn, started) = (Alarm::default(), Turn::default(), Instant::now());
+    let mut pieces = Pieces::new(content_length(session), limits.body);
     let mut last = started;
     loop {
         let (piece_by, expected_by) = (last + stall, expected_by(started + stall, pieces.length));
@@ -90,11 +90,9 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
             return Err(too_large(limits.body).into());
         }
         room.grow(piece.len(), limits)?;
-        let turns = pieces.length / TURN;
-        pieces.push(piece, announced);
-        if pieces.length / TURN > turns {
-            tokio::task::yield_now().await;
-        }
+        let length = piece.len();
+        pieces.push(piece);
+        turn.moved(length).await;
         last = Instant::now();
     }
 }
@@ -128,12 +126,13 @@ pub async fn linger(session: &mut ServerSession, shed: bool) {
         false => (LINGER_BYTES, LINGER_WITHIN),
     };
     let reading = async {
-        let mut read = 0;
+        let (mut read, mut turn) = (0, Turn::default());
         while let Ok(Some(piece)) = session.read_request_body().await {
             read += piece.len();
             if read > bytes {
                 break;
             }
+            turn.moved(piece.len()).await;
         }
     };
     let _ = timeout(within, reading).await;
@@ -145,24 +144,30 @@ struct Pieces {
     first: Option<Bytes>,
     joined: Vec<u8>,
     length: usize,
+    /// The length that was announced, or 0.
+    announced: usize,
+    /// The most that can come.
+    most: usize,
 }
 
 impl Pieces {
-    fn push(&mut self, piece: Bytes, announced: usize) {
+    fn new(announced: Option<usize>, limit: usize) -> Self {
+        Self { announced: announced.unwrap_or(0), most: announced.unwrap_or(limit), ..Self::default() }
+    }
+
+    fn push(&mut self, piece: Bytes) {
         self.length += piece.len();
         if self.first.is_none() && self.joined.is_empty() {
             self.first = Some(piece);
             return;
         }
         if let Some(first) = self.first.take() {
-            self.joined.reserve_exact(announced.min(AHEAD).max(self.length));
+            self.joined.reserve_exact(self.announced.min(AHEAD).max(self.length));
             self.joined.extend_from_slice(&first);
         }
-        let (had, free) = (self.joined.len(), self.joined.capacity() - self.joined.len());
-        if free < piece.len() {
-            // Doubled as it fills, up to what was announced and no further: the last doubling of a large body would be
-            // for nothing.
-            let room = if announced > had { announced.min(2 * had) } else { 2 * had };
+        let (had, room) = (self.joined.len(), self.joined.capacity());
+        if room - had < piece.len() {
+            let room = if room < AHEAD { 2 * had } else { self.most.min(FURTHER * had) };
             self.joined.reserve_exact(room.max(self.length) - had);
         }
         self.joined.extend_from_slice(&piece);
@@ -261,29 +266,37 @@ mod tests {
     #[test]
     fn a_body_of_one_piece_is_not_copied() {
         let piece = Bytes::from_static(b"{}");
-        let mut pieces = Pieces::default();
-        pieces.push(piece.clone(), 2);
+        let mut pieces = Pieces::new(Some(2), 100);
+        pieces.push(piece.clone());
         assert_eq!(pieces.join().as_ptr(), piece.as_ptr());
 
-        let mut pieces = Pieces::default();
+        let mut pieces = Pieces::new(None, 100);
         for part in [&b"{"[..], b"\"a\":1", b"}"] {
-            pieces.push(Bytes::from_static(part), 0);
+            pieces.push(Bytes::from_static(part));
         }
         assert_eq!(pieces.join(), &b"{\"a\":1}"[..]);
     }
 
     #[test]
-    fn a_body_takes_the_room_that_it_announced_and_no_more() {
+    fn a_large_body_moves_once_and_gets_little_room_for_an_announcement() {
         const BODY: usize = 10_000_000;
-        let (piece, mut pieces) = (Bytes::from(vec![b' '; 10_000]), Pieces::default());
-        for arrived in 1..=BODY / piece.len() {
-            pieces.push(piece.clone(), BODY);
-            let room = pieces.joined.capacity();
-            assert!(room <= (2 * arrived * piece.len()).max(AHEAD), "{room} bytes for {arrived} pieces");
+        let piece = Bytes::from(vec![b' '; 10_000]);
+        for (announced, limit, rooms) in [
+            (Some(BODY), 10 << 20, vec![AHEAD, BODY]),
+            // What announces nothing may be as long as it is allowed to be.
+            (None, 10 << 20, vec![20_000, 40_000, 80_000, 160_000, 320_000, 640_000, 1_280_000, 10 << 20]),
+            (Some(1_000 * BODY), 1_000 * BODY, vec![AHEAD, FURTHER * 1_040_000]),
+        ] {
+            let (mut pieces, mut seen) = (Pieces::new(announced, limit), Vec::new());
+            for _ in 0..BODY / piece.len() {
+                pieces.push(piece.clone());
+                let room = pieces.joined.capacity();
+                if room > 0 && seen.last() != Some(&room) {
+                    seen.push(room);
+                }
+            }
+            assert_eq!((pieces.length, seen), (BODY, rooms));
+            assert_eq!(pieces.join().len(), BODY);
         }
-        assert_eq!((pieces.length, pieces.joined.capacity()), (BODY, BODY));
-        // More than was announced, as a chunked body announces nothing.
-        pieces.push(piece, 0);
-        assert_eq!(pieces.join().len(), BODY + 10_000);
     }
 }

@@ -26,6 +26,10 @@ pub trait Downstream: Send {
     fn gone(&mut self) -> impl Future<Output = ()> + Send;
 }
 
+/// What is written to a client in one go, and waited for as one. A client is known to read when a write is over: were a
+/// quarter of a megabyte one write, it would have to read all of it within `read_stall`.
+const PART: usize = 32 << 10;
+
 /// A client that goes on talking is listened to so far, a byte at a time, because its leaving shows behind its words.
 const MOST_STRAYS: usize = 8 << 10;
 
@@ -72,6 +76,11 @@ impl Downstream for Client<'_> {
         }
         std::future::pending().await
     }
+}
+
+/// A piece of an answer as it is written: most are one part.
+pub fn parts(mut piece: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(PART))))
 }
 
 /// FIN, RST, or an HTTP/2 stream reset; anything else is a client that talks out of turn.

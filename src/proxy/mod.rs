@@ -1,4 +1,4 @@
-//! The request's life, one file a step: `route`, `admit`, `relay` (with `attempts`, `commit`, `outgoing`, `meter` and `patience`),
+//! The request's life, one file a step: `route`, `admit` (with `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter` and `patience`),
 //! `account` (with `outcome`); and for everything that is not a model endpoint, `web`.
 //!
 //! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
@@ -7,6 +7,7 @@
 mod account;
 mod admit;
 mod attempts;
+mod beside;
 mod body;
 mod commit;
 mod credential;

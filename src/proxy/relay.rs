@@ -13,7 +13,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_timeout::fast_timeout::fast_timeout;
 
-use super::downstream::Downstream;
+use super::downstream::{Downstream, parts};
 use super::exchange::{Ending, Exchange};
 use super::meter::{self, Meter};
 use super::patience::{Lost, Patience, Rhythm, Waited};
@@ -217,7 +217,7 @@ async fn pass_on(
             }
             Next::Lost(lost) => return Stop::Broken(lost),
         }
-        for piece in pieces.drain(..) {
+        for piece in pieces.drain(..).flat_map(parts) {
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
             exchange.answer.bytes_out += piece.len() as u64;
             let length = piece.len();

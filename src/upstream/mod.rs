@@ -22,6 +22,7 @@ mod patience;
 mod pool;
 mod request;
 mod resolve;
+mod turns;
 mod wire;
 
 pub use answer::{Answer, Broken};
@@ -34,3 +35,4 @@ pub use head::Head;
 pub use member::{Member, Seat};
 pub use patience::Alarm;
 pub use request::OutgoingRequest;
+pub use turns::Turn;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use super::connect::Io;
 use super::framing::{Framing, FramingProblem, Yield};
 use super::head::{self, HeadProblem, Parsed};
+use super::turns::{self, TURN};
 
 /// Room for a read at first, and the most it grows to while a body of a known length fills it. What comes in chunks is
 /// read to be passed on, and gets no more than twice the first: its client may be slow.
@@ -99,11 +100,15 @@ impl Wire {
         self.round_trip
     }
 
-    /// Writes what can be written of `outbox`. A failure is kept there.
+    /// Writes what can be written of `outbox`, a large one in turns with the thread's other work. A failure is kept there.
     pub fn poll_send(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        let mut turn = TURN;
         while !outbox.flushed && outbox.failed.is_none() {
             let outcome = if outbox.piece < outbox.pieces.len() {
-                self.poll_write(context, outbox)
+                if turn == 0 {
+                    return turns::poll_again(context);
+                }
+                self.poll_write(context, outbox, &mut turn)
             } else {
                 Pin::new(&mut self.stream).poll_flush(context).map_ok(|()| outbox.flushed = true)
             };
@@ -115,13 +120,17 @@ impl Wire {
         }
     }
 
-    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) -> Poll<io::Result<()>> {
+    /// Writes what the socket takes at once, `most` at the most, which what was written is taken from.
+    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &mut Outbox, most: &mut usize) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); PIECES];
         let rest = outbox.pieces.get(outbox.piece..).unwrap_or_default();
         let count = rest.len().min(PIECES);
-        let mut skip = outbox.written;
+        let (mut skip, mut room) = (outbox.written, *most);
         for (slice, piece) in slices.iter_mut().zip(rest) {
-            *slice = IoSlice::new(piece.get(std::mem::take(&mut skip)..).unwrap_or_default());
+            let piece = piece.get(std::mem::take(&mut skip)..).unwrap_or_default();
+            let part = piece.get(..room).unwrap_or(piece);
+            room -= part.len();
+            *slice = IoSlice::new(part);
         }
         let slices = slices.get(..count).unwrap_or_default();
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
@@ -129,6 +138,7 @@ impl Wire {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         outbox.advance(written);
+        *most = most.saturating_sub(written);
         Poll::Ready(Ok(()))
     }
 

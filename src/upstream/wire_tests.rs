@@ -80,6 +80,36 @@ async fn an_answer_need_not_wait_for_the_whole_request() {
 }
 
 #[tokio::test]
+async fn a_large_request_is_written_in_turns_with_the_threads_other_work() {
+    const BODY: usize = 40 * TURN;
+    let (mut wire, far) = pair(2 * BODY);
+    let body = Bytes::from(vec![b'x'; BODY]);
+    let mut outbox =
+        Outbox::new([Bytes::from_static(b"head"), body.slice(..TURN / 3), body.slice(TURN / 3..)].into_iter());
+    let (mut turns, mut others) = (0, 0);
+    let writing = poll_fn(|context| {
+        wire.poll_send(context, &mut outbox);
+        turns += 1;
+        if outbox.is_sent() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let other = async {
+        loop {
+            tokio::task::yield_now().await;
+            others += 1;
+        }
+    };
+    // The peer has room for all of it at once.
+    tokio::select! {
+        biased;
+        () = other => {}
+        () = writing => {}
+    }
+    assert!(turns > BODY / TURN, "{turns} turns");
+    assert!(others >= BODY / TURN, "{others} turns of the other");
+    drop(far);
+}
+
+#[tokio::test]
 async fn an_answer_is_read_although_the_request_could_not_be_written() {
     let (mut wire, mut far) = pair(64);
     far.write_all(b"HTTP/1.1 400 No\r\nconnection: close\r\n\r\nwhy").await.unwrap();

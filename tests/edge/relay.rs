@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::harness::{
-    CHAT, Harness, Next, Reply, Scripted, asking_for_usage, body_for, chat_body, gate, streaming, wire,
+    CHAT, Harness, Next, Reply, Request, Scripted, asking_for_usage, body_for, chat_body, gate, streaming, wire,
 };
 
 const STREAMING: [&str; 4] = [CHAT, "/v1/completions", "/v1/responses", "/v1/messages"];
@@ -174,6 +174,28 @@ fn ten_megabytes_of_answer_arrive_whole() {
     let answer = edge.chat();
     assert!(answer.complete && answer.text() == body);
     assert_eq!(edge.row().tokens(), (1, 2, 3));
+}
+
+#[test]
+fn megabytes_of_request_are_understood_as_any_other() {
+    let edge = Harness::start();
+    let long: String = (0..(3 << 20) / 8).map(|number| format!("{number:07} ")).collect();
+    let body = json!({"model": "plan", "messages": [{"role": "user", "content": long}]});
+    assert_eq!(edge.post(CHAT, &body).status, 200);
+    let seen = edge.upstream.last().json();
+    let last = seen["messages"].as_array().and_then(|messages| messages.last()).expect("messages");
+    assert!(last["content"] == long.as_str(), "the prompt arrived otherwise than it was sent");
+
+    let cut = body.to_string();
+    let refused = [
+        (edge.request(CHAT, &body).header("X-CFX-Stage", "deploy"), "invalid_stage"),
+        (Request::post(CHAT, &cut[..cut.len() - 1]).key(&edge.key), "invalid_json"),
+    ];
+    for (request, code) in refused {
+        let answer = edge.ask(&request);
+        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{answer}");
+    }
+    edge.assert_metric("cfx_body_memory_bytes", &[], 0.0);
 }
 
 #[test]

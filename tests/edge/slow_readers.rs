@@ -170,6 +170,27 @@ fn one_that_is_slow_and_goes_on_gets_all_of_it() {
     assert_eq!(edge.row().text("status"), "success");
 }
 
+/// What comes from the upstream in large pieces is waited for in small ones: no client has to take a quarter of a megabyte
+/// within `read_stall`.
+#[test]
+fn one_that_reads_a_document_slowly_and_goes_on_gets_all_of_it() {
+    let edge = impatient();
+    edge.upstream.then(Reply::json(200, json!({"choices": [], "padding": "x".repeat(1 << 20)}).to_string()));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(32 << 10).expect("little room before the client");
+    socket.connect(&edge.http.into()).expect("a connection");
+    let mut socket = TcpStream::from(socket);
+    let request = edge.request(CHAT, &chat_body()).header("connection", "close");
+    socket.write_all(&request.bytes()).expect("a request");
+    let (mut read, mut piece) = (0, [0; 8 << 10]);
+    while let Ok(more @ 1..) = socket.read(&mut piece) {
+        read += more;
+        std::thread::sleep(Duration::from_millis(30)); // the client's own pace: 4 s in all
+    }
+    assert!(read > 1 << 20, "{read} bytes");
+    assert_eq!(edge.row().text("status"), "success");
+}
+
 #[test]
 fn a_document_is_no_other_case() {
     let edge = impatient();
