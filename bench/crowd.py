@@ -20,11 +20,11 @@ def open_files():
 class Crowd:
     """An edge with limits of its own, and a port for the model that the crowd plays behind it."""
 
-    def __init__(self, ground, tag, limits):
+    def __init__(self, ground, tag, limits, http2=False):
         self.model = run.free_port()
         certificate, key = ground.certificate()
         general = "daily_requests: 1000000000\nconcurrent_streams: 1000000\nconcurrent_requests: 1000000\n"
-        self.edge = ground.cfx(tag, self.model, certificate, key, "cfx", {}, general + limits)
+        self.edge = ground.cfx(tag, self.model, certificate, key, "cfx", {}, general + limits, http2)
 
     def let_in(self, kind, *words, tls=False, patience=600):
         """The figures of one run, by name."""

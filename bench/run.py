@@ -83,7 +83,7 @@ entrypoints:
 admin: {{ address: "127.0.0.1:{admin}" }}
 tls: {{ certificates: [{{ cert: "{certificate}", key: "{key}" }}] }}
 upstreams:
-  litellm: {{ targets: ["http://127.0.0.1:{upstream}"], api_key: "sk-bench" }}
+  litellm: {{ targets: ["http://127.0.0.1:{upstream}"], api_key: "sk-bench", http2: {http2} }}
 routes:
   - {{ name: llm, match: {{ path: /v1/ }}, llm: litellm }}
 server: {{ threads: {threads}, grace: 2s }}
@@ -181,14 +181,15 @@ class Ground:
             contender.key = contender.key or found[2].key
         return found
 
-    def cfx(self, tag, upstream, certificate, key, name, store, limits=CFX_CONF["limits.yaml"]):
-        """cfx with everything on, over the store that the environment `store` names."""
+    def cfx(self, tag, upstream, certificate, key, name, store, limits=CFX_CONF["limits.yaml"], http2=False):
+        """cfx with everything on, over the store that the environment `store` names. `http2`: to its upstream."""
         plain, tls, admin = free_port(), free_port(), free_port()
         folder = self.folder / f"{name.replace(' ', '')}-{tag}"
         conf, data = folder / "conf", folder / "data"
         conf.mkdir(parents=True)
         data.mkdir()
-        values = dict(plain=plain, tls=tls, admin=admin, upstream=upstream, certificate=certificate, key=key, threads=THREADS)
+        values = dict(plain=plain, tls=tls, admin=admin, upstream=upstream, certificate=certificate, key=key, threads=THREADS,
+                      http2="always" if http2 else "auto")
         for file, text in {**CFX_CONF, "limits.yaml": limits}.items():
             (conf / file).write_text(text.format(**values))
         environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": "a pepper of at least thirty-two bytes, for bench", **store}

@@ -8,6 +8,7 @@
 mod client;
 mod figures;
 mod health;
+mod http2;
 mod model;
 mod shed;
 mod streams;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use crate::figures::now;
+use crate::http2;
 
 const ANSWER: &str = concat!(
     r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","#,
@@ -23,8 +24,8 @@ pub const DONE: &str = "data: [DONE]";
 /// How every request is answered.
 #[derive(Clone)]
 pub enum Model {
-    /// A token every so often, until it is over.
-    Streams { every: Duration, over: watch::Receiver<bool> },
+    /// A token every so often, until it is over. `http2`: spoken without having been agreed upon.
+    Streams { every: Duration, over: watch::Receiver<bool>, http2: bool },
     /// One answer, after so long.
     Answers { think: Duration },
 }
@@ -59,9 +60,12 @@ async fn accept(listener: TcpListener, model: Arc<Model>) {
 
 async fn serve(mut socket: TcpStream, model: &Model) -> io::Result<()> {
     socket.set_nodelay(true)?;
+    if let Model::Streams { every, over, http2: true } = model {
+        return http2::serve(socket, *every, over).await.map_err(io::Error::other);
+    }
     while take_request(&mut socket).await? {
         match model {
-            Model::Streams { every, over } => stream(&mut socket, *every, over.clone()).await?,
+            Model::Streams { every, over, .. } => stream(&mut socket, Tokens::new(*every, over.clone())).await?,
             Model::Answers { think } => {
                 sleep(*think).await;
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
@@ -99,23 +103,50 @@ async fn take_request(socket: &mut TcpStream) -> io::Result<bool> {
 }
 
 /// Each token is an event, a chunk and a write of its own.
-async fn stream(socket: &mut TcpStream, every: Duration, mut over: watch::Receiver<bool>) -> io::Result<()> {
+async fn stream(socket: &mut TcpStream, mut tokens: Tokens) -> io::Result<()> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     socket.write_all(head.as_bytes()).await?;
-    let mut ticks = interval_at(Instant::now(), every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut number = 0u32;
-    while !*over.borrow_and_update() {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = over.changed() => break,
+    loop {
+        let (event, last) = tokens.next().await;
+        let end = if last { "0\r\n\r\n" } else { "" };
+        socket.write_all(format!("{}{end}", chunk(&event)).as_bytes()).await?;
+        if last {
+            return Ok(());
         }
-        socket.write_all(chunk(&event(number)).as_bytes()).await?;
-        number += 1;
     }
-    // All at once would be a burst that no model makes.
-    ticks.tick().await;
-    socket.write_all(format!("{}0\r\n\r\n", chunk(&format!("{DONE}\n\n"))).as_bytes()).await
+}
+
+/// What is said on one stream, each event when it is due.
+pub struct Tokens {
+    ticks: Interval,
+    over: watch::Receiver<bool>,
+    number: u32,
+}
+
+impl Tokens {
+    pub fn new(every: Duration, over: watch::Receiver<bool>) -> Self {
+        let mut ticks = interval_at(Instant::now(), every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, over, number: 0 }
+    }
+
+    /// The next event, and whether it is the last.
+    pub async fn next(&mut self) -> (String, bool) {
+        let mut over = *self.over.borrow_and_update();
+        if !over {
+            tokio::select! {
+                _ = self.ticks.tick() => {}
+                _ = self.over.changed() => over = true,
+            }
+        }
+        if over {
+            // All at once would be a burst that no model makes.
+            self.ticks.tick().await;
+            return (format!("{DONE}\n\n"), true);
+        }
+        self.number += 1;
+        (event(self.number - 1), false)
+    }
 }
 
 fn chunk(text: &str) -> String {

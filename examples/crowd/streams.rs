@@ -35,6 +35,9 @@ pub struct Arguments {
     /// How long the memory is watched after the last stream has ended.
     #[arg(long, default_value_t = 60)]
     after: u64,
+    /// The model speaks HTTP/2, to an edge that takes this for granted.
+    #[arg(long, conflicts_with = "direct")]
+    http2: bool,
     /// Ask the model itself: what the way through this program alone takes.
     #[arg(long)]
     direct: bool,
@@ -56,7 +59,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn run(arguments: Arguments) -> io::Result<()> {
     let (end, over) = watch::channel(false);
     let every = Duration::from_millis(arguments.every);
-    model::start(arguments.edge.model, Model::Streams { every, over })?;
+    model::start(arguments.edge.model, Model::Streams { every, over, http2: arguments.http2 })?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(crowd(arguments, end))
 }
 
