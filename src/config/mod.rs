@@ -9,6 +9,7 @@
 mod check;
 mod problem;
 mod raw;
+mod routes;
 mod snapshot;
 mod source;
 mod target;
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use problem::{Mark, Problem, Problems};
+pub use routes::{Action, Asked, HostPattern, Matching, Miss, PathPattern, Route, ValuePattern};
 pub use snapshot::*;
 pub use source::Source;
 pub use target::{Http2, Target};

@@ -9,7 +9,7 @@ use pingora_core::protocols::http::ServerSession;
 
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
-use crate::config::{Action, Edge, Route, Transport, Upstream};
+use crate::config::{Action, Asked, Edge, Route, Transport, Upstream};
 use crate::llm::Endpoint;
 
 /// What is to be done with a request.
@@ -70,21 +70,28 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
         note("redirect".into());
         return redirect(&head.uri, host.as_deref(), port);
     }
-    let route = edge
-        .routes
-        .iter()
-        .find(|route| matches(route, host.as_deref(), &path))
-        .ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this host and path"))?;
+    let asked = Asked { host: host.as_deref(), path: &path, method: &head.method, headers: &head.headers };
+    let route = choose(edge, &asked).ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this request"))?;
     note(Arc::clone(&route.name));
+    if let Action::Llm(_) = &route.action
+        && let Some(endpoint) = Endpoint::from_path(&path)
+    {
+        let _ = exchange.endpoint.set(endpoint);
+    }
+    destination(route, &head.method, &path)
+}
+
+/// The route that has a request: the first of the table that takes it.
+pub fn choose<'edge>(edge: &'edge Edge, asked: &Asked) -> Option<&'edge Arc<Route>> {
+    edge.routes.iter().find(|route| route.matching.misses(asked).is_none())
+}
+
+/// What a route does with a request that is its own.
+pub fn destination(route: &Route, method: &Method, path: &str) -> Result<Destination, Refusal> {
     match &route.action {
-        Action::Llm(upstream) => {
-            if let Some(endpoint) = Endpoint::from_path(&path) {
-                let _ = exchange.endpoint.set(endpoint);
-            }
-            model_route(&head.method, &path, upstream)
-        }
+        Action::Llm(upstream) => model_route(method, path, upstream),
         Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream) }),
-        Action::Welcome if path == "/" => read_only(&head.method).map(|()| Destination::Welcome),
+        Action::Welcome if path == "/" => read_only(method).map(|()| Destination::Welcome),
         Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
     }
 }
@@ -117,7 +124,7 @@ fn read_only(method: &Method) -> Result<(), Refusal> {
 }
 
 /// One slash where several stand: a base URL with a trailing slash gives `//models`.
-fn normal_path(path: &str) -> Cow<'_, str> {
+pub fn normal_path(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return Cow::Borrowed(path);
     }
@@ -128,17 +135,6 @@ fn normal_path(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(normal)
-}
-
-fn matches(route: &Route, host: Option<&str>, path: &str) -> bool {
-    let host_fits = route.host.as_deref().is_none_or(|wanted| host == Some(wanted));
-    host_fits && path_fits(&route.path, path)
-}
-
-/// A prefix that ends where a segment does: `/v1/` holds `/v1` and `/v1/x`, not `/v1x`.
-fn path_fits(prefix: &str, path: &str) -> bool {
-    let stem = prefix.trim_end_matches('/');
-    path.strip_prefix(stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The host a request names, lower case and without port, from `:authority` or `Host`.
@@ -187,15 +183,6 @@ pub fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prefixes_end_at_segments() {
-        assert!(path_fits("/v1/", "/v1"));
-        assert!(path_fits("/v1/", "/v1/models"));
-        assert!(path_fits("/v1", "/v1/models"));
-        assert!(path_fits("/", "/anything"));
-        assert!(!path_fits("/v1/", "/v1x"));
-    }
 
     #[test]
     fn repeated_slashes_are_one() {

@@ -11,6 +11,7 @@ mod prices;
 mod quantity;
 mod read;
 mod routes;
+mod routes_match;
 mod stages;
 mod suggest;
 mod tls;
