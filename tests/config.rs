@@ -232,9 +232,8 @@ routes:
     let (_directory, source) = directory(&[("cfx.yaml", edge), ("models.yaml", MODELS)]);
     let snapshot = load_plain(&source).unwrap_or_else(|problems| panic!("{problems}"));
     let order = snapshot.edge.routes.iter().map(|route| &*route.name);
-    let expected = [
-        "/healthz", "named", "get", "/docs/", "wiki", "under-a", "/deep/er", "under", "probe", "/docs", "/v1/", "/",
-    ];
+    let expected =
+        ["/healthz", "named", "get", "/docs/", "wiki", "under-a", "/deep/er", "under", "probe", "/docs", "/v1/", "/"];
     assert_eq!(order.collect::<Vec<_>>(), expected);
 }
 

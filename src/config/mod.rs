@@ -7,6 +7,7 @@
 //! of `snapshot`, and whatever is wrong on the way is a [`Problem`]. No step stops at the first one.
 
 mod check;
+mod edits;
 mod problem;
 mod raw;
 mod routes;
@@ -20,6 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use edits::{Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite};
 pub use problem::{Mark, Problem, Problems};
 pub use routes::{Action, Asked, HostPattern, Matching, Miss, PathPattern, Route, ValuePattern};
 pub use snapshot::*;

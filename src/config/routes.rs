@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::edits::{Edits, Fixed, Redirect};
 use super::snapshot::Upstream;
 
 /// One line of the table. What it does not ask for is None, so that a plain route costs nothing beyond its match.
@@ -13,6 +14,7 @@ pub struct Route {
     pub name: Arc<str>,
     pub matching: Matching,
     pub action: Action,
+    pub edits: Option<Box<Edits>>,
 }
 
 /// What a request must be for its route; all of it must hold.
@@ -59,6 +61,8 @@ pub enum Action {
     Proxy(Arc<Upstream>),
     /// The built-in page of `cfx dev`.
     Welcome,
+    Redirect(Redirect),
+    Respond(Fixed),
 }
 
 /// What routes look at of a request.
@@ -79,6 +83,13 @@ pub enum Miss {
     Path,
     Method,
     Header(HeaderName),
+}
+
+impl Route {
+    /// Whether there is nothing about it but where it leads.
+    pub fn is_plain(&self) -> bool {
+        self.edits.is_none()
+    }
 }
 
 impl Matching {

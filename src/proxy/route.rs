@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use pingora_core::protocols::http::ServerSession;
 
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
-use crate::config::{Action, Asked, Edge, Route, Transport, Upstream};
+use crate::config::{Action, Asked, Edge, Fixed, Route, Transport, Upstream};
 use crate::llm::Endpoint;
 
 /// What is to be done with a request.
@@ -18,9 +18,14 @@ pub enum Destination {
     Health,
     /// `GET /ready`: requests are welcome here.
     Ready,
-    /// A plain listener that sends everybody to https.
+    /// A plain listener that sends everybody to https, or a route that leads elsewhere.
     Redirect {
         to: String,
+        status: StatusCode,
+    },
+    /// The same answer for everybody.
+    Fixed {
+        answer: Fixed,
     },
     /// One of the model endpoints, under admission.
     Model {
@@ -54,16 +59,9 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
         let _ = exchange.route.set(name);
     };
     let path = normal_path(head.uri.path());
-    match path.as_ref() {
-        "/health" => {
-            note("health".into());
-            return read_only(&head.method).map(|()| Destination::Health);
-        }
-        "/ready" => {
-            note("ready".into());
-            return read_only(&head.method).map(|()| Destination::Ready);
-        }
-        _ => {}
+    if let Some((name, destination)) = own_page(&path, &head.method) {
+        note(name.into());
+        return destination;
     }
     let host = host_of(session);
     if let Some(port) = redirects_to(session, edge) {
@@ -78,7 +76,19 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
     {
         let _ = exchange.endpoint.set(endpoint);
     }
-    destination(route, &head.method, &path)
+    if !route.is_plain() {
+        let _ = exchange.matched.set(Arc::clone(route));
+    }
+    destination(route, &asked, head.uri.query())
+}
+
+/// What cfx answers before any route, and its name in log and metrics.
+pub fn own_page(path: &str, method: &Method) -> Option<(&'static str, Result<Destination, Refusal>)> {
+    match path {
+        "/health" => Some(("health", read_only(method).map(|()| Destination::Health))),
+        "/ready" => Some(("ready", read_only(method).map(|()| Destination::Ready))),
+        _ => None,
+    }
 }
 
 /// The route that has a request: the first of the table that takes it.
@@ -87,12 +97,20 @@ pub fn choose<'edge>(edge: &'edge Edge, asked: &Asked) -> Option<&'edge Arc<Rout
 }
 
 /// What a route does with a request that is its own.
-pub fn destination(route: &Route, method: &Method, path: &str) -> Result<Destination, Refusal> {
+pub fn destination(route: &Route, asked: &Asked, query: Option<&str>) -> Result<Destination, Refusal> {
+    let Asked { path, method, .. } = *asked;
     match &route.action {
         Action::Llm(upstream) => model_route(method, path, upstream),
         Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream) }),
         Action::Welcome if path == "/" => read_only(method).map(|()| Destination::Welcome),
         Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
+        Action::Redirect(redirect) => {
+            let edits = route.edits.as_ref().and_then(|edits| edits.path.as_ref());
+            let path = edits.map_or(Cow::Borrowed(path), |edits| edits.apply(path));
+            let host = asked.host.map_or(Cow::Borrowed(""), in_url);
+            Ok(Destination::Redirect { to: redirect.location(&host, &path, query), status: redirect.status })
+        }
+        Action::Respond(answer) => Ok(Destination::Fixed { answer: answer.clone() }),
     }
 }
 
@@ -162,14 +180,21 @@ fn redirects_to(session: &ServerSession, edge: &Edge) -> Option<u16> {
 }
 
 /// A request that names no host cannot be sent anywhere, and must not be served in the clear instead.
-fn redirect(uri: &Uri, host: Option<&str>, port: u16) -> Result<Destination, Refusal> {
+pub fn redirect(uri: &Uri, host: Option<&str>, port: u16) -> Result<Destination, Refusal> {
     let host = host.filter(|host| !host.is_empty()).ok_or_else(|| {
         Refusal::new(Reason::InvalidField, "the Host header is missing: this listener redirects to https").final_word()
     })?;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let host = in_url(host);
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok(Destination::Redirect { to: format!("https://{host}{port}{path}") })
+    // It keeps method and body, so that a POST to the plain port is not turned into a GET.
+    let status = StatusCode::PERMANENT_REDIRECT;
+    Ok(Destination::Redirect { to: format!("https://{host}{port}{path}"), status })
+}
+
+/// A host as it stands in a URL.
+fn in_url(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { Cow::Owned(format!("[{host}]")) } else { Cow::Borrowed(host) }
 }
 
 /// Whether the client speaks TLS: to us, or to a proxy in front that we trust and that says so.

@@ -11,6 +11,8 @@ mod prices;
 mod quantity;
 mod read;
 mod routes;
+mod routes_edits;
+mod routes_keys;
 mod routes_match;
 mod stages;
 mod suggest;

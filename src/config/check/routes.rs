@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::super::edits::Edits;
 use super::super::problem::Checked;
 use super::super::routes::{Action, Matching, PathPattern, Route};
 use super::super::snapshot::Upstream;
+use super::super::source::Source;
 use super::super::target::{Http2, Target};
 use super::names::Names;
 use super::read::{At, Fields, all};
-use super::routes_match;
+use super::{routes_edits, routes_keys, routes_match};
 
 /// A route with the places its neighbours are held against. What it matches is known even where its upstream is not.
 struct Placed<'a> {
@@ -20,13 +22,14 @@ struct Placed<'a> {
     name: String,
     matching: Matching,
     action: Checked<Action>,
+    edits: Option<Box<Edits>>,
 }
 
 /// The routes, most specific first.
-pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>) -> Checked<Vec<Arc<Route>>> {
+pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Checked<Vec<Arc<Route>>> {
     let remedy = "write for example routes: [{ match: { path: /v1/ }, llm: litellm }]";
     let section = file.required("routes", remedy)?;
-    let read: Vec<Checked<Placed>> = section.items()?.map(|item| placed(item, upstreams)).collect();
+    let read: Vec<Checked<Placed>> = section.items()?.map(|item| placed(item, upstreams, source)).collect();
     if read.is_empty() {
         return Err(section.problem_with("no route", remedy));
     }
@@ -40,19 +43,23 @@ pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>) -> Checked<Vec<
 }
 
 fn route(placed: Placed) -> Checked<Arc<Route>> {
-    Ok(Arc::new(Route { action: placed.action?, name: placed.name.into(), matching: placed.matching }))
+    let Placed { name, matching, action, edits, .. } = placed;
+    Ok(Arc::new(Route { name: name.into(), matching, action: action?, edits }))
 }
 
-fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>) -> Checked<Placed<'a>> {
-    let fields = at.fields(&["name", "match", "llm", "upstream"])?;
+fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>, source: &Source) -> Checked<Placed<'a>> {
+    let fields = at.fields(&routes_keys::ALL)?;
     let (named, matched) = (fields.get("name"), fields.get("match"));
     let name = fields.optional("name", |at| at.text().map(str::to_owned));
     let matching = matched.as_ref().map_or_else(|| Ok(routes_match::everything()), routes_match::matching);
-    let action = action(&fields, upstreams);
+    let action = action(&fields, upstreams, source);
+    let edits = routes_edits::edits(&fields, source);
+    let fitting = routes_keys::refuse_unfit(&fields);
     let matching = matching?;
     let action = action.and_then(|action| refuse_unreachable(&at, action, matching.path.as_str()));
     let name = name?.unwrap_or_else(|| matching.path.as_str().to_owned());
-    Ok(Placed { at, matched, named, name, matching, action })
+    fitting?;
+    Ok(Placed { at, matched, named, name, matching, action, edits: edits? })
 }
 
 fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {
@@ -64,12 +71,18 @@ fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {
     Ok(action)
 }
 
-fn action(fields: &Fields, upstreams: &Names<Upstream>) -> Checked<Action> {
-    match (fields.get("llm"), fields.get("upstream")) {
-        (Some(at), None) => upstreams.resolve(&at, "upstream").map(Action::Llm),
-        (None, Some(at)) => upstreams.resolve(&at, "upstream").and_then(|upstream| spoken_to_by_the_web(&at, upstream)),
-        (Some(_), Some(at)) => Err(at.problem_with("beside llm", "keep one of the two")),
-        (None, None) => Err(fields.at().problem_with("goes nowhere", "add llm: or upstream: with an upstream's name")),
+fn action(fields: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Checked<Action> {
+    let mut given = routes_keys::ACTIONS.into_iter().filter_map(|key| Some((key, fields.get(key)?)));
+    let remedy = "add llm: or upstream: with an upstream's name, redirect: or respond:";
+    let (key, at) = given.next().ok_or_else(|| fields.at().problem_with("goes nowhere", remedy))?;
+    if let Some((_, other)) = given.next() {
+        return Err(other.problem_with(format!("beside {key}"), "keep one of the two"));
+    }
+    match key {
+        "llm" => upstreams.resolve(&at, "upstream").map(Action::Llm),
+        "redirect" => routes_edits::redirect(&at).map(Action::Redirect),
+        "respond" => routes_edits::respond(&at, source).map(Action::Respond),
+        _ => upstreams.resolve(&at, "upstream").and_then(|upstream| spoken_to_by_the_web(&at, upstream)),
     }
 }
 

@@ -75,7 +75,9 @@ fn headers(at: &At) -> Checked<Vec<(HeaderName, ValuePattern)>> {
             .map_err(|_| entry.problem("is no name of a header", "write for example x-version"));
         let pattern = entry.value.parsed("a value, or \"*\" for any", |text| match text {
             "*" => Ok(ValuePattern::Any),
-            text => HeaderValue::from_str(text).map(ValuePattern::Exact).map_err(|_| "what a header can say".to_owned()),
+            text => {
+                HeaderValue::from_str(text).map(ValuePattern::Exact).map_err(|_| "what a header can say".to_owned())
+            }
         });
         Ok((name?, pattern?))
     });
