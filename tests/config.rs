@@ -219,12 +219,21 @@ routes:
   - { match: { path: / }, upstream: web }
   - { match: { path: /v1/ }, llm: litellm }
   - { match: { path: /docs }, upstream: web }
-  - { match: { host: Wiki.Example.org }, upstream: web }
+  - { name: wiki, match: { host: Wiki.Example.org }, upstream: web }
+  - { name: under, match: { host: "*.example.org" }, upstream: web }
+  - { match: { host: "*.example.org", path: /deep/er }, upstream: web }
+  - { name: under-a, match: { host: "*.a.example.org" }, upstream: web }
+  - { match: { host: wiki.example.org, path: /docs/ }, upstream: web }
+  - { name: get, match: { host: wiki.example.org, path: /docs/, methods: [GET, HEAD] }, upstream: web }
+  - { name: named, match: { host: wiki.example.org, path: /docs/, headers: { x-beta: "*" } }, upstream: web }
+  - { match: { host: wiki.example.org, exact: /healthz }, upstream: web }
+  - { name: probe, match: { exact: /docs }, upstream: web }
 "#;
     let (_directory, source) = directory(&[("cfx.yaml", edge), ("models.yaml", MODELS)]);
     let snapshot = load_plain(&source).unwrap_or_else(|problems| panic!("{problems}"));
-    let order = snapshot.edge.routes.iter().map(|route| (route.host.as_deref(), route.path.as_str()));
-    let expected = [(Some("wiki.example.org"), "/"), (None, "/docs"), (None, "/v1/"), (None, "/")];
+    let order = snapshot.edge.routes.iter().map(|route| &*route.name);
+    let expected =
+        ["/healthz", "named", "get", "/docs/", "wiki", "under-a", "/deep/er", "under", "probe", "/docs", "/v1/", "/"];
     assert_eq!(order.collect::<Vec<_>>(), expected);
 }
 

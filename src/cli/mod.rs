@@ -13,6 +13,7 @@ pub mod check;
 mod dev;
 pub mod dev_key;
 pub mod echo;
+pub mod explain;
 pub mod key;
 pub mod ledger;
 pub mod migrate;
@@ -46,6 +47,8 @@ enum Command {
     Run(run::Args),
     /// Check the configuration and name every mistake in it by file, line and column
     Check(check::Args),
+    /// Say what would become of a request: which route takes it, and what is changed
+    Explain(explain::Args),
     /// Create, list, rotate and revoke API keys
     Key(key::KeyArgs),
     /// Create and list users
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Key(args) => key::run(args),
         Command::User(args) => user::run(args),
         Command::Ledger(args) => ledger::run(args),

@@ -7,8 +7,10 @@
 //! of `snapshot`, and whatever is wrong on the way is a [`Problem`]. No step stops at the first one.
 
 mod check;
+mod edits;
 mod problem;
 mod raw;
+mod routes;
 mod snapshot;
 mod source;
 mod target;
@@ -19,7 +21,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use edits::{Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite};
 pub use problem::{Mark, Problem, Problems};
+pub use routes::{Action, Asked, HostPattern, Matching, Miss, PathPattern, Route, ValuePattern};
 pub use snapshot::*;
 pub use source::Source;
 pub use target::{Http2, Target};

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::routes::Route;
 use super::target::Target;
 use super::timeouts::{TimeoutOverrides, Timeouts};
 use super::watching::{Breaker, Health};
@@ -31,8 +32,8 @@ pub struct Edge {
     /// Certificates in file order; the first is served where no name matches.
     pub certificates: Vec<CertificateFiles>,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
-    /// Most specific first: exact hosts before any host, longer paths before shorter.
-    pub routes: Vec<Route>,
+    /// Most specific first; the first that takes a request has it.
+    pub routes: Vec<Arc<Route>>,
     pub trusted_proxies: Vec<IpNet>,
     pub ledger: Ledger,
     pub server: Server,
@@ -61,7 +62,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Upstream {
     pub name: String,
     /// At least one.
@@ -75,27 +76,6 @@ pub struct Upstream {
     pub breaker: Breaker,
     /// None: no target is asked how it is.
     pub health: Option<Health>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// As written in the file, for logs and the `route` label: its `name`, or its path.
-    pub name: Arc<str>,
-    /// Lower case, without port. None: any host.
-    pub host: Option<String>,
-    /// A prefix that ends at a segment boundary: `/v1/` matches `/v1` and `/v1/x`, not `/v1x`.
-    pub path: String,
-    pub action: Action,
-}
-
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// Admission, stages, metering, relay.
-    Llm(Arc<Upstream>),
-    /// The stock proxy loop.
-    Proxy(Arc<Upstream>),
-    /// The built-in page of `cfx dev`.
-    Welcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use super::admit::Admitted;
 use super::refuse::Reason;
 use crate::admission::Principal;
-use crate::config::Snapshot;
+use crate::config::{Edits, Route, Snapshot};
 use crate::llm::{Dialect, Endpoint};
 use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
 use crate::upstream::{Standing, Trial};
@@ -25,6 +25,8 @@ pub struct Exchange {
     pub snapshot: Arc<Snapshot>,
     pub client: OnceLock<IpAddr>,
     pub route: OnceLock<Arc<str>>,
+    /// The route itself, where there is more about it than where it leads.
+    pub matched: OnceLock<Arc<Route>>,
     pub endpoint: OnceLock<Endpoint>,
     pub session_id: OnceLock<String>,
     pub principal: OnceLock<Arc<Principal>>,
@@ -113,6 +115,7 @@ impl Exchange {
             snapshot,
             client: OnceLock::new(),
             route: OnceLock::new(),
+            matched: OnceLock::new(),
             endpoint: OnceLock::new(),
             session_id: OnceLock::new(),
             principal: OnceLock::new(),
@@ -126,6 +129,11 @@ impl Exchange {
     /// The dialect of the client, once the path has told it.
     pub fn dialect(&self) -> Option<Dialect> {
         self.endpoint.get().map(|endpoint| endpoint.dialect())
+    }
+
+    /// What the route changes, if it changes anything.
+    pub fn edits(&self) -> Option<&Edits> {
+        self.matched.get()?.edits.as_deref()
     }
 
     /// The alias that answered or will.

@@ -12,7 +12,9 @@ mod body;
 mod commit;
 mod credential;
 mod downstream;
+mod edit;
 mod exchange;
+pub mod explain;
 mod meter;
 mod outcome;
 mod outgoing;
@@ -23,6 +25,7 @@ mod relay;
 mod route;
 mod stamp;
 mod web;
+mod web_body;
 pub mod welcome;
 
 use std::sync::Arc;
@@ -49,6 +52,7 @@ use crate::units::{RequestId, UserId};
 use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
 use route::Destination;
+use web_body::WebBody;
 
 /// Between two requests of an HTTP/1.1 connection.
 const KEEP_ALIVE_SECONDS: u64 = 60;
@@ -112,6 +116,8 @@ pub struct Context {
     left: Option<Seat>,
     /// When a web upstream was first asked for.
     asked: Option<Instant>,
+    /// What becomes of a web answer's body on its way.
+    body: WebBody,
     _under_way: UnderWay,
 }
 
@@ -145,6 +151,7 @@ impl ProxyHttp for Proxy {
             seat: None,
             left: None,
             asked: None,
+            body: WebBody::AsItComes,
             _under_way: self.services.drain.track(),
         })
     }
@@ -248,7 +255,20 @@ impl ProxyHttp for Proxy {
         if self.services.drain.is_ending() {
             session.set_keepalive(None);
         }
-        web::dress_response(response, &mut context.exchange)
+        web::dress_response(response, &mut context.exchange)?;
+        context.body = WebBody::of(&context.exchange, session.req_header(), response)?;
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        piece: &mut Option<Bytes>,
+        _end: bool,
+        context: &mut Box<Context>,
+    ) -> Result<Option<Duration>> {
+        context.body.pass(piece);
+        Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {

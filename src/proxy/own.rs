@@ -20,7 +20,7 @@ use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
-use super::{Services, Welcomed, body, outgoing, relay};
+use super::{Services, Welcomed, body, edit, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
 use crate::entry::arrival::Arrival;
@@ -74,7 +74,10 @@ pub async fn serve(
         Destination::Catalog { page } => catalogue(services, session, exchange, &page).await,
         Destination::Health => Ok(Page::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Destination::Ready => Ok(readiness(&services.drain)),
-        Destination::Redirect { to } => Ok(Page::redirect(&to)),
+        Destination::Redirect { to, status } => Ok(Page::redirect(&to, status)),
+        Destination::Fixed { answer } => {
+            Ok(Page { kind: answer.page.kind, ..Page::json(answer.status, answer.page.body) })
+        }
         Destination::Welcome => Ok(welcome_page(services, session, exchange).await),
         Destination::Web { .. } => return Ok(false),
     };
@@ -171,13 +174,17 @@ async fn welcome_page(services: &Services, session: &ServerSession, exchange: &E
         admin: exchange.snapshot.edge.admin.to_string(),
         version: env!("CARGO_PKG_VERSION"),
     });
-    Page { kind: "text/html; charset=utf-8", policy: true, ..Page::json(StatusCode::OK, page) }
+    Page {
+        kind: HeaderValue::from_static("text/html; charset=utf-8"),
+        policy: true,
+        ..Page::json(StatusCode::OK, page)
+    }
 }
 
 /// An answer small enough to be held whole.
 struct Page {
     status: StatusCode,
-    kind: &'static str,
+    kind: HeaderValue,
     location: Option<HeaderValue>,
     /// Whether the welcome page's content security policy goes with it.
     policy: bool,
@@ -186,18 +193,23 @@ struct Page {
 
 impl Page {
     fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, kind: "application/json", location: None, policy: false, body: body.into() }
+        Self {
+            status,
+            kind: HeaderValue::from_static("application/json"),
+            location: None,
+            policy: false,
+            body: body.into(),
+        }
     }
 
-    /// 308 keeps method and body, so that a POST to the plain port is not turned into a GET.
-    fn redirect(to: &str) -> Self {
+    fn redirect(to: &str, status: StatusCode) -> Self {
         let location = HeaderValue::try_from(to).ok();
-        Self { location, kind: "text/plain", ..Self::json(StatusCode::PERMANENT_REDIRECT, Bytes::new()) }
+        Self { location, kind: HeaderValue::from_static("text/plain"), ..Self::json(status, Bytes::new()) }
     }
 
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(20);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        headers.insert(CONTENT_TYPE, self.kind.clone());
         headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.policy {
@@ -224,10 +236,11 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
 /// there is no time for it.
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
     exchange.answer.refusal = Some(refusal.reason);
-    let page = Page::json(
-        StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        refusal.body(exchange.dialect(), exchange.id),
-    );
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let page = match edit::page_of(exchange.edits(), status) {
+        Some(page) => Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) },
+        None => Page::json(status, refusal.body(exchange.dialect(), exchange.id)),
+    };
     let mut headers = page.headers();
     if refusal.reason == Reason::MethodNotAllowed {
         let allowed = if exchange.endpoint.get().is_some() { "POST" } else { "GET, HEAD" };
@@ -257,9 +270,12 @@ async fn write(
     session: &mut ServerSession,
     exchange: &mut Exchange,
     status: StatusCode,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     body: Bytes,
 ) -> Result<()> {
+    if let Some(edits) = exchange.edits().and_then(|edits| edits.response.as_ref()) {
+        edit::headers(edits, &mut headers)?;
+    }
     exchange.answer.status = status.as_u16();
     // Over HTTP/2 a client may grant no room for even the smallest page, and its permit would be held for ever.
     session.set_write_timeout(Some(exchange.snapshot.limits.read_stall));
@@ -276,6 +292,8 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
         return gone;
     }
     let refusal = match (error.esource(), error.etype()) {
+        // The upstream's answer, by its status; the page is the route's.
+        (_, kind) if *kind == edit::REPLACED => return replaced(session, exchange).await,
         (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {
             exchange.answer.ending = Ending::Left;
             return gone;
@@ -288,6 +306,20 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
     let code = refusal.status();
     session.set_keepalive(None);
     let _ = refuse(session, exchange, refusal).await;
+    FailToProxy { error_code: code, can_reuse_downstream: false }
+}
+
+/// Answers with the route's page in the place of an answer that had no body.
+async fn replaced(session: &mut ServerSession, exchange: &mut Exchange) -> FailToProxy {
+    let code = exchange.answer.status;
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+    if let Some(page) = edit::page_of(exchange.edits(), status) {
+        let page = Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) };
+        if !body::drained(session).await {
+            session.set_keepalive(None);
+        }
+        let _ = send(session, exchange, page).await;
+    }
     FailToProxy { error_code: code, can_reuse_downstream: false }
 }
 

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use pingora_core::protocols::http::ServerSession;
 
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
-use crate::config::{Action, Edge, Route, Transport, Upstream};
+use crate::config::{Action, Asked, Edge, Fixed, Route, Transport, Upstream};
 use crate::entry::arrival::Arrival;
 use crate::llm::Endpoint;
 
@@ -20,9 +20,14 @@ pub enum Destination {
     Health,
     /// `GET /ready`: requests are welcome here.
     Ready,
-    /// A plain listener that sends everybody to https.
+    /// A plain listener that sends everybody to https, or a route that leads elsewhere.
     Redirect {
         to: String,
+        status: StatusCode,
+    },
+    /// The same answer for everybody.
+    Fixed {
+        answer: Fixed,
     },
     /// One of the model endpoints, under admission.
     Model {
@@ -56,38 +61,58 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
         let _ = exchange.route.set(name);
     };
     let path = normal_path(head.uri.path());
-    match path.as_ref() {
-        "/health" => {
-            note("health".into());
-            return read_only(&head.method).map(|()| Destination::Health);
-        }
-        "/ready" => {
-            note("ready".into());
-            return read_only(&head.method).map(|()| Destination::Ready);
-        }
-        _ => {}
+    if let Some((name, destination)) = own_page(&path, &head.method) {
+        note(name.into());
+        return destination;
     }
     let host = host_of(session);
     if let Some(port) = redirects_to(session, edge) {
         note("redirect".into());
         return redirect(&head.uri, host.as_deref(), port);
     }
-    let route = edge
-        .routes
-        .iter()
-        .find(|route| matches(route, host.as_deref(), &path))
-        .ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this host and path"))?;
+    let asked = Asked { host: host.as_deref(), path: &path, method: &head.method, headers: &head.headers };
+    let route = choose(edge, &asked).ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this request"))?;
     note(Arc::clone(&route.name));
+    if let Action::Llm(_) = &route.action
+        && let Some(endpoint) = Endpoint::from_path(&path)
+    {
+        let _ = exchange.endpoint.set(endpoint);
+    }
+    if !route.is_plain() {
+        let _ = exchange.matched.set(Arc::clone(route));
+    }
+    destination(route, &asked, head.uri.query())
+}
+
+/// What cfx answers before any route, and its name in log and metrics.
+pub fn own_page(path: &str, method: &Method) -> Option<(&'static str, Result<Destination, Refusal>)> {
+    match path {
+        "/health" => Some(("health", read_only(method).map(|()| Destination::Health))),
+        "/ready" => Some(("ready", read_only(method).map(|()| Destination::Ready))),
+        _ => None,
+    }
+}
+
+/// The route that has a request: the first of the table that takes it.
+pub fn choose<'edge>(edge: &'edge Edge, asked: &Asked) -> Option<&'edge Arc<Route>> {
+    edge.routes.iter().find(|route| route.matching.misses(asked).is_none())
+}
+
+/// What a route does with a request that is its own.
+pub fn destination(route: &Route, asked: &Asked, query: Option<&str>) -> Result<Destination, Refusal> {
+    let Asked { path, method, .. } = *asked;
     match &route.action {
-        Action::Llm(upstream) => {
-            if let Some(endpoint) = Endpoint::from_path(&path) {
-                let _ = exchange.endpoint.set(endpoint);
-            }
-            model_route(&head.method, &path, upstream)
-        }
+        Action::Llm(upstream) => model_route(method, path, upstream),
         Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream) }),
-        Action::Welcome if path == "/" => read_only(&head.method).map(|()| Destination::Welcome),
+        Action::Welcome if path == "/" => read_only(method).map(|()| Destination::Welcome),
         Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
+        Action::Redirect(redirect) => {
+            let edits = route.edits.as_ref().and_then(|edits| edits.path.as_ref());
+            let path = edits.map_or(Cow::Borrowed(path), |edits| edits.apply(path));
+            let host = asked.host.map_or(Cow::Borrowed(""), in_url);
+            Ok(Destination::Redirect { to: redirect.location(&host, &path, query), status: redirect.status })
+        }
+        Action::Respond(answer) => Ok(Destination::Fixed { answer: answer.clone() }),
     }
 }
 
@@ -119,7 +144,7 @@ fn read_only(method: &Method) -> Result<(), Refusal> {
 }
 
 /// One slash where several stand: a base URL with a trailing slash gives `//models`.
-fn normal_path(path: &str) -> Cow<'_, str> {
+pub fn normal_path(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return Cow::Borrowed(path);
     }
@@ -130,17 +155,6 @@ fn normal_path(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(normal)
-}
-
-fn matches(route: &Route, host: Option<&str>, path: &str) -> bool {
-    let host_fits = route.host.as_deref().is_none_or(|wanted| host == Some(wanted));
-    host_fits && path_fits(&route.path, path)
-}
-
-/// A prefix that ends where a segment does: `/v1/` holds `/v1` and `/v1/x`, not `/v1x`.
-fn path_fits(prefix: &str, path: &str) -> bool {
-    let stem = prefix.trim_end_matches('/');
-    path.strip_prefix(stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The host a request names, lower case and without port, from `:authority` or `Host`.
@@ -168,14 +182,21 @@ fn redirects_to(session: &ServerSession, edge: &Edge) -> Option<u16> {
 }
 
 /// A request that names no host cannot be sent anywhere, and must not be served in the clear instead.
-fn redirect(uri: &Uri, host: Option<&str>, port: u16) -> Result<Destination, Refusal> {
+pub fn redirect(uri: &Uri, host: Option<&str>, port: u16) -> Result<Destination, Refusal> {
     let host = host.filter(|host| !host.is_empty()).ok_or_else(|| {
         Refusal::new(Reason::InvalidField, "the Host header is missing: this listener redirects to https").final_word()
     })?;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let host = in_url(host);
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok(Destination::Redirect { to: format!("https://{host}{port}{path}") })
+    // It keeps method and body, so that a POST to the plain port is not turned into a GET.
+    let status = StatusCode::PERMANENT_REDIRECT;
+    Ok(Destination::Redirect { to: format!("https://{host}{port}{path}"), status })
+}
+
+/// A host as it stands in a URL.
+fn in_url(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { Cow::Owned(format!("[{host}]")) } else { Cow::Borrowed(host) }
 }
 
 /// Whether the client speaks TLS: to us, or to a proxy in front that we trust and that says so.
@@ -189,15 +210,6 @@ pub fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prefixes_end_at_segments() {
-        assert!(path_fits("/v1/", "/v1"));
-        assert!(path_fits("/v1/", "/v1/models"));
-        assert!(path_fits("/v1", "/v1/models"));
-        assert!(path_fits("/", "/anything"));
-        assert!(!path_fits("/v1/", "/v1x"));
-    }
 
     #[test]
     fn repeated_slashes_are_one() {

@@ -12,7 +12,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
-use super::{WEB_IDLE, route};
+use super::{WEB_IDLE, edit, route};
 use crate::config::Upstream;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
@@ -97,7 +97,8 @@ pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, excha
     if let Some(host) = host {
         request.insert_header("x-forwarded-host", host)?;
     }
-    request.insert_header(REQUEST_ID, exchange.id_text.clone())
+    request.insert_header(REQUEST_ID, exchange.id_text.clone())?;
+    exchange.edits().map_or(Ok(()), |edits| edit::request(edits, request))
 }
 
 /// An empty piece would be written as the chunk that ends a body, and once more at its end.

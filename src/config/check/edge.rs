@@ -28,7 +28,7 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let admin = file.or("admin", ADMIN, |at| admin(&at));
     let addresses = entrypoints::refuse_shared_addresses(&file);
     let upstreams = file.get("upstreams").map(|at| upstreams::upstreams(&at)).unwrap_or_default();
-    let routes = routes::routes(&file, &upstreams);
+    let routes = routes::routes(&file, &upstreams, source);
     let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::super::Overrides;
 use super::super::problem::{Checked, Report};
-use super::super::snapshot::{Action, Edge, Entrypoint, Route, Transport, Upstream};
+use super::super::routes::{Action, Route};
+use super::super::snapshot::{Edge, Entrypoint, Transport, Upstream};
 use super::super::target::{Http2, Target};
 use super::entrypoints::{clash, https, is_tls};
+use super::routes_match;
 use super::upstreams::target;
 
 /// The checked edge with the overrides in it. The report is about the command line, so its problems have no line.
@@ -99,9 +101,9 @@ fn point_llm_routes(edge: &mut Edge, url: &str, report: &Report) -> Checked<()> 
     let target = target(url).map_err(|wanted| report.add(None, "--upstream", format!("expected {wanted}"), None))?;
     let mut replaced = BTreeMap::new();
     for route in &mut edge.routes {
-        if let Action::Llm(upstream) = &mut route.action {
-            let name = upstream.name.clone();
-            *upstream = replaced.entry(name).or_insert_with(|| Arc::new(aimed_at(upstream, &target))).clone();
+        if let Action::Llm(upstream) = &route.action {
+            let aimed = replaced.entry(upstream.name.clone()).or_insert_with(|| Arc::new(aimed_at(upstream, &target)));
+            *route = Arc::new(Route { action: Action::Llm(Arc::clone(aimed)), ..(**route).clone() });
         }
     }
     edge.upstreams.extend(replaced);
@@ -123,10 +125,9 @@ fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
 
 /// The built-in page takes the route that catches everything else, or becomes one.
 fn welcome(edge: &mut Edge) {
-    match edge.routes.iter_mut().find(|route| route.host.is_none() && route.path == "/") {
-        Some(route) => route.action = Action::Welcome,
-        None => {
-            edge.routes.push(Route { name: "/".into(), host: None, path: "/".to_owned(), action: Action::Welcome });
-        }
+    let page = Route { name: "/".into(), matching: routes_match::everything(), action: Action::Welcome, edits: None };
+    match edge.routes.iter_mut().find(|route| route.matching.is_everything()) {
+        Some(route) => *route = Arc::new(Route { name: Arc::clone(&route.name), ..page }),
+        None => edge.routes.push(Arc::new(page)),
     }
 }

@@ -39,6 +39,10 @@ impl<'a> At<'a> {
         &self.path
     }
 
+    pub(super) fn line(&self) -> usize {
+        self.node.mark.line
+    }
+
     pub(super) fn problem(&self, message: impl Into<String>) -> Reported {
         self.report.add(Some(self.node.mark), &self.path, message, None)
     }

@@ -1,31 +1,35 @@
 //! Which request goes where.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::super::edits::Edits;
 use super::super::problem::Checked;
-use super::super::snapshot::{Action, Route, Upstream};
+use super::super::routes::{Action, Matching, PathPattern, Route};
+use super::super::snapshot::Upstream;
+use super::super::source::Source;
 use super::super::target::{Http2, Target};
 use super::names::Names;
 use super::read::{At, Fields, all};
+use super::{routes_edits, routes_keys, routes_match};
 
 /// A route with the places its neighbours are held against. What it matches is known even where its upstream is not.
 struct Placed<'a> {
     at: At<'a>,
-    matching: Option<At<'a>>,
+    matched: Option<At<'a>>,
     named: Option<At<'a>>,
     name: String,
-    host: Option<String>,
-    path: String,
+    matching: Matching,
     action: Checked<Action>,
+    edits: Option<Box<Edits>>,
 }
 
 /// The routes, most specific first.
-pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>) -> Checked<Vec<Route>> {
+pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Checked<Vec<Arc<Route>>> {
     let remedy = "write for example routes: [{ match: { path: /v1/ }, llm: litellm }]";
     let section = file.required("routes", remedy)?;
-    let read: Vec<Checked<Placed>> = section.items()?.map(|item| placed(item, upstreams)).collect();
+    let read: Vec<Checked<Placed>> = section.items()?.map(|item| placed(item, upstreams, source)).collect();
     if read.is_empty() {
         return Err(section.problem_with("no route", remedy));
     }
@@ -34,24 +38,28 @@ pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>) -> Checked<Vec<
     let routes = all(read.into_iter().map(|placed| placed.and_then(route)));
     all(together)?;
     let mut routes = routes?;
-    routes.sort_by_key(|route| (route.host.is_none(), Reverse(trimmed(&route.path).len())));
+    routes.sort_by_key(|route| route.matching.rank());
     Ok(routes)
 }
 
-fn route(placed: Placed) -> Checked<Route> {
-    Ok(Route { action: placed.action?, name: placed.name.into(), host: placed.host, path: placed.path })
+fn route(placed: Placed) -> Checked<Arc<Route>> {
+    let Placed { name, matching, action, edits, .. } = placed;
+    Ok(Arc::new(Route { name: name.into(), matching, action: action?, edits }))
 }
 
-fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>) -> Checked<Placed<'a>> {
-    let fields = at.fields(&["name", "match", "llm", "upstream"])?;
-    let (named, matching) = (fields.get("name"), fields.get("match"));
+fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>, source: &Source) -> Checked<Placed<'a>> {
+    let fields = at.fields(&routes_keys::ALL)?;
+    let (named, matched) = (fields.get("name"), fields.get("match"));
     let name = fields.optional("name", |at| at.text().map(str::to_owned));
-    let matched = matching.as_ref().map_or_else(|| Ok((None, "/".to_owned())), matching_of);
-    let action = action(&fields, upstreams);
-    let (host, path) = matched?;
-    let action = action.and_then(|action| refuse_unreachable(&at, action, &path));
-    let name = name?.unwrap_or_else(|| path.clone());
-    Ok(Placed { at, matching, named, name, host, path, action })
+    let matching = matched.as_ref().map_or_else(|| Ok(routes_match::everything()), routes_match::matching);
+    let action = action(&fields, upstreams, source);
+    let edits = routes_edits::edits(&fields, source);
+    let fitting = routes_keys::refuse_unfit(&fields);
+    let matching = matching?;
+    let action = action.and_then(|action| refuse_unreachable(&at, action, matching.path.as_str()));
+    let name = name?.unwrap_or_else(|| matching.path.as_str().to_owned());
+    fitting?;
+    Ok(Placed { at, matched, named, name, matching, action, edits: edits? })
 }
 
 fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {
@@ -63,40 +71,18 @@ fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {
     Ok(action)
 }
 
-fn matching_of(at: &At) -> Checked<(Option<String>, String)> {
-    let fields = at.fields(&["host", "path"])?;
-    let host = fields.optional("host", |at| at.parsed("a host name", host));
-    let path = fields.or("path", "/".to_owned(), |at| at.parsed("a path", path));
-    Ok((host?, path?))
-}
-
-/// A name or an address as the Host header gives it, without its port.
-fn host(text: &str) -> Result<String, String> {
-    let bracketed = text.starts_with('[') && text.ends_with(']');
-    let letters = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || (bracketed && "[]:".contains(c));
-    if text.chars().all(letters) && !text.is_empty() {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("a host name without scheme, port or wildcard, such as app.example.org".to_owned())
+fn action(fields: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Checked<Action> {
+    let mut given = routes_keys::ACTIONS.into_iter().filter_map(|key| Some((key, fields.get(key)?)));
+    let remedy = "add llm: or upstream: with an upstream's name, redirect: or respond:";
+    let (key, at) = given.next().ok_or_else(|| fields.at().problem_with("goes nowhere", remedy))?;
+    if let Some((_, other)) = given.next() {
+        return Err(other.problem_with(format!("beside {key}"), "keep one of the two"));
     }
-}
-
-fn path(text: &str) -> Result<String, String> {
-    let dots = text.split('/').any(|segment| segment == "." || segment == "..");
-    let plain = text.chars().all(|c| c.is_ascii_graphic() && !"?#*\\".contains(c));
-    if text.starts_with('/') && plain && !dots && !text.contains("//") {
-        Ok(text.to_owned())
-    } else {
-        Err("a path prefix that begins with /, such as /v1/".to_owned())
-    }
-}
-
-fn action(fields: &Fields, upstreams: &Names<Upstream>) -> Checked<Action> {
-    match (fields.get("llm"), fields.get("upstream")) {
-        (Some(at), None) => upstreams.resolve(&at, "upstream").map(Action::Llm),
-        (None, Some(at)) => upstreams.resolve(&at, "upstream").and_then(|upstream| spoken_to_by_the_web(&at, upstream)),
-        (Some(_), Some(at)) => Err(at.problem_with("beside llm", "keep one of the two")),
-        (None, None) => Err(fields.at().problem_with("goes nowhere", "add llm: or upstream: with an upstream's name")),
+    match key {
+        "llm" => upstreams.resolve(&at, "upstream").map(Action::Llm),
+        "redirect" => routes_edits::redirect(&at).map(Action::Redirect),
+        "respond" => routes_edits::respond(&at, source).map(Action::Respond),
+        _ => upstreams.resolve(&at, "upstream").and_then(|upstream| spoken_to_by_the_web(&at, upstream)),
     }
 }
 
@@ -110,22 +96,20 @@ fn spoken_to_by_the_web(at: &At, upstream: Arc<Upstream>) -> Checked<Action> {
     Ok(Action::Proxy(upstream))
 }
 
-/// `/v1` and `/v1/` match the same requests.
-fn trimmed(path: &str) -> &str {
-    path.strip_suffix('/').unwrap_or(path)
-}
-
+/// Two routes that match the same requests, of which only one could ever be asked.
 fn refuse_twins(routes: &[&Placed]) -> Checked<()> {
-    let mut first: HashMap<(Option<&str>, &str), &str> = HashMap::new();
+    let mut first: HashMap<_, &At> = HashMap::new();
     let checks = routes.iter().map(|placed| {
-        let key = (placed.host.as_deref(), trimmed(&placed.path));
-        match first.get(&key) {
-            Some(twin) => {
-                let at = placed.matching.as_ref().unwrap_or(&placed.at);
-                Err(at.problem_with(format!("matches the same requests as {twin}"), "change or remove one of them"))
+        let Matching { host, path, methods, headers } = &placed.matching;
+        let exact = matches!(path, PathPattern::Exact(_));
+        match first.entry((host, path.trimmed(), exact, methods, headers)) {
+            Entry::Occupied(twin) => {
+                let (at, twin) = (placed.matched.as_ref().unwrap_or(&placed.at), twin.get());
+                let message = format!("matches the same requests as {} in line {}", twin.path(), twin.line());
+                Err(at.problem_with(message, "change or remove one of them"))
             }
-            None => {
-                first.insert(key, placed.at.path());
+            Entry::Vacant(entry) => {
+                entry.insert(&placed.at);
                 Ok(())
             }
         }
@@ -152,17 +136,19 @@ fn refuse_shared_names(routes: &[&Placed]) -> Checked<()> {
 
 /// What an llm route guards must not be reachable by another route without a key.
 fn refuse_ways_around(routes: &[&Placed]) -> Checked<()> {
-    let guarded: HashMap<&Arc<Target>, &str> = routes
+    // Whatever is spoken there: neither TLS nor HTTP/2 makes it another server.
+    let place = |target: &Arc<Target>| (target.host.clone(), target.port);
+    let guarded: HashMap<(String, u16), &str> = routes
         .iter()
         .filter_map(|placed| match &placed.action {
             Ok(Action::Llm(upstream)) => Some(upstream),
             _ => None,
         })
-        .flat_map(|upstream| upstream.targets.iter().map(|target| (target, upstream.name.as_str())))
+        .flat_map(|upstream| upstream.targets.iter().map(move |target| (place(target), upstream.name.as_str())))
         .collect();
     let checks = routes.iter().map(|placed| {
         let Ok(Action::Proxy(upstream)) = &placed.action else { return Ok(()) };
-        match upstream.targets.iter().find_map(|target| guarded.get(target)) {
+        match upstream.targets.iter().find_map(|target| guarded.get(&place(target))) {
             Some(name) => {
                 let message = format!("would let requests reach {name:?} without a key");
                 Err(placed.at.problem_with(message, "route to it by llm: only"))

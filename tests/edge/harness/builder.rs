@@ -42,10 +42,11 @@ pub struct Builder {
     threads: u32,
     server: String,
     front: Option<Front>,
-    /// Further LLM upstreams, each at a host of its own: their lines under `upstreams` and `routes`.
+    /// Further upstreams and routes: their lines.
     others: [String; 2],
     redirects: bool,
     environment: String,
+    files: Vec<(String, String)>,
 }
 
 impl Default for Builder {
@@ -66,6 +67,7 @@ impl Default for Builder {
             others: Default::default(),
             redirects: false,
             environment: String::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -158,6 +160,24 @@ impl Builder {
         self
     }
 
+    /// One more upstream, by name, with what stands in its braces.
+    pub fn also(mut self, name: &str, fields: &str) -> Self {
+        self.others[0] += &format!("  {name}: {{ {fields} }}\n");
+        self
+    }
+
+    /// One more route: what stands in its braces.
+    pub fn route(mut self, fields: &str) -> Self {
+        self.others[1] += &format!("  - {{ {fields} }}\n");
+        self
+    }
+
+    /// A file in the folder of `cfx.yaml`.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_string(), text.to_string()));
+        self
+    }
+
     /// One more variable of the environment, for the edge and every command.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment += &format!("{name}={value}\n");
@@ -178,6 +198,9 @@ impl Builder {
             self = self.upstream_target(&target).environment("SSL_CERT_FILE", &trust.display().to_string());
         }
         std::fs::write(conf.join("models.yaml"), &self.models).expect("a file");
+        for (name, text) in &self.files {
+            std::fs::write(conf.join(name), text).expect("a file");
+        }
         std::fs::write(conf.join("limits.yaml"), self.limits_yaml()).expect("a file");
         std::fs::write(data.with_file_name("environment"), &self.environment).expect("a file");
         process::make_store(&data);

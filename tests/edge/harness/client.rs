@@ -159,6 +159,12 @@ impl Client {
         Answer { status, headers, body, complete }
     }
 
+    /// The answer to a HEAD: a head whose length belongs to a body that does not come.
+    pub fn head_only(&mut self) -> Answer {
+        let (status, headers, _) = self.head();
+        Answer { status, headers, body: Vec::new(), complete: true }
+    }
+
     /// The answer, where the server sent one before it closed the connection.
     pub fn answer_if_any(&mut self) -> Option<Answer> {
         (!self.unread.is_empty() || self.fill() > 0).then(|| self.answer())

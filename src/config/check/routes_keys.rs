@@ -1,0 +1,49 @@
+//! Which keys go with which kind of route.
+
+use super::super::problem::Checked;
+use super::read::{Fields, all};
+
+/// What a route does; each has exactly one.
+pub(super) const ACTIONS: [&str; 4] = ["llm", "upstream", "redirect", "respond"];
+
+pub(super) const ALL: [&str; 12] = [
+    "name",
+    "match",
+    "llm",
+    "upstream",
+    "redirect",
+    "respond",
+    "strip_prefix",
+    "add_prefix",
+    "rewrite",
+    "request_headers",
+    "response_headers",
+    "errors",
+];
+
+/// What an llm route takes beside its match: what turns requests away. What it sends upstream is built from the body
+/// that was admitted, under a path of cfx's own; there is nothing to edit, and nothing that could lead around keys,
+/// quotas and the ledger.
+const OF_LLM: [&str; 0] = [];
+/// A redirect has the path to edit, and no upstream.
+const OF_REDIRECT: [&str; 4] = ["strip_prefix", "add_prefix", "rewrite", "response_headers"];
+const OF_RESPOND: [&str; 1] = ["response_headers"];
+
+/// Reports every key that does not go with the route's action.
+pub(super) fn refuse_unfit(fields: &Fields) -> Checked<()> {
+    let fit: &[&str] = match ACTIONS.into_iter().find(|key| fields.get(key).is_some()) {
+        Some("llm") => &OF_LLM,
+        Some("redirect") => &OF_REDIRECT,
+        Some("respond") => &OF_RESPOND,
+        _ => return Ok(()),
+    };
+    let why = match fields.get("llm") {
+        Some(_) => {
+            "is not for llm routes, whose requests are built by cfx alone and which nothing may lead around admission"
+        }
+        None => "is for routes to an upstream",
+    };
+    let free = |key: &&str| !["name", "match"].contains(key) && !ACTIONS.contains(key);
+    let unfit = ALL.into_iter().filter(free).filter(|key| !fit.contains(key));
+    all(unfit.filter_map(|key| fields.get(key)).map(|at| Err::<(), _>(at.problem_with(why, "leave it out")))).map(drop)
+}

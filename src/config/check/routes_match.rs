@@ -1,0 +1,87 @@
+//! What a route asks of a request: host, path, method, headers.
+
+use http::{HeaderName, HeaderValue};
+
+use super::super::problem::Checked;
+use super::super::routes::{HostPattern, Matching, PathPattern, ValuePattern};
+use super::read::{At, all};
+
+/// A route without `match` takes everything.
+pub(super) fn everything() -> Matching {
+    let path = PathPattern::Prefix("/".to_owned());
+    Matching { host: HostPattern::Any, path, methods: Vec::new(), headers: Vec::new() }
+}
+
+pub(super) fn matching(at: &At) -> Checked<Matching> {
+    let fields = at.fields(&["host", "path", "exact", "methods", "headers"])?;
+    let host = fields.or("host", HostPattern::Any, |at| at.parsed("a host name", host));
+    let path = match (fields.get("path"), fields.get("exact")) {
+        (Some(_), Some(exact)) => Err(exact.problem_with("beside path, which is a prefix", "keep one of the two")),
+        (Some(at), None) => at.parsed("a path", path).map(PathPattern::Prefix),
+        (None, Some(at)) => at.parsed("a path", path).map(PathPattern::Exact),
+        (None, None) => Ok(everything().path),
+    };
+    let methods = fields.or("methods", Vec::new(), |at| methods(&at));
+    let headers = fields.or("headers", Vec::new(), |at| headers(&at));
+    Ok(Matching { host: host?, path: path?, methods: methods?, headers: headers? })
+}
+
+/// A name or an address as the Host header gives it, without its port; or a star and what is behind it.
+fn host(text: &str) -> Result<HostPattern, String> {
+    let wanted = || "a host name without scheme or port, such as app.example.org or *.example.org".to_owned();
+    let (name, under) = match text.strip_prefix('*') {
+        Some(parent) if parent.starts_with('.') && parent.len() > 1 => (parent, true),
+        Some(_) => return Err(wanted()),
+        None => (text, false),
+    };
+    let bracketed = text.starts_with('[') && text.ends_with(']');
+    let letters = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || (bracketed && "[]:".contains(c));
+    if name.is_empty() || !name.chars().all(letters) {
+        return Err(wanted());
+    }
+    let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+    Ok(if under { HostPattern::Under(name) } else { HostPattern::Exact(name) })
+}
+
+pub(super) fn path(text: &str) -> Result<String, String> {
+    let dots = text.split('/').any(|segment| segment == "." || segment == "..");
+    let plain = text.chars().all(|c| c.is_ascii_graphic() && !"?#*\\".contains(c));
+    if text.starts_with('/') && plain && !dots && !text.contains("//") {
+        Ok(text.to_owned())
+    } else {
+        Err("a path that begins with /, such as /v1/".to_owned())
+    }
+}
+
+/// At least one, each once, in alphabetical order.
+pub(super) fn methods(at: &At) -> Checked<Vec<String>> {
+    let mut methods = all(at.items()?.map(|at| {
+        at.parsed("a method", |text| {
+            let sound = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase());
+            if sound { Ok(text.to_owned()) } else { Err("a method such as GET, in capitals".to_owned()) }
+        })
+    }))?;
+    if methods.is_empty() {
+        return Err(at.problem_with("no method", "leave it out for all of them"));
+    }
+    methods.sort_unstable();
+    methods.dedup();
+    Ok(methods)
+}
+
+fn headers(at: &At) -> Checked<Vec<(HeaderName, ValuePattern)>> {
+    let read = at.entries()?.into_iter().map(|entry| {
+        let name = HeaderName::from_bytes(entry.name.as_bytes())
+            .map_err(|_| entry.problem("is no name of a header", "write for example x-version"));
+        let pattern = entry.value.parsed("a value, or \"*\" for any", |text| match text {
+            "*" => Ok(ValuePattern::Any),
+            text => {
+                HeaderValue::from_str(text).map(ValuePattern::Exact).map_err(|_| "what a header can say".to_owned())
+            }
+        });
+        Ok((name?, pattern?))
+    });
+    let mut headers = all(read)?;
+    headers.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+    Ok(headers)
+}

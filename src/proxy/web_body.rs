@@ -1,0 +1,32 @@
+//! What becomes of a web answer's body on its way to the client.
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::Result;
+
+use super::edit;
+use super::exchange::Exchange;
+
+pub enum WebBody {
+    AsItComes,
+    /// A page of the route's, which goes out with the first piece; None once it has.
+    Replaced(Option<Bytes>),
+}
+
+impl WebBody {
+    /// Edits the head of an answer, and says what that means for its body.
+    pub fn of(exchange: &Exchange, request: &RequestHeader, response: &mut ResponseHeader) -> Result<Self> {
+        let Some(edits) = exchange.edits().filter(|_| !response.status.is_informational()) else {
+            return Ok(Self::AsItComes);
+        };
+        Ok(edit::response(edits, response, &request.method)?.map_or(Self::AsItComes, |page| Self::Replaced(Some(page))))
+    }
+
+    /// One piece as it goes out. The last may be none at all.
+    pub fn pass(&mut self, piece: &mut Option<Bytes>) {
+        match self {
+            Self::AsItComes => {}
+            Self::Replaced(page) => *piece = page.take().filter(|page| !page.is_empty()),
+        }
+    }
+}
