@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{Failure, counted, store};
+use crate::app::reload::unservable;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Snapshot, Source, Transport, load};
-use crate::entry::certificates::Certificate;
 use crate::storage::redis;
 
 /// Check the configuration without starting anything; exits with 78 where it is wrong
@@ -52,7 +52,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn checked(source: &Source, read: &dyn Fn(&str) -> Result<Option<String>, Failure>) -> Result<Snapshot, Vec<Problem>> {
     let loaded = load(source, &Overrides::default(), &|name| std::env::var(name).ok());
     let (mut problems, snapshot) = match loaded {
-        Ok(snapshot) => (unservable(source, &snapshot), Some(snapshot)),
+        Ok(snapshot) => (unservable(source, &snapshot, SystemClock.now()), Some(snapshot)),
         Err(problems) => (problems.iter().cloned().collect(), None),
     };
     problems.extend(store::problems(read).into_iter().map(in_the_environment));
@@ -64,22 +64,6 @@ fn checked(source: &Source, read: &dyn Fn(&str) -> Result<Option<String>, Failur
 
 fn in_the_environment(message: String) -> Problem {
     Problem { file: "environment".to_owned(), line: None, column: None, path: String::new(), message, remedy: None }
-}
-
-/// Certificates that no client would accept, or no listener could serve.
-fn unservable(source: &Source, snapshot: &Snapshot) -> Vec<Problem> {
-    let now = SystemClock.now();
-    let problems = snapshot.edge.certificates.iter().filter_map(|pair| Certificate::read(pair, now).err());
-    problems
-        .map(|problem| Problem {
-            file: source.name("cfx.yaml"),
-            line: None,
-            column: None,
-            path: "tls.certificates".to_owned(),
-            message: problem.to_string(),
-            remedy: None,
-        })
-        .collect()
 }
 
 fn summary(snapshot: &Snapshot) -> String {

@@ -12,8 +12,9 @@ use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags, Manner};
 use super::store::wait;
 use super::{Failure, dev_key, echo, pepper};
-use crate::app;
+use crate::app::reload::Origin;
 use crate::app::stores::StoreChoice;
+use crate::app::{self, Succession};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
 use crate::entry::self_signed;
@@ -76,7 +77,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    let manner = Manner { welcomed: Some(dev_key.owner), ..Manner::default() };
+    let origin = Origin { source, overrides, on_hangup: false };
+    let manner = Manner { origin, welcomed: Some(dev_key.owner), succession: Succession::default() };
     serve::serve(snapshot, store, store_wait, folder, pepper, manner, Box::new(move || show(&text)))
 }
 

@@ -2,6 +2,7 @@
 
 use super::serve::{self, Flags, Manner};
 use super::{Failure, pepper};
+use crate::app::reload::Origin;
 use crate::app::{self, Succession};
 use crate::config::{Overrides, Source};
 
@@ -35,6 +36,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
     let place = store.place();
     let ready = move || tracing::info!(listening, admin, store = place, "cfx is ready");
-    let manner = Manner { succession, ..Manner::default() };
+    let origin = Origin { source, overrides, on_hangup: true };
+    let manner = Manner { origin, welcomed: None, succession };
     serve::serve(snapshot, store, store_wait, data.data, pepper, manner, Box::new(ready))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::store::{self, DataArgs};
+use crate::app::reload::Origin;
 use crate::app::stores::{StoreChoice, StoreProblem};
 use crate::app::{self, Start, StartProblem, Succession};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
@@ -62,9 +63,10 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot make the data directory {}: {error}", data.display())))
 }
 
-/// In what `dev` and `run` differ. The default: nobody is welcomed, and nobody comes before or after.
-#[derive(Default)]
+/// In what `dev` and `run` differ.
 pub struct Manner {
+    /// Where the configuration came from.
+    pub origin: Origin,
     /// Who is shown the welcome page.
     pub welcomed: Option<Welcomed>,
     pub succession: Succession,
@@ -96,8 +98,20 @@ pub fn serve(
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
-    let Manner { welcomed, succession } = manner;
-    Ok(app::run(Start { snapshot, store, store_wait, data, redis, pepper, format, welcomed, succession, on_ready })?)
+    let Manner { origin, welcomed, succession } = manner;
+    Ok(app::run(Start {
+        snapshot,
+        origin,
+        store,
+        store_wait,
+        data,
+        redis,
+        pepper,
+        format,
+        welcomed,
+        succession,
+        on_ready,
+    })?)
 }
 
 impl From<StartProblem> for Failure {

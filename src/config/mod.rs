@@ -6,9 +6,11 @@
 //! A file goes three steps: `raw` makes it a tree that knows lines and columns, `check` reads the tree into the types
 //! of `snapshot`, and whatever is wrong on the way is a [`Problem`]. No step stops at the first one.
 
+mod change;
 mod check;
 mod problem;
 mod raw;
+mod shown;
 mod snapshot;
 mod source;
 mod target;
@@ -17,8 +19,10 @@ mod watching;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use change::{Change, changes};
 pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;
@@ -72,7 +76,7 @@ pub fn load(
         .and_then(|edge| check::overridden(edge, overrides, &command_line));
     let models = tree(source, "models.yaml", env, in_models).and_then(|node| check::models(&node, in_models, source));
     let limits = tree(source, "limits.yaml", env, in_limits).and_then(|node| check::limits(&node, in_limits));
-    let snapshot = || Ok(Snapshot { edge: edge?, models: models?, limits: limits? });
+    let snapshot = || Ok(Snapshot { edge: Arc::new(edge?), models: Arc::new(models?), limits: Arc::new(limits?) });
     // An unknown key leaves every value sound and is a problem all the same.
     let sound = reports.iter().chain([&command_line]).try_for_each(Report::sound);
     sound

@@ -15,19 +15,22 @@ use super::timeouts::{TimeoutOverrides, Timeouts};
 use super::watching::{Breaker, Health};
 use crate::units::Stage;
 
-/// One whole configuration, swapped as one. A request keeps the snapshot it began with.
-#[derive(Debug)]
+/// One whole configuration, swapped as one. A request keeps the snapshot it began with; what is the same in the next one
+/// is the same in memory, so that streams of many hours do not hold as many copies of it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    pub edge: Edge,
-    pub models: Models,
-    pub limits: Limits,
+    pub edge: Arc<Edge>,
+    pub models: Arc<Models>,
+    pub limits: Arc<Limits>,
 }
 
 /// `conf/cfx.yaml`.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Edge {
     pub entrypoints: Vec<Entrypoint>,
     pub admin: SocketAddr,
+    /// What the admin listener is to be shown by whoever changes something there, or looks into the configuration.
+    pub admin_token: Option<Secret>,
     /// Certificates in file order; the first is served where no name matches.
     pub certificates: Vec<CertificateFiles>,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
@@ -39,7 +42,7 @@ pub struct Edge {
 }
 
 /// One public listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entrypoint {
     pub name: String,
     pub address: SocketAddr,
@@ -61,7 +64,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Upstream {
     pub name: String,
     /// At least one.
@@ -77,7 +80,7 @@ pub struct Upstream {
     pub health: Option<Health>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// As written in the file, for logs and the `route` label: its `name`, or its path.
     pub name: Arc<str>,
@@ -88,7 +91,7 @@ pub struct Route {
     pub action: Action,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Admission, stages, metering, relay.
     Llm(Arc<Upstream>),
@@ -147,7 +150,7 @@ pub enum OnSpoolFull {
 }
 
 /// `conf/models.yaml`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Models {
     pub default_stage: Stage,
     pub plan: StagePolicy,
@@ -164,7 +167,7 @@ pub struct Models {
 }
 
 /// What a stage does to a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StagePolicy {
     pub model: Arc<Model>,
     /// None: the request's own system prompt stands alone.
@@ -204,7 +207,7 @@ pub struct InferRule {
 }
 
 /// Requests that name a model alias themselves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Direct {
     pub enabled: bool,
     /// Aliases; empty: every alias that `deny` does not name.
@@ -215,7 +218,7 @@ pub struct Direct {
 }
 
 /// One alias and the model behind it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Model {
     pub alias: Arc<str>,
     pub upstream_model: Arc<str>,
@@ -239,7 +242,7 @@ pub struct Price {
 }
 
 /// `conf/limits.yaml`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Per user and UTC day.
     pub daily_requests: u32,
@@ -309,10 +312,24 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// Patterns that are written alike are the same.
+impl PartialEq for InferRule {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |Self { last_user_message, has_diff, has_tools, stage }: &Self| {
+            (last_user_message.as_ref().map(|pattern| pattern.as_str().to_owned()), *has_diff, *has_tools, *stage)
+        };
+        parts(self) == parts(other)
+    }
+}
+
 impl Prompt {
     pub fn new(text: &str) -> Self {
         let quoted = serde_json::Value::from(text).to_string();
         Self(quoted.get(1..quoted.len() - 1).unwrap_or_default().into())
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::from_str(&format!("\"{}\"", self.0)).unwrap_or_default()
     }
 
     /// The inside of a JSON string.
@@ -322,6 +339,11 @@ impl Prompt {
 }
 
 impl Models {
+    /// The upstreams' own names of all models.
+    pub fn asked_for(&self) -> impl Iterator<Item = &Arc<str>> + Clone {
+        self.aliases.values().map(|model| &model.upstream_model)
+    }
+
     /// The policy of a stage; `Direct` has none.
     pub fn stage(&self, stage: Stage) -> Option<&StagePolicy> {
         match stage {

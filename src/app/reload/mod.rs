@@ -1,0 +1,246 @@
+//! Another configuration for a running edge: read whole, checked whole, then swapped in at once.
+//!
+//! Failure stance: where anything is wrong with it, certificates included, everything stays as it was, and the log, the metrics,
+//! `/-/ready` and the answer to whoever asked say why. What only a restart can change stays as it was, too, and is named.
+//! Requests keep what they began with.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, load};
+use crate::entry::admin::Control;
+use crate::entry::certificates::{Certificate, CertificateProblem, Certificates};
+use crate::proxy::Services;
+use crate::telemetry::metrics::Reload;
+use crate::units::Timestamp;
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    pub source: Source,
+    pub overrides: Overrides,
+    /// Whether SIGHUP has it read anew. Else that signal ends the process, which is what closing a terminal should do.
+    pub on_hangup: bool,
+}
+
+/// Reads the configuration anew whenever it is asked to.
+pub struct Reloader {
+    origin: Origin,
+    services: Arc<Services>,
+    /// None where no entrypoint speaks TLS.
+    certificates: Option<Arc<Certificates>>,
+    standing: ArcSwap<Standing>,
+    /// Held for as long as one reload takes.
+    turn: Mutex<()>,
+    /// Whether anything was applied since this was last asked.
+    applied: AtomicBool,
+}
+
+/// What the edge runs on, and what is wrong with what it should run on.
+#[derive(Debug, Clone)]
+struct Standing {
+    hash: String,
+    /// Since when it runs on this.
+    since: Timestamp,
+    /// What the files say and only a restart brings about.
+    restart: Vec<Change>,
+    /// Why they were not taken when they were last read; empty where they were.
+    problems: Vec<Problem>,
+}
+
+/// What a reload came to.
+#[derive(Debug)]
+struct Applied {
+    changed: Vec<Change>,
+    /// The names of certificates that were not served before.
+    certificates: Vec<String>,
+}
+
+/// From here on SIGHUP does not end this process. Within a runtime.
+pub fn bear_signal() {
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::warn!(%error, "SIGHUP ends this process");
+    }
+}
+
+/// Runs for the life of an edge: has the configuration read anew when the operator says so by a signal.
+pub async fn run(reloader: Arc<Reloader>) {
+    if !reloader.origin.on_hangup {
+        return;
+    }
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::warn!("SIGHUP cannot be received; POST /-/reload has the configuration read anew");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        let reloader = Arc::clone(&reloader);
+        // What it came to is in the log.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload("SIGHUP").is_ok()).await;
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(origin: Origin, services: Arc<Services>, certificates: Option<Arc<Certificates>>) -> Self {
+        let hash = hash_of(&services.snapshot.load().shown());
+        let standing = Standing { hash, since: services.clock.now(), restart: Vec::new(), problems: Vec::new() };
+        Self {
+            origin,
+            services,
+            certificates,
+            standing: ArcSwap::from_pointee(standing),
+            turn: Mutex::default(),
+            applied: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether another configuration was applied since this was last asked.
+    pub(super) fn has_applied(&self) -> bool {
+        self.applied.swap(false, Ordering::Relaxed)
+    }
+
+    /// What is wrong with the configuration on disk, for the operator.
+    pub(super) fn problem(&self) -> Option<String> {
+        let standing = self.standing.load();
+        let first = standing.problems.first()?;
+        let more = standing.problems.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        Some(format!("the configuration on disk is not served: {first}{more}"))
+    }
+
+    /// Reads everything anew. Blocks for as long as that takes. `cause` is for the log.
+    fn reload(&self, cause: &str) -> Result<Applied, Vec<Problem>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.read().and_then(|next| self.apply(next));
+        let what = match &outcome {
+            Ok(Applied { changed, certificates }) if changed.is_empty() && certificates.is_empty() => Reload::Unchanged,
+            Ok(_) => Reload::Applied,
+            Err(_) => Reload::Refused,
+        };
+        self.services.metrics.reloaded(what, self.services.clock.now());
+        match &outcome {
+            Ok(applied) => self.say_applied(cause, applied),
+            Err(problems) => {
+                let standing = Standing { problems: problems.clone(), ..Standing::clone(&self.standing.load()) };
+                self.standing.store(Arc::new(standing));
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                tracing::error!(cause, problems = problems.join("; "), "the configuration is not taken: it is wrong");
+            }
+        }
+        outcome
+    }
+
+    fn read(&self) -> Result<Snapshot, Vec<Problem>> {
+        let Origin { source, overrides, .. } = &self.origin;
+        let next = load(source, overrides, &|name| std::env::var(name).ok());
+        let next = next.map_err(|problems| problems.iter().cloned().collect::<Vec<_>>())?;
+        match unservable(source, &next, self.services.clock.now()) {
+            problems if problems.is_empty() => Ok(next),
+            problems => Err(problems),
+        }
+    }
+
+    /// The last step that can fail comes first.
+    fn apply(&self, wanted: Snapshot) -> Result<Applied, Vec<Problem>> {
+        let services = &self.services;
+        let now = services.clock.now();
+        let certificates = match &self.certificates {
+            Some(served) => served
+                .reload(&wanted.edge.certificates, now)
+                .map_err(|problem| vec![certificate_problem(&self.origin.source, &problem)])?,
+            None => Vec::new(),
+        };
+        let running = services.snapshot.load_full();
+        let next = wanted.clone().beside(&running);
+        let (changed, restart) = (next.changes_since(&running), wanted.changes_since(&next));
+        let mut standing = Standing { problems: Vec::new(), restart, ..Standing::clone(&self.standing.load()) };
+        if next != *running {
+            standing.hash = hash_of(&next.shown());
+            standing.since = now;
+            services.balancer.adopt(next.edge.upstreams.values(), next.models.asked_for());
+            services.snapshot.store(Arc::new(next));
+            self.applied.store(true, Ordering::Relaxed);
+        }
+        if let Some(served) = self.certificates.as_ref().filter(|_| !certificates.is_empty()) {
+            let expiries = served.expiries();
+            services.metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+        }
+        self.standing.store(Arc::new(standing));
+        Ok(Applied { changed, certificates })
+    }
+
+    fn say_applied(&self, cause: &str, Applied { changed, certificates }: &Applied) {
+        let standing = self.standing.load();
+        let paths =
+            |changes: &[Change]| changes.iter().map(|change| change.path.clone()).collect::<Vec<_>>().join(", ");
+        let (changed, hash) = (paths(changed), &standing.hash);
+        match (changed.is_empty(), certificates.is_empty()) {
+            (true, true) => tracing::info!(cause, hash, "the configuration was read anew: nothing has changed"),
+            _ => {
+                let certificates = certificates.join(", ");
+                tracing::info!(cause, hash, changed, certificates, "the configuration was read anew");
+            }
+        }
+        if !standing.restart.is_empty() {
+            let values = paths(&standing.restart);
+            tracing::warn!(values, "what has changed here takes a restart, and stays as it was until then");
+        }
+    }
+}
+
+impl Control for Reloader {
+    fn token(&self) -> Option<Secret> {
+        self.services.snapshot.load().edge.admin_token.clone()
+    }
+
+    fn reload(&self) -> Result<Value, Vec<Problem>> {
+        let Applied { changed, certificates } = Reloader::reload(self, "POST /-/reload")?;
+        let standing = self.standing.load();
+        Ok(json!({
+            "ok": true,
+            "changed": changed,
+            "certificates": certificates,
+            "restart": standing.restart,
+            "hash": standing.hash,
+            "since": standing.since.rfc3339(),
+        }))
+    }
+
+    fn configuration(&self) -> Value {
+        let (standing, snapshot) = (self.standing.load(), self.services.snapshot.load());
+        json!({
+            "hash": standing.hash,
+            "since": standing.since.rfc3339(),
+            "restart": standing.restart,
+            "problems": standing.problems,
+            "configuration": snapshot.shown(),
+        })
+    }
+}
+
+/// Certificates that no client would accept, or no listener could serve.
+pub fn unservable(source: &Source, snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
+    let problems = snapshot.edge.certificates.iter().filter_map(|pair| Certificate::read(pair, now).err());
+    problems.map(|problem| certificate_problem(source, &problem)).collect()
+}
+
+fn certificate_problem(source: &Source, problem: &CertificateProblem) -> Problem {
+    Problem {
+        file: source.name("cfx.yaml"),
+        line: None,
+        column: None,
+        path: "tls.certificates".to_owned(),
+        message: problem.to_string(),
+        remedy: None,
+    }
+}
+
+/// Edges that show the same configuration have the same one. Secrets are no part of it: they could be guessed by it.
+fn hash_of(shown: &Value) -> String {
+    let digest = Sha256::digest(shown.to_string().as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
