@@ -55,7 +55,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         self_signed: Some(certificate),
     };
     let source = conf.map_or(Source::Embedded, Source::Directory);
-    let snapshot = serve::load(&source, &overrides)?;
+    let origin = Origin::new(source, overrides, false);
+    let snapshot = serve::load(&origin.source, &origin.overrides)?;
     // The edge opens the store once more for itself.
     let dev_key = wait(async {
         let opened = store.open().await?;
@@ -72,12 +73,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         key: Some(Key { text: dev_key.key.expose(), is_new: dev_key.new, file: Some(&dev_key.file) }),
         model: "cfx-plan",
         echo: echo.is_some(),
-        upstream: overrides.upstream_url.as_deref(),
+        upstream: origin.overrides.upstream_url.as_deref(),
         store: Some(&store_row(&store)),
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    let origin = Origin { source, overrides, on_hangup: false };
     let manner = Manner { origin, welcomed: Some(dev_key.owner), succession: Succession::default() };
     serve::serve(snapshot, store, store_wait, folder, pepper, manner, Box::new(move || show(&text)))
 }

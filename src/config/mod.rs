@@ -8,6 +8,7 @@
 
 mod change;
 mod check;
+mod files;
 mod problem;
 mod raw;
 mod shown;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use change::{Change, changes};
+pub use files::files;
 pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;

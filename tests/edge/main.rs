@@ -37,6 +37,7 @@ mod on_redis;
 mod protocols;
 mod quota_is_exact;
 mod relay;
+mod reloading;
 mod shedding;
 mod silence_behind_nginx;
 mod silent_streams;

@@ -4,13 +4,16 @@
 //! `/-/ready` and the answer to whoever asked say why. What only a restart can change stays as it was, too, and is named.
 //! Requests keep what they began with.
 
+mod look;
+mod watch;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, load};
 use crate::entry::admin::Control;
@@ -18,6 +21,8 @@ use crate::entry::certificates::{Certificate, CertificateProblem, Certificates};
 use crate::proxy::Services;
 use crate::telemetry::metrics::Reload;
 use crate::units::Timestamp;
+use look::Look;
+use watch::Watch;
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -26,6 +31,15 @@ pub struct Origin {
     pub overrides: Overrides,
     /// Whether SIGHUP has it read anew. Else that signal ends the process, which is what closing a terminal should do.
     pub on_hangup: bool,
+    look: Look,
+}
+
+impl Origin {
+    /// To be made before the configuration is read for the first time: what changes from then on is a change.
+    pub fn new(source: Source, overrides: Overrides, on_hangup: bool) -> Self {
+        let look = Look::at(&source);
+        Self { source, overrides, on_hangup, look }
+    }
 }
 
 /// Reads the configuration anew whenever it is asked to.
@@ -35,8 +49,8 @@ pub struct Reloader {
     /// None where no entrypoint speaks TLS.
     certificates: Option<Arc<Certificates>>,
     standing: ArcSwap<Standing>,
-    /// Held for as long as one reload takes.
-    turn: Mutex<()>,
+    /// The files as they were when they were last read. Held for as long as one reload takes.
+    look: Mutex<Look>,
     /// Whether anything was applied since this was last asked.
     applied: AtomicBool,
 }
@@ -68,19 +82,38 @@ pub fn bear_signal() {
     }
 }
 
-/// Runs for the life of an edge: has the configuration read anew when the operator says so by a signal.
+/// Runs until the edge closes its listeners: has the configuration read anew when a file of it changes, and when the operator
+/// says so by a signal.
 pub async fn run(reloader: Arc<Reloader>) {
-    if !reloader.origin.on_hangup {
-        return;
-    }
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::warn!("SIGHUP cannot be received; POST /-/reload has the configuration read anew");
-        return;
-    };
-    while hangup.recv().await.is_some() {
+    let mut hangup = reloader.origin.on_hangup.then(|| signal(SignalKind::hangup()).ok()).flatten();
+    let mut watch = Watch::of(reloader.look());
+    loop {
+        let signalled = tokio::select! {
+            () = hung_up(&mut hangup) => true,
+            () = watch.stirs() => false,
+            () = reloader.services.drain.closed() => return,
+        };
         let reloader = Arc::clone(&reloader);
-        // What it came to is in the log.
-        let _ = tokio::task::spawn_blocking(move || reloader.reload("SIGHUP").is_ok()).await;
+        let turn = tokio::task::spawn_blocking(move || {
+            if !watch.is_current() {
+                watch = Watch::of(Look::at(&reloader.origin.source));
+            }
+            // Whatever changes behind this is told of by the watch. What it came to is in the log.
+            let _ = if signalled { reloader.reload("SIGHUP").map(Some) } else { reloader.reload_if_changed("a file") };
+            watch
+        });
+        match turn.await {
+            Ok(next) => watch = next,
+            Err(error) => return tracing::error!(%error, "files are watched no more"),
+        }
+    }
+}
+
+/// Resolves when the signal comes, where it is listened to.
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -89,11 +122,11 @@ impl Reloader {
         let hash = hash_of(&services.snapshot.load().shown());
         let standing = Standing { hash, since: services.clock.now(), restart: Vec::new(), problems: Vec::new() };
         Self {
+            look: Mutex::new(origin.look.clone()),
             origin,
             services,
             certificates,
             standing: ArcSwap::from_pointee(standing),
-            turn: Mutex::default(),
             applied: AtomicBool::new(false),
         }
     }
@@ -112,9 +145,29 @@ impl Reloader {
         Some(format!("the configuration on disk is not served: {first}{more}"))
     }
 
+    /// The files as they were when they were last read.
+    fn look(&self) -> Look {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Reads everything anew. Blocks for as long as that takes. `cause` is for the log.
     fn reload(&self, cause: &str) -> Result<Applied, Vec<Problem>> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        *look = Look::at(&self.origin.source);
+        self.taken(cause)
+    }
+
+    /// The same, where any file is another than when it was last read. None: none is.
+    fn reload_if_changed(&self, cause: &str) -> Result<Option<Applied>, Vec<Problem>> {
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        if look.is_current() {
+            return Ok(None);
+        }
+        *look = Look::at(&self.origin.source);
+        self.taken(cause).map(Some)
+    }
+
+    fn taken(&self, cause: &str) -> Result<Applied, Vec<Problem>> {
         let outcome = self.read().and_then(|next| self.apply(next));
         let what = match &outcome {
             Ok(Applied { changed, certificates }) if changed.is_empty() && certificates.is_empty() => Reload::Unchanged,
