@@ -123,7 +123,7 @@ fn serve(mut start: Start) -> Result<(), StartProblem> {
     // One that waits for its store is not to die of them.
     runtime.block_on(async {
         successor::bear_signal();
-        if start.origin.on_hangup {
+        if start.origin.triggers.hangup {
             reload::bear_signal();
         }
     });

@@ -12,7 +12,7 @@ use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags, Manner};
 use super::store::wait;
 use super::{Failure, dev_key, echo, pepper};
-use crate::app::reload::Origin;
+use crate::app::reload::{Origin, Triggers};
 use crate::app::stores::StoreChoice;
 use crate::app::{self, Succession};
 use crate::clock::{Clock, SystemClock};
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait } = args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
     let (store, folder) = (data.store()?, data.data.clone());
     let alone = Sockets::default();
@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         self_signed: Some(certificate),
     };
     let source = conf.map_or(Source::Embedded, Source::Directory);
-    let origin = Origin::new(source, overrides, false);
+    let origin = Origin::new(source, overrides, Triggers { hangup: false, change: !no_watch });
     let snapshot = serve::load(&origin.source, &origin.overrides)?;
     // The edge opens the store once more for itself.
     let dev_key = wait(async {

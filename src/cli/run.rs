@@ -2,7 +2,7 @@
 
 use super::serve::{self, Flags, Manner};
 use super::{Failure, pepper};
-use crate::app::reload::Origin;
+use crate::app::reload::{Origin, Triggers};
 use crate::app::{self, Succession};
 use crate::config::{Overrides, Source};
 
@@ -16,10 +16,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait } = args.flags;
     let overrides = Overrides { http, https, admin, upstream_url: upstream, ..Overrides::default() };
     let source = Source::Directory(conf.unwrap_or_else(|| "conf".into()));
-    let origin = Origin::new(source, overrides, true);
+    let origin = Origin::new(source, overrides, Triggers { hangup: true, change: !no_watch });
     let snapshot = serve::load(&origin.source, &origin.overrides)?;
     let pepper = pepper::from_environment()?.ok_or_else(|| {
         Failure::Configuration(format!(

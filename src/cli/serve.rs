@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
+
 use super::Failure;
 use super::store::{self, DataArgs};
 use crate::app::reload::Origin;
@@ -36,6 +38,9 @@ pub struct Flags {
     /// The LiteLLM to send model requests to, in place of the configured one
     #[arg(long, value_name = "URL", env = "CFX_UPSTREAM")]
     pub upstream: Option<String>,
+    /// Read the configuration anew only when asked to, by POST /-/reload or SIGHUP, and not when a file of it changes
+    #[arg(long, env = "CFX_NO_WATCH", value_parser = FalseyValueParser::new())]
+    pub no_watch: bool,
     /// How long to wait at the start for a database that does not answer: 60s, 5m
     #[arg(long, value_name = "TIME", env = "CFX_STORE_WAIT", default_value = "60s", value_parser = super::key::life)]
     pub store_wait: Duration,

@@ -11,6 +11,7 @@ mod check;
 mod files;
 mod problem;
 mod raw;
+pub mod schema;
 mod shown;
 mod snapshot;
 mod source;

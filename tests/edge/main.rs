@@ -53,3 +53,4 @@ mod upstream_over_http2;
 mod upstream_over_http2_fails;
 mod upstream_over_tls;
 mod upstreams_fail;
+mod watching_files;

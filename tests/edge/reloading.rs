@@ -1,17 +1,21 @@
 //! Another configuration for a running edge: taken whole or not at all, and nothing that is under way notices.
 
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::draining::{assert_whole, open_streams};
 use crate::harness::scripted::Recorded;
-use crate::harness::{Answer, CHAT, Client, Harness, Reply, Request, Scripted, Switch, chat_body, several};
+use crate::harness::{Answer, Builder, CHAT, Client, Harness, Reply, Request, Scripted, Switch, chat_body, several};
 
 const NOBODY: &str = "http://127.0.0.1:9";
-const SUCCESS: &str = "cfx_config_last_reload_success";
-const RELOADS: &str = "cfx_config_reloads_total";
+pub const SUCCESS: &str = "cfx_config_last_reload_success";
+pub const RELOADS: &str = "cfx_config_reloads_total";
+
+/// An edge that reads its configuration anew when it is told to, so that no test has to be faster than its watch.
+fn told() -> Builder {
+    Harness::builder().environment("CFX_NO_WATCH", "yes")
+}
 
 fn ask_admin(edge: &Harness, request: &Request) -> Answer {
     Client::plain(edge.admin).ask(&request.clone().instead("Host", &edge.admin.to_string()))
@@ -39,7 +43,7 @@ fn paths(changes: &Value) -> Vec<&str> {
 
 #[test]
 fn a_reload_says_what_has_changed_and_the_next_request_has_it() {
-    let edge = Harness::start();
+    let edge = told().start();
     assert_eq!(edge.chat().status, 200);
     assert_eq!(edge.upstream.last().json()["model"], "upstream-smart");
     rewrite(&edge, "models.yaml", "upstream_model: upstream-smart", "upstream_model: upstream-other");
@@ -66,7 +70,7 @@ fn a_reload_says_what_has_changed_and_the_next_request_has_it() {
 
 #[test]
 fn a_mistake_is_told_to_all_who_ask_and_nothing_is_changed_by_it() {
-    let edge = Harness::start();
+    let edge = told().start();
     rewrite(&edge, "models.yaml", "upstream_model: upstream-smart", "upstream_model: upstream-other");
     rewrite(&edge, "limits.yaml", "daily_requests: 100000", "daily_requests: many");
     let answer = reload(&edge);
@@ -97,7 +101,7 @@ fn a_mistake_is_told_to_all_who_ask_and_nothing_is_changed_by_it() {
 
 #[test]
 fn a_signal_reloads() {
-    let edge = Harness::start();
+    let edge = told().start();
     rewrite(&edge, "models.yaml", "upstream_model: upstream-smart", "upstream_model: upstream-other");
     edge.process.signal("HUP");
     edge.assert_metric(RELOADS, &["\"applied\""], 1.0);
@@ -107,7 +111,7 @@ fn a_signal_reloads() {
 
 #[test]
 fn what_takes_a_restart_is_named_and_stays_as_it_was() {
-    let edge = Harness::start();
+    let edge = told().start();
     rewrite(&edge, "cfx.yaml", &edge.http.to_string(), "127.0.0.1:9");
     rewrite(&edge, "cfx.yaml", &edge.admin.to_string(), "127.0.0.1:19");
     rewrite(&edge, "cfx.yaml", "threads: 2, grace: 2s", "threads: 3, grace: 5s");
@@ -128,128 +132,9 @@ fn what_takes_a_restart_is_named_and_stays_as_it_was() {
     assert_eq!(shown["configuration"]["cfx.yaml"]["server"]["threads"], 2);
 }
 
-/// Edges notice within moments what they are told of, and within seconds what they are not.
-fn assert_noticed(edge: &Harness) {
-    edge.assert_metric(RELOADS, &["\"applied\""], 1.0);
-    assert_eq!(edge.chat().status, 200);
-    assert_eq!(edge.upstream.last().json()["model"], "upstream-other");
-}
-
-fn with_the_other_model(text: &str) -> String {
-    text.replacen("upstream_model: upstream-smart", "upstream_model: upstream-other", 1)
-}
-
-#[test]
-fn a_file_that_is_replaced_by_another_is_noticed_every_time() {
-    let edge = Harness::start();
-    rewrite(&edge, "models.yaml", "upstream_model: upstream-smart", "upstream_model: upstream-other");
-    assert_noticed(&edge);
-    rewrite(&edge, "models.yaml", "upstream_model: upstream-other", "upstream_model: upstream-third");
-    edge.assert_metric(RELOADS, &["\"applied\""], 2.0);
-    rewrite(&edge, "models.yaml", "upstream_model: upstream-third", "upstream_model: 'upstream-third");
-    edge.assert_metric(RELOADS, &["\"refused\""], 1.0);
-    edge.assert_metric(SUCCESS, &[], 0.0);
-    assert!(
-        edge.process.wait_for_line("the configuration is not taken").is_ok_and(|line| line.contains("models.yaml:"))
-    );
-}
-
-#[test]
-fn a_file_that_is_written_in_its_place_is_noticed() {
-    let edge = Harness::start();
-    let file = edge.conf().join("models.yaml");
-    let text = std::fs::read_to_string(&file).expect("a file");
-    std::fs::write(&file, with_the_other_model(&text)).expect("a file");
-    assert_noticed(&edge);
-}
-
-/// A single file mounted into a container is one file with two names: its folder here hears nothing of who writes to
-/// the other. A hard link is that without the rights to mount.
-#[test]
-fn a_file_that_is_written_under_another_name_is_noticed() {
-    let mut edge = Harness::start();
-    edge.process.stop();
-    let (file, name) = (edge.conf().join("models.yaml"), edge.data().join("mounted.yaml"));
-    std::fs::hard_link(&file, &name).expect("one more name");
-    edge.restart();
-    let text = std::fs::read_to_string(&file).expect("a file");
-    std::fs::write(&name, with_the_other_model(&text)).expect("a file");
-    assert_noticed(&edge);
-}
-
-/// A folder as Kubernetes mounts a ConfigMap: the files are links through `..data`, which is replaced as a whole.
-#[test]
-fn a_folder_whose_data_link_is_turned_is_noticed() {
-    let mut edge = Harness::start();
-    edge.process.stop();
-    let conf = edge.conf();
-    let version = |name: &str, change: fn(&str) -> String| {
-        std::fs::create_dir(conf.join(name)).expect("a folder");
-        for file in ["cfx.yaml", "models.yaml", "limits.yaml"] {
-            let from = conf.join(if name == "..one" { file.to_owned() } else { format!("..one/{file}") });
-            let text = std::fs::read_to_string(from).expect("a file");
-            std::fs::write(conf.join(name).join(file), change(&text)).expect("a file");
-        }
-    };
-    let turn = |to: &str| {
-        symlink(to, conf.join("..data_tmp")).expect("a link");
-        std::fs::rename(conf.join("..data_tmp"), conf.join("..data")).expect("it takes the place");
-    };
-    version("..one", str::to_owned);
-    turn("..one");
-    for file in ["cfx.yaml", "models.yaml", "limits.yaml"] {
-        std::fs::remove_file(conf.join(file)).expect("a file");
-        symlink(format!("..data/{file}"), conf.join(file)).expect("a link");
-    }
-    edge.restart();
-    version("..two", with_the_other_model);
-    turn("..two");
-    assert_noticed(&edge);
-}
-
-/// Nobody tells of a link in the middle of the way that is turned, or of what others do on a network's disk.
-#[test]
-fn what_nobody_tells_of_is_found_by_looking() {
-    let mut edge = Harness::start();
-    edge.process.stop();
-    let (file, releases) = (edge.conf().join("models.yaml"), edge.data().join("releases"));
-    let text = std::fs::read_to_string(&file).expect("a file");
-    for (name, text) in [("one", text.clone()), ("two", with_the_other_model(&text))] {
-        std::fs::create_dir_all(releases.join(name)).expect("a folder");
-        std::fs::write(releases.join(name).join("models.yaml"), text).expect("a file");
-    }
-    symlink("one", releases.join("current")).expect("a link");
-    std::fs::remove_file(&file).expect("a file");
-    symlink(releases.join("current/models.yaml"), &file).expect("a link");
-    edge.restart();
-    symlink("two", releases.join("next")).expect("a link");
-    std::fs::rename(releases.join("next"), releases.join("current")).expect("it takes the place");
-    assert_noticed(&edge);
-}
-
-#[test]
-fn files_that_the_configuration_names_are_watched_even_while_they_are_missing() {
-    let edge = Harness::start();
-    let prompt = edge.conf().join("prompts/plan.md");
-    rewrite(
-        &edge,
-        "models.yaml",
-        "system: \"PLAN: say what you would do, write no code.\"",
-        "system_file: prompts/plan.md",
-    );
-    edge.assert_metric(RELOADS, &["\"refused\""], 1.0);
-    std::fs::create_dir(edge.conf().join("prompts")).expect("a folder");
-    std::fs::write(&prompt, "PLAN: one.").expect("a file");
-    edge.assert_metric(RELOADS, &["\"applied\""], 1.0);
-    std::fs::write(&prompt, "PLAN: two.").expect("a file");
-    edge.assert_metric(RELOADS, &["\"applied\""], 2.0);
-    assert_eq!(edge.chat().status, 200);
-    assert_eq!(edge.upstream.last().json()["messages"][0]["content"], "PLAN: two.");
-}
-
 #[test]
 fn streams_and_connections_go_on_as_they_were() {
-    let edge = Harness::builder().threads(1).start();
+    let edge = told().threads(1).start();
     let (openers, streams) = open_streams(&edge, 20);
     let mut kept = edge.client();
     let chat = edge.request(CHAT, &chat_body());
@@ -278,7 +163,7 @@ fn streams_and_connections_go_on_as_they_were() {
 #[test]
 fn a_breaker_stays_open_over_reloads_and_its_target_may_move_away() {
     let alive = Scripted::start();
-    let edge = Harness::builder().upstream_target(NOBODY).start();
+    let edge = told().upstream_target(NOBODY).start();
     for _ in 0..5 {
         assert_eq!(edge.chat().status, 503);
     }
@@ -317,7 +202,7 @@ fn a_target_that_was_found_ill_stays_so_until_a_check_says_otherwise() {
     let switch = Switch::before(one.address);
     let targets = several(&[switch.address, other.address]);
     let health = "health: { path: /up, interval: 100ms, healthy: 1, unhealthy: 2 }";
-    let edge = Harness::builder().upstream_target(&targets).upstream(health).start();
+    let edge = told().upstream_target(&targets).upstream(health).start();
     let ill = format!("target=\"http://{}\"", switch.address);
     edge.assert_metric("cfx_target_healthy", &[&ill], 1.0);
     switch.kill();
@@ -344,7 +229,7 @@ fn a_target_that_was_found_ill_stays_so_until_a_check_says_otherwise() {
 #[test]
 fn a_request_ends_with_the_configuration_that_it_began_with() {
     let (before, after) = (Scripted::start(), Scripted::start());
-    let edge = Harness::builder().upstream_target(&several(&[before.address])).start();
+    let edge = told().upstream_target(&several(&[before.address])).start();
     let body = chat_body().to_string();
     let head = format!(
         "POST {CHAT} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -368,7 +253,7 @@ fn a_request_ends_with_the_configuration_that_it_began_with() {
 
 #[test]
 fn certificates_are_read_anew_and_a_pair_that_does_not_fit_is_named() {
-    let mut edge = Harness::start();
+    let mut edge = told().start();
     let made = rcgen::generate_simple_self_signed(["cfx.test".to_string()]).expect("a certificate");
     let file = |name: &str| -> PathBuf { edge.conf().join(name) };
     std::fs::write(file("cfx.test.pem"), made.cert.pem()).expect("a file");
@@ -389,7 +274,7 @@ fn certificates_are_read_anew_and_a_pair_that_does_not_fit_is_named() {
 #[test]
 fn the_configuration_is_shown_without_its_secrets_and_to_no_stranger() {
     let token = "a-token-of-the-operators";
-    let edge = Harness::builder().environment("ADMIN_TOKEN", token).start();
+    let edge = told().environment("ADMIN_TOKEN", token).start();
     let shown = ask_admin(&edge, &Request::get("/-/config"));
     assert_eq!(shown.status, 200, "{shown}");
     let litellm = &shown.json()["configuration"]["cfx.yaml"]["upstreams"]["litellm"];

@@ -251,7 +251,7 @@ fn a_signal_that_comes_while_a_process_starts_does_not_end_it() {
     command.env("DATABASE_URL", "postgres://cfx@127.0.0.1:9/cfx").env("CFX_STORE_WAIT", "1s");
     let mut starting = Process::spawn(command);
     starting.wait_for_line("waiting for the store").expect("it waits");
-    starting.signal("USR2");
+    ["USR2", "HUP"].into_iter().for_each(|signal| starting.signal(signal));
     assert_eq!(starting.wait_for_exit().code(), Some(1), "its store ended it: {}", starting.log());
 }
 

@@ -29,16 +29,24 @@ use watch::Watch;
 pub struct Origin {
     pub source: Source,
     pub overrides: Overrides,
-    /// Whether SIGHUP has it read anew. Else that signal ends the process, which is what closing a terminal should do.
-    pub on_hangup: bool,
+    pub triggers: Triggers,
     look: Look,
+}
+
+/// What has it read anew, beside whoever asks for that at the admin listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Triggers {
+    /// SIGHUP. Else that signal ends the process, which is what closing a terminal should do.
+    pub hangup: bool,
+    /// A file that changes.
+    pub change: bool,
 }
 
 impl Origin {
     /// To be made before the configuration is read for the first time: what changes from then on is a change.
-    pub fn new(source: Source, overrides: Overrides, on_hangup: bool) -> Self {
+    pub fn new(source: Source, overrides: Overrides, triggers: Triggers) -> Self {
         let look = Look::at(&source);
-        Self { source, overrides, on_hangup, look }
+        Self { source, overrides, triggers, look }
     }
 }
 
@@ -85,19 +93,21 @@ pub fn bear_signal() {
 /// Runs until the edge closes its listeners: has the configuration read anew when a file of it changes, and when the operator
 /// says so by a signal.
 pub async fn run(reloader: Arc<Reloader>) {
-    let mut hangup = reloader.origin.on_hangup.then(|| signal(SignalKind::hangup()).ok()).flatten();
-    let mut watch = Watch::of(reloader.look());
+    let Triggers { hangup, change } = reloader.origin.triggers;
+    let mut hangup = hangup.then(|| signal(SignalKind::hangup()).ok()).flatten();
+    let mut watch = change.then(|| Watch::of(reloader.look()));
     loop {
         let signalled = tokio::select! {
             () = hung_up(&mut hangup) => true,
-            () = watch.stirs() => false,
+            () = stirs(&mut watch) => false,
             () = reloader.services.drain.closed() => return,
         };
         let reloader = Arc::clone(&reloader);
         let turn = tokio::task::spawn_blocking(move || {
-            if !watch.is_current() {
-                watch = Watch::of(Look::at(&reloader.origin.source));
-            }
+            let watch = watch.map(|watch| match watch.is_current() {
+                true => watch,
+                false => Watch::of(Look::at(&reloader.origin.source)),
+            });
             // Whatever changes behind this is told of by the watch. What it came to is in the log.
             let _ = if signalled { reloader.reload("SIGHUP").map(Some) } else { reloader.reload_if_changed("a file") };
             watch
@@ -113,6 +123,14 @@ pub async fn run(reloader: Arc<Reloader>) {
 async fn hung_up(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when a file may have changed, where that is of interest.
+async fn stirs(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.stirs().await,
         None => std::future::pending().await,
     }
 }

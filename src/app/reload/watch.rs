@@ -25,7 +25,7 @@ const MOST_CALM: Duration = Duration::from_secs(2);
 pub(super) struct Watch {
     look: Look,
     told: Receiver<()>,
-    /// None where the system has no room for another; then only looks find anything.
+    /// None where the system has no room for another: then only looks find anything.
     _watcher: Option<RecommendedWatcher>,
 }
 
