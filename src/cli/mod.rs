@@ -12,6 +12,7 @@ pub mod banner;
 pub mod check;
 mod dev;
 pub mod dev_key;
+mod diff;
 pub mod echo;
 pub mod key;
 pub mod ledger;
@@ -19,6 +20,7 @@ pub mod migrate;
 mod models;
 pub mod pepper;
 mod run;
+pub mod schema;
 mod serve;
 pub mod store;
 pub mod user;
@@ -46,6 +48,8 @@ enum Command {
     Run(run::Args),
     /// Check the configuration and name every mistake in it by file, line and column
     Check(check::Args),
+    /// Print the JSON Schemas of the three files, for editors
+    Schema(schema::Args),
     /// Create, list, rotate and revoke API keys
     Key(key::KeyArgs),
     /// Create and list users
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Key(args) => key::run(args),
         Command::User(args) => user::run(args),
         Command::Ledger(args) => ledger::run(args),

@@ -29,6 +29,23 @@ pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
     found
 }
 
+impl Change {
+    /// Whether a running edge keeps to what it had until it is started again.
+    pub fn takes_restart(&self) -> bool {
+        match self.file.as_str() {
+            "cfx.yaml" => {
+                let within = |section: &str| {
+                    self.path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                };
+                let opened = within("entrypoints") && !self.path.ends_with(".redirect");
+                opened || ["admin.address", "server.threads", "ledger.spool"].into_iter().any(within)
+            }
+            "limits.yaml" => self.path == "on_store_outage",
+            _ => false,
+        }
+    }
+}
+
 impl Snapshot {
     /// What becomes of `self` in a process that runs on `running`: what takes a restart stays as it is there, and what is
     /// the same is the same in memory.

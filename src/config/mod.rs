@@ -24,6 +24,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use change::{Change, changes};
 pub use files::files;
 pub use problem::{Mark, Problem, Problems};
@@ -37,7 +39,7 @@ use problem::{Checked, Report};
 use raw::Node;
 
 /// What the command line puts in the place of what the files say. The default changes nothing.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Overrides {
     /// The address of the first plain entrypoint, which is added where the file has none.
     pub http: Option<SocketAddr>,

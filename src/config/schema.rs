@@ -229,6 +229,10 @@ fn text(what: &str) -> Value {
 }
 
 fn words(words: &[&str], what: &str) -> Value {
+    let mut words: Vec<Value> = words.iter().map(|word| json!(word)).collect();
+    if words.contains(&json!("off")) {
+        words.push(json!(false)); // what `off` is to an editor that reads YAML 1.1
+    }
     described(json!({ "anyOf": [{ "enum": words }, variable()] }), what)
 }
 
@@ -258,8 +262,7 @@ fn span(what: &str) -> Value {
 }
 
 fn span_or_off(what: &str) -> Value {
-    // `off` is text here; to editors that read YAML 1.1 it is a flag.
-    described(json!({ "anyOf": [written_span(), { "enum": ["off", false] }, variable()] }), what)
+    any(&[written_span(), words(&["off"], "")], what)
 }
 
 fn written_span() -> Value {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::target::Target;
 use super::timeouts::{TimeoutOverrides, Timeouts};
@@ -58,7 +59,7 @@ pub enum Transport {
 }
 
 /// A PEM chain and its key on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,

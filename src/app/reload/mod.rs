@@ -288,6 +288,7 @@ impl Control for Reloader {
             "since": standing.since.rfc3339(),
             "restart": standing.restart,
             "problems": standing.problems,
+            "flags": self.origin.overrides,
             "configuration": snapshot.shown(),
         })
     }
