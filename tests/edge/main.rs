@@ -38,6 +38,7 @@ mod protocols;
 mod quota_is_exact;
 mod relay;
 mod reloading;
+mod reloading_under_load;
 mod shedding;
 mod silence_behind_nginx;
 mod silent_streams;
