@@ -7,16 +7,18 @@
 //! stands. Order at the end: public sockets, leases, ledger, access log.
 
 mod end;
+mod front;
 mod patience;
 mod problem;
+pub mod reload;
 mod shared;
 pub mod stores;
 mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::proxy::http_proxy;
@@ -24,13 +26,11 @@ use pingora::server::{RunArgs, Server as PingoraServer};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::admission::{Capacity, Fullness, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Secret, Snapshot, Transport};
-use crate::entry::admin::{self, Admin};
+use crate::config::{self, Secret, Snapshot};
 use crate::entry::certificates::Certificates;
 use crate::entry::doors::{Door, Doors};
-use crate::entry::drain::Drain;
 use crate::entry::handover::giver::{self, Descent};
 use crate::entry::handover::taker::Predecessor;
 use crate::entry::readiness::Readiness;
@@ -42,12 +42,13 @@ use crate::proxy::{Proxy, Services, Welcomed};
 use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::Metrics;
 use crate::units::{StoreError, Timestamp};
-use crate::upstream::{Balancer, Dialer};
+use crate::upstream::{Balancer, Dialer, look_after};
 use end::End;
+use front::{Front, Running};
 use patience::Patience;
 pub use problem::StartProblem;
+use reload::{Origin, Reloader};
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
 
@@ -62,6 +63,8 @@ type OnReady = Box<dyn FnOnce() + Send>;
 /// What a start needs beside the configuration.
 pub struct Start {
     pub snapshot: Snapshot,
+    /// Where that came from, and comes from again when it is read anew.
+    pub origin: Origin,
     pub store: StoreChoice,
     /// How long to wait, in all, for a store that does not answer.
     pub store_wait: Duration,
@@ -117,7 +120,13 @@ pub fn run(start: Start) -> Result<(), StartProblem> {
 fn serve(mut start: Start) -> Result<(), StartProblem> {
     check_ports(&start.snapshot.edge, &start.succession.sockets)?;
     let runtime = control_runtime().map_err(StartProblem::Runtime)?;
-    runtime.block_on(async { successor::bear_signal() }); // one that waits for its store is not to die of it
+    // One that waits for its store is not to die of them.
+    runtime.block_on(async {
+        successor::bear_signal();
+        if start.origin.triggers.hangup {
+            reload::bear_signal();
+        }
+    });
     let mut front = Front::open(&mut start)?;
     let patience = Patience::of(start.store_wait);
     let stores = front.stores(&start, &runtime, &patience)?;
@@ -137,116 +146,12 @@ fn control_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("cfx-control").enable_all().build()
 }
 
-/// The certificates of the TLS entrypoints, if there are any.
-fn certificates(edge: &config::Edge, now: Timestamp) -> Result<Option<Arc<Certificates>>, StartProblem> {
-    let speaks_tls = |entrypoint: &config::Entrypoint| matches!(entrypoint.transport, Transport::Tls { .. });
-    let Some(entrypoint) = edge.entrypoints.iter().find(|entrypoint| speaks_tls(entrypoint)) else { return Ok(None) };
-    match Certificates::load(&edge.certificates, now) {
-        Ok(certificates) => Ok(Some(Arc::new(certificates))),
-        Err(problem) => Err(StartProblem::Certificate(format!("entrypoint {}: {problem}", entrypoint.name))),
-    }
-}
-
 fn quota_settings(stance: config::OnStoreOutage) -> QuotaSettings {
     let on_store_outage = match stance {
         config::OnStoreOutage::Local => OnStoreOutage::Local,
         config::OnStoreOutage::Refuse => OnStoreOutage::Refuse,
     };
     QuotaSettings { on_store_outage, ..QuotaSettings::default() }
-}
-
-/// What is there before the store is: the operator's view of a start.
-struct Front {
-    metrics: Arc<Metrics>,
-    drain: Arc<Drain>,
-    readiness: Arc<Readiness>,
-    /// None where no entrypoint speaks TLS.
-    certificates: Option<Arc<Certificates>>,
-    /// Whose figures the metrics show, once there are any.
-    running: Arc<OnceLock<(Arc<Services>, Stores, SharedCounts)>>,
-    serves_admin: bool,
-    sockets: Sockets,
-}
-
-impl Front {
-    fn open(start: &mut Start) -> Result<Self, StartProblem> {
-        let edge = &start.snapshot.edge;
-        let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
-        let certificates = certificates(edge, SystemClock.now())?;
-        let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
-        metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
-        let (drain, readiness, running) = Default::default();
-        let sockets = std::mem::take(&mut start.succession.sockets);
-        Ok(Self { metrics, drain, readiness, certificates, running, serves_admin: false, sockets })
-    }
-
-    /// Opens the store, whose keys must have been made with our pepper.
-    fn stores(&mut self, start: &Start, runtime: &Runtime, patience: &Patience) -> Result<Stores, StartProblem> {
-        let pepper = Pepper::new(start.pepper.expose().as_bytes());
-        let waiting = || {
-            self.readiness.note_waiting();
-            self.serve_admin(start, runtime)
-        };
-        patience.through(runtime, waiting, async || {
-            let stores = start.store.open_for_edge().await?;
-            pepper.check(&*stores.pepper).await?;
-            Ok(stores)
-        })
-    }
-
-    /// Serves the admin listener, unless it is served already. One that was taken over is left to the process before
-    /// until this one is ready: an edge that is being replaced is no edge that starts.
-    fn serve_admin(&mut self, start: &Start, runtime: &Runtime) -> Result<(), StartProblem> {
-        if std::mem::replace(&mut self.serves_admin, true) {
-            return Ok(());
-        }
-        let address = start.snapshot.edge.admin;
-        let problem = |error| StartProblem::Listen { address, what: "admin".into(), error };
-        let shared = self.sockets.is_taken_over(address);
-        let listener = self.sockets.open(address).map_err(problem)?;
-        let (drain, readiness) = (Arc::clone(&self.drain), Arc::clone(&self.readiness));
-        let (metrics, running) = (Arc::clone(&self.metrics), Arc::clone(&self.running));
-        let counting = Arc::clone(&self.running);
-        let admin = Admin {
-            drain: Arc::clone(&self.drain),
-            readiness: Arc::clone(&self.readiness),
-            metrics: Arc::new(move || {
-                if let Some((services, stores, _)) = running.get() {
-                    let ledger = services.ledger.counts();
-                    metrics.set_ledger(ledger.queued, ledger.dropped, ledger.quarantined);
-                    metrics.set_spool(services.ledger.spool_bytes(), services.ledger.spool_cuts());
-                    metrics.set_ledger_lag(services.ledger.lag());
-                    metrics.set_leases(services.quota.leases_granted(), services.quota.admitted_locally());
-                    show_fullness(&services.capacity.fullness(), &metrics);
-                    metrics.set_streams_unshared(services.concurrency.unshared());
-                    metrics.set_access_log_dropped(services.access.dropped());
-                    metrics.set_store_listening(stores.listens());
-                    metrics.set_quota_listening(services.quota.hears());
-                    upstreams::show(&services.balancer, &metrics);
-                }
-                metrics.render()
-            }),
-            degraded: Arc::new(move || {
-                let (services, _, shared) = counting.get()?;
-                let problems = [shared.problem(), services.balancer.problem(Instant::now())];
-                problems.into_iter().flatten().reduce(|all, problem| format!("{all}; {problem}"))
-            }),
-        };
-        runtime.spawn(async move {
-            if shared {
-                readiness.until_ready().await;
-            }
-            if let Err(error) = admin::serve(listener, admin, async move { drain.handed_over().await }).await {
-                tracing::error!(%error, "the admin listener stopped");
-            }
-        });
-        Ok(())
-    }
-}
-
-fn show_fullness(fullness: &Fullness, metrics: &Metrics) {
-    metrics.set_fullness(fullness.in_flight, fullness.body_bytes);
-    fullness.shed.iter().for_each(|(cap, total)| metrics.set_shed(cap.name(), *total));
 }
 
 /// The spool of the ledger, and with it the identity of this edge; what earlier processes left in it is told and goes
@@ -282,7 +187,7 @@ impl Edge {
         front: Front,
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
-        let Start { snapshot, data, redis, pepper, welcomed, format, on_ready, .. } = start;
+        let Start { snapshot, origin, data, redis, pepper, welcomed, format, on_ready, .. } = start;
         let Front { metrics, drain, readiness, certificates, running, sockets, .. } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
@@ -293,8 +198,7 @@ impl Edge {
         let quota = quota_settings(snapshot.limits.on_store_outage);
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
-        let models = snapshot.models.aliases.values().map(|model| &model.upstream_model);
-        let balancer = Balancer::new(snapshot.edge.upstreams.values(), models);
+        let balancer = Arc::new(Balancer::new(snapshot.edge.upstreams.values(), snapshot.models.asked_for()));
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
@@ -327,12 +231,15 @@ impl Edge {
         runtime.spawn(Arc::clone(&services.keys).watch());
         runtime.spawn(Arc::clone(&services.quota).run());
         runtime.spawn(services.ledger.clone().run());
-        runtime.spawn(services.balancer.look_after(services.dialer.clone()));
-        let retention = services.snapshot.load().edge.ledger.retention;
-        runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock), retention));
         let services = Arc::new(services);
+        runtime.spawn(look_after(Arc::clone(&services.balancer), services.dialer.clone()));
+        let configured = Arc::clone(&services);
+        let retention = move || configured.snapshot.load().edge.ledger.retention;
+        runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock), retention));
+        let reloader = Arc::new(Reloader::new(origin, Arc::clone(&services), certificates.clone()));
+        runtime.spawn(reload::run(Arc::clone(&reloader)));
         // Set once: nobody else has it.
-        let _ = running.set((Arc::clone(&services), stores, shared));
+        let _ = running.set(Running { services: Arc::clone(&services), stores, shared, reloader });
         Ok((Self { services, readiness, certificates, sockets }, on_ready))
     }
 

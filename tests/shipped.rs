@@ -32,6 +32,16 @@ fn every_yaml_file_under_conf_is_loaded_by_a_test() {
 }
 
 #[test]
+fn the_files_name_their_schemas_which_are_those_that_cfx_prints() {
+    for file in ["cfx", "models", "limits"] {
+        let text = std::fs::read_to_string(in_repository(&format!("conf/{file}.yaml"))).unwrap();
+        assert_eq!(text.lines().next(), Some(&*format!("# yaml-language-server: $schema=schema/{file}.json")));
+        let schema = std::fs::read_to_string(in_repository(&format!("conf/schema/{file}.json"))).unwrap();
+        assert_eq!(schema, cfx::cli::schema::text(file), "write them anew: cfx schema --out conf/schema");
+    }
+}
+
+#[test]
 fn litellm_serves_exactly_the_models_that_cfx_asks_for() {
     let snapshot = shipped();
     let asked: BTreeSet<&str> = snapshot.models.aliases.values().map(|model| &*model.upstream_model).collect();

@@ -24,8 +24,7 @@ pub(super) struct End {
 impl ShutdownSignalWatch for End {
     async fn recv(&self) -> ShutdownSignal {
         let services = &self.services;
-        let server = services.snapshot.load().edge.server;
-        signals::stopped(&services.drain, server).await;
+        signals::stopped(&services.drain, || services.snapshot.load().edge.server).await;
         if !services.quota.shutdown(LAST_WORDS).await {
             tracing::error!(
                 "the quota's last counts did not reach the store; the next start accounts for their leases"

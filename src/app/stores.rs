@@ -139,11 +139,12 @@ impl Stores {
     }
 
     /// Runs for the life of an edge: closes leases that nobody came back for, keeps months of the ledger ready, and drops
-    /// those that ended more than `retention` months before this one began. No row is dropped of an embedded store.
-    pub async fn look_after(self, clock: Arc<dyn Clock>, retention: u32) {
+    /// those that ended more than `retention` months before this one began, as the configuration has it each time. No row is
+    /// dropped of an embedded store.
+    pub async fn look_after(self, clock: Arc<dyn Clock>, retention: impl Fn() -> u32 + Send) {
         loop {
             let today = clock.now().day();
-            let (leases, months) = (self.close_leases(today).await, self.turn_months(today, retention).await);
+            let (leases, months) = (self.close_leases(today).await, self.turn_months(today, retention()).await);
             let pause = match leases.and(months) {
                 Ok(()) => UPKEEP.0,
                 Err(error) => {

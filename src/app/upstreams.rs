@@ -19,7 +19,7 @@ pub fn show(balancer: &Balancer, metrics: &Metrics) {
                 failures: reading.failures,
             });
         }
-        for member in group.members().iter().filter(|_| group.is_checked()) {
+        for member in group.members().iter().filter(|_| group.health().is_some()) {
             metrics.set_health(&HealthReading {
                 upstream: group.name(),
                 target: &member.target.to_string(),

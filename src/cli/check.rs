@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::diff::{self, Before};
 use super::{Failure, counted, store};
+use crate::app::reload::unservable;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Overrides, Problem, Snapshot, Source, Transport, load};
-use crate::entry::certificates::Certificate;
+use crate::config::{Overrides, Problem, Secret, Snapshot, Source, Transport, load};
 use crate::storage::redis;
 
 /// Check the configuration without starting anything; exits with 78 where it is wrong
@@ -19,12 +20,18 @@ pub struct Args {
     /// Print the problems as JSON on standard output
     #[arg(long)]
     json: bool,
+    /// Say what it would change of the configuration that an edge runs on (the URL of its admin listener; without a value
+    /// the one named here), or of another folder's
+    #[arg(long, value_name = "URL|DIR", num_args = 0..=1, default_missing_value = "")]
+    diff: Option<String>,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let read = store::from_environment;
     let on_redis = matches!(read(redis::VARIABLE), Ok(Some(_)));
-    match checked(&Source::Directory(args.conf.clone()), &read) {
+    let source = Source::Directory(args.conf.clone());
+    match checked(&source, &read) {
+        Ok(snapshot) if args.diff.is_some() => compare(&args, &source, snapshot),
         Ok(snapshot) if args.json => {
             say!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot, on_redis) }));
             Ok(())
@@ -47,12 +54,40 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
+/// Prints what `--diff` asks for.
+fn compare(args: &Args, source: &Source, mut snapshot: Snapshot) -> Result<(), Failure> {
+    let named = args.diff.clone().filter(|named| !named.is_empty());
+    let before = named.unwrap_or_else(|| format!("http://{}", snapshot.edge.admin));
+    let changes = match Before::parse(&before) {
+        Before::Edge(edge) => {
+            let running = diff::ask(&edge, snapshot.edge.admin_token.as_ref().map(Secret::expose))?;
+            // What stands above its files there stands above these, too.
+            snapshot = load(source, &running.flags, &|name| std::env::var(name).ok())
+                .map_err(|problems| Failure::Configuration(problems.to_string()))?;
+            running.changes_to(&snapshot)
+        }
+        Before::Folder(folder) => diff::between(folder, &snapshot)?,
+    };
+    if args.json {
+        let (restart, at_once): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.takes_restart());
+        say!("{}", json!({ "ok": true, "changed": at_once, "restart": restart }));
+        return Ok(());
+    }
+    if changes.is_empty() {
+        say!("nothing differs from {before}");
+    }
+    for change in &changes {
+        say!("{change}{}", if change.takes_restart() { " (takes a restart)" } else { "" });
+    }
+    Ok(())
+}
+
 /// The configuration, with what a start would find out only afterwards held against it too. `read`: the variables that
 /// name stores.
 fn checked(source: &Source, read: &dyn Fn(&str) -> Result<Option<String>, Failure>) -> Result<Snapshot, Vec<Problem>> {
     let loaded = load(source, &Overrides::default(), &|name| std::env::var(name).ok());
     let (mut problems, snapshot) = match loaded {
-        Ok(snapshot) => (unservable(source, &snapshot), Some(snapshot)),
+        Ok(snapshot) => (unservable(source, &snapshot, SystemClock.now()), Some(snapshot)),
         Err(problems) => (problems.iter().cloned().collect(), None),
     };
     problems.extend(store::problems(read).into_iter().map(in_the_environment));
@@ -64,22 +99,6 @@ fn checked(source: &Source, read: &dyn Fn(&str) -> Result<Option<String>, Failur
 
 fn in_the_environment(message: String) -> Problem {
     Problem { file: "environment".to_owned(), line: None, column: None, path: String::new(), message, remedy: None }
-}
-
-/// Certificates that no client would accept, or no listener could serve.
-fn unservable(source: &Source, snapshot: &Snapshot) -> Vec<Problem> {
-    let now = SystemClock.now();
-    let problems = snapshot.edge.certificates.iter().filter_map(|pair| Certificate::read(pair, now).err());
-    problems
-        .map(|problem| Problem {
-            file: source.name("cfx.yaml"),
-            line: None,
-            column: None,
-            path: "tls.certificates".to_owned(),
-            message: problem.to_string(),
-            remedy: None,
-        })
-        .collect()
 }
 
 fn summary(snapshot: &Snapshot) -> String {
@@ -124,7 +143,7 @@ mod tests {
     use super::*;
 
     fn check(directory: &str, json: bool) -> Result<(), Failure> {
-        run(Args { conf: Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), json })
+        run(Args { conf: Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), json, diff: None })
     }
 
     #[test]
@@ -163,14 +182,14 @@ mod tests {
         let models = "models: { m: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n";
         std::fs::write(conf.join("cfx.yaml"), edge).unwrap();
         std::fs::write(conf.join("models.yaml"), models).unwrap();
-        let failure = run(Args { conf: conf.clone(), json: false }).unwrap_err();
+        let failure = run(Args { conf: conf.clone(), json: false, diff: None }).unwrap_err();
         assert_eq!(failure.exit_code(), 78);
         let text = failure.to_string();
         assert!(
             text.contains("cfx.yaml tls.certificates: ") && text.contains("old.pem: expired at 2020-01-01"),
             "{text}"
         );
-        assert_eq!(run(Args { conf, json: true }).unwrap_err().to_string(), "1 problem");
+        assert_eq!(run(Args { conf, json: true, diff: None }).unwrap_err().to_string(), "1 problem");
     }
 
     #[test]

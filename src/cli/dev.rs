@@ -12,8 +12,9 @@ use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags, Manner};
 use super::store::wait;
 use super::{Failure, dev_key, echo, pepper};
-use crate::app;
+use crate::app::reload::{Origin, Triggers};
 use crate::app::stores::StoreChoice;
+use crate::app::{self, Succession};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
 use crate::entry::self_signed;
@@ -32,7 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait } = args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
     let (store, folder) = (data.store()?, data.data.clone());
     let alone = Sockets::default();
@@ -54,7 +55,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         self_signed: Some(certificate),
     };
     let source = conf.map_or(Source::Embedded, Source::Directory);
-    let snapshot = serve::load(&source, &overrides)?;
+    let origin = Origin::new(source, overrides, Triggers { hangup: false, change: !no_watch });
+    let snapshot = serve::load(&origin.source, &origin.overrides)?;
     // The edge opens the store once more for itself.
     let dev_key = wait(async {
         let opened = store.open().await?;
@@ -71,12 +73,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
         key: Some(Key { text: dev_key.key.expose(), is_new: dev_key.new, file: Some(&dev_key.file) }),
         model: "cfx-plan",
         echo: echo.is_some(),
-        upstream: overrides.upstream_url.as_deref(),
+        upstream: origin.overrides.upstream_url.as_deref(),
         store: Some(&store_row(&store)),
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    let manner = Manner { welcomed: Some(dev_key.owner), ..Manner::default() };
+    let manner = Manner { origin, welcomed: Some(dev_key.owner), succession: Succession::default() };
     serve::serve(snapshot, store, store_wait, folder, pepper, manner, Box::new(move || show(&text)))
 }
 

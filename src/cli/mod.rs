@@ -12,6 +12,7 @@ pub mod banner;
 pub mod check;
 mod dev;
 pub mod dev_key;
+mod diff;
 pub mod echo;
 pub mod explain;
 pub mod key;
@@ -20,6 +21,7 @@ pub mod migrate;
 mod models;
 pub mod pepper;
 mod run;
+pub mod schema;
 mod serve;
 pub mod store;
 pub mod user;
@@ -49,6 +51,8 @@ enum Command {
     Check(check::Args),
     /// Say what would become of a request: which route takes it, and what is changed
     Explain(explain::Args),
+    /// Print the JSON Schemas of the three files, for editors
+    Schema(schema::Args),
     /// Create, list, rotate and revoke API keys
     Key(key::KeyArgs),
     /// Create and list users
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Key(args) => key::run(args),
         Command::User(args) => user::run(args),
         Command::Ledger(args) => ledger::run(args),

@@ -2,6 +2,7 @@
 
 use super::serve::{self, Flags, Manner};
 use super::{Failure, pepper};
+use crate::app::reload::{Origin, Triggers};
 use crate::app::{self, Succession};
 use crate::config::{Overrides, Source};
 
@@ -15,10 +16,11 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream, store_wait } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait } = args.flags;
     let overrides = Overrides { http, https, admin, upstream_url: upstream, ..Overrides::default() };
     let source = Source::Directory(conf.unwrap_or_else(|| "conf".into()));
-    let snapshot = serve::load(&source, &overrides)?;
+    let origin = Origin::new(source, overrides, Triggers { hangup: true, change: !no_watch });
+    let snapshot = serve::load(&origin.source, &origin.overrides)?;
     let pepper = pepper::from_environment()?.ok_or_else(|| {
         Failure::Configuration(format!(
             "{} is not set: keys are stored as HMACs under it; `openssl rand -hex 32` makes one, and it must stay the same",
@@ -35,6 +37,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
     let place = store.place();
     let ready = move || tracing::info!(listening, admin, store = place, "cfx is ready");
-    let manner = Manner { succession, ..Manner::default() };
+    let manner = Manner { origin, welcomed: None, succession };
     serve::serve(snapshot, store, store_wait, data.data, pepper, manner, Box::new(ready))
 }

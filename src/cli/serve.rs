@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
+
 use super::Failure;
 use super::store::{self, DataArgs};
+use crate::app::reload::Origin;
 use crate::app::stores::{StoreChoice, StoreProblem};
 use crate::app::{self, Start, StartProblem, Succession};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
@@ -35,6 +38,9 @@ pub struct Flags {
     /// The LiteLLM to send model requests to, in place of the configured one
     #[arg(long, value_name = "URL", env = "CFX_UPSTREAM")]
     pub upstream: Option<String>,
+    /// Read the configuration anew only when asked to, by POST /-/reload or SIGHUP, and not when a file of it changes
+    #[arg(long, env = "CFX_NO_WATCH", value_parser = FalseyValueParser::new())]
+    pub no_watch: bool,
     /// How long to wait at the start for a database that does not answer: 60s, 5m
     #[arg(long, value_name = "TIME", env = "CFX_STORE_WAIT", default_value = "60s", value_parser = super::key::life)]
     pub store_wait: Duration,
@@ -62,9 +68,10 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot make the data directory {}: {error}", data.display())))
 }
 
-/// In what `dev` and `run` differ. The default: nobody is welcomed, and nobody comes before or after.
-#[derive(Default)]
+/// In what `dev` and `run` differ.
 pub struct Manner {
+    /// Where the configuration came from.
+    pub origin: Origin,
     /// Who is shown the welcome page.
     pub welcomed: Option<Welcomed>,
     pub succession: Succession,
@@ -96,8 +103,20 @@ pub fn serve(
     telemetry::log::init(Format::of(&std::io::stderr()));
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
-    let Manner { welcomed, succession } = manner;
-    Ok(app::run(Start { snapshot, store, store_wait, data, redis, pepper, format, welcomed, succession, on_ready })?)
+    let Manner { origin, welcomed, succession } = manner;
+    Ok(app::run(Start {
+        snapshot,
+        origin,
+        store,
+        store_wait,
+        data,
+        redis,
+        pepper,
+        format,
+        welcomed,
+        succession,
+        on_ready,
+    })?)
 }
 
 impl From<StartProblem> for Failure {

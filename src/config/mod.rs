@@ -6,11 +6,15 @@
 //! A file goes three steps: `raw` makes it a tree that knows lines and columns, `check` reads the tree into the types
 //! of `snapshot`, and whatever is wrong on the way is a [`Problem`]. No step stops at the first one.
 
+mod change;
 mod check;
 mod edits;
+mod files;
 mod problem;
 mod raw;
 mod routes;
+pub mod schema;
+mod shown;
 mod snapshot;
 mod source;
 mod target;
@@ -19,9 +23,14 @@ mod watching;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+pub use change::{Change, changes};
 pub use edits::{Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite};
+pub use files::files;
 pub use problem::{Mark, Problem, Problems};
 pub use routes::{Action, Asked, HostPattern, Matching, Miss, PathPattern, Route, ValuePattern};
 pub use snapshot::*;
@@ -34,7 +43,7 @@ use problem::{Checked, Report};
 use raw::Node;
 
 /// What the command line puts in the place of what the files say. The default changes nothing.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Overrides {
     /// The address of the first plain entrypoint, which is added where the file has none.
     pub http: Option<SocketAddr>,
@@ -76,7 +85,7 @@ pub fn load(
         .and_then(|edge| check::overridden(edge, overrides, &command_line));
     let models = tree(source, "models.yaml", env, in_models).and_then(|node| check::models(&node, in_models, source));
     let limits = tree(source, "limits.yaml", env, in_limits).and_then(|node| check::limits(&node, in_limits));
-    let snapshot = || Ok(Snapshot { edge: edge?, models: models?, limits: limits? });
+    let snapshot = || Ok(Snapshot { edge: Arc::new(edge?), models: Arc::new(models?), limits: Arc::new(limits?) });
     // An unknown key leaves every value sound and is a problem all the same.
     let sound = reports.iter().chain([&command_line]).try_for_each(Report::sound);
     sound

@@ -43,11 +43,19 @@ pub(super) type Checked<T> = Result<T, Reported>;
 pub(super) struct Report {
     file: String,
     problems: RefCell<Vec<Problem>>,
+    /// The keys that a mapping may have, by the way to it, as far as any was looked at.
+    #[cfg(test)]
+    pub(super) known: RefCell<std::collections::HashMap<String, std::collections::BTreeSet<String>>>,
 }
 
 impl Report {
     pub(super) fn new(file: impl Into<String>) -> Self {
-        Self { file: file.into(), problems: RefCell::default() }
+        Self {
+            file: file.into(),
+            problems: RefCell::default(),
+            #[cfg(test)]
+            known: RefCell::default(),
+        }
     }
 
     pub(super) fn add(

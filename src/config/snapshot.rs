@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::routes::Route;
 use super::target::Target;
@@ -16,19 +17,22 @@ use super::timeouts::{TimeoutOverrides, Timeouts};
 use super::watching::{Breaker, Health};
 use crate::units::Stage;
 
-/// One whole configuration, swapped as one. A request keeps the snapshot it began with.
-#[derive(Debug)]
+/// One whole configuration, swapped as one. A request keeps the snapshot it began with; what is the same in the next one
+/// is the same in memory, so that streams of many hours do not hold as many copies of it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    pub edge: Edge,
-    pub models: Models,
-    pub limits: Limits,
+    pub edge: Arc<Edge>,
+    pub models: Arc<Models>,
+    pub limits: Arc<Limits>,
 }
 
 /// `conf/cfx.yaml`.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Edge {
     pub entrypoints: Vec<Entrypoint>,
     pub admin: SocketAddr,
+    /// What the admin listener is to be shown by whoever changes something there, or looks into the configuration.
+    pub admin_token: Option<Secret>,
     /// Certificates in file order; the first is served where no name matches.
     pub certificates: Vec<CertificateFiles>,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
@@ -40,7 +44,7 @@ pub struct Edge {
 }
 
 /// One public listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entrypoint {
     pub name: String,
     pub address: SocketAddr,
@@ -56,7 +60,7 @@ pub enum Transport {
 }
 
 /// A PEM chain and its key on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -127,7 +131,7 @@ pub enum OnSpoolFull {
 }
 
 /// `conf/models.yaml`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Models {
     pub default_stage: Stage,
     pub plan: StagePolicy,
@@ -144,7 +148,7 @@ pub struct Models {
 }
 
 /// What a stage does to a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StagePolicy {
     pub model: Arc<Model>,
     /// None: the request's own system prompt stands alone.
@@ -184,7 +188,7 @@ pub struct InferRule {
 }
 
 /// Requests that name a model alias themselves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Direct {
     pub enabled: bool,
     /// Aliases; empty: every alias that `deny` does not name.
@@ -195,7 +199,7 @@ pub struct Direct {
 }
 
 /// One alias and the model behind it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Model {
     pub alias: Arc<str>,
     pub upstream_model: Arc<str>,
@@ -219,7 +223,7 @@ pub struct Price {
 }
 
 /// `conf/limits.yaml`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Per user and UTC day.
     pub daily_requests: u32,
@@ -289,10 +293,24 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// Patterns that are written alike are the same.
+impl PartialEq for InferRule {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |Self { last_user_message, has_diff, has_tools, stage }: &Self| {
+            (last_user_message.as_ref().map(|pattern| pattern.as_str().to_owned()), *has_diff, *has_tools, *stage)
+        };
+        parts(self) == parts(other)
+    }
+}
+
 impl Prompt {
     pub fn new(text: &str) -> Self {
         let quoted = serde_json::Value::from(text).to_string();
         Self(quoted.get(1..quoted.len() - 1).unwrap_or_default().into())
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::from_str(&format!("\"{}\"", self.0)).unwrap_or_default()
     }
 
     /// The inside of a JSON string.
@@ -302,6 +320,11 @@ impl Prompt {
 }
 
 impl Models {
+    /// The upstreams' own names of all models.
+    pub fn asked_for(&self) -> impl Iterator<Item = &Arc<str>> + Clone {
+        self.aliases.values().map(|model| &model.upstream_model)
+    }
+
     /// The policy of a stage; `Direct` has none.
     pub fn stage(&self, stage: Stage) -> Option<&StagePolicy> {
         match stage {

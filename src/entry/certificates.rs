@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -14,9 +15,12 @@ use x509_parser::extensions::GeneralName;
 use crate::config::CertificateFiles;
 use crate::units::Timestamp;
 
-/// What is served.
+/// What is served, and can be changed while it is.
 #[derive(Debug)]
-pub struct Certificates {
+pub struct Certificates(ArcSwap<Served>);
+
+#[derive(Debug)]
+struct Served {
     /// In the configuration's order; never empty.
     all: Vec<Certificate>,
     /// By exact name; the first certificate that has it.
@@ -60,6 +64,33 @@ pub struct Certificate {
 impl Certificates {
     /// Reads all pairs. `now` tells which have expired: those are refused, no client would accept them.
     pub fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, CertificateProblem> {
+        Ok(Self(ArcSwap::from_pointee(Served::load(files, now)?)))
+    }
+
+    /// Serves what the files hold now, from the next handshake on. Yields the names of what it did not serve before.
+    /// Where one pair cannot be served all stays as it is.
+    pub fn reload(&self, files: &[CertificateFiles], now: Timestamp) -> Result<Vec<String>, CertificateProblem> {
+        let next = Served::load(files, now)?;
+        let before = self.0.load_full();
+        let known = |other: &Certificate| before.all.iter().any(|one| one.signed.cert == other.signed.cert);
+        let new = next.all.iter().filter(|served| !known(served)).map(|served| served.label().to_owned()).collect();
+        self.0.store(Arc::new(next));
+        Ok(new)
+    }
+
+    /// The first name of each certificate and when it expires.
+    pub fn expiries(&self) -> Vec<(String, Timestamp)> {
+        self.0.load().all.iter().map(|served| (served.label().to_owned(), served.expires)).collect()
+    }
+
+    /// The certificate for a server name: its own, else a wildcard's, else the first of all.
+    fn choose(&self, server_name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        self.0.load().choose(server_name)
+    }
+}
+
+impl Served {
+    fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, CertificateProblem> {
         let all = files.iter().map(|pair| Certificate::read(pair, now)).collect::<Result<Vec<_>, _>>()?;
         if all.is_empty() {
             return Err(CertificateProblem::NoneConfigured);
@@ -76,12 +107,6 @@ impl Certificates {
         Ok(Self { all, exact, wildcard })
     }
 
-    /// The first name of each certificate and when it expires.
-    pub fn expiries(&self) -> Vec<(String, Timestamp)> {
-        self.all.iter().map(|served| (served.label().to_owned(), served.expires)).collect()
-    }
-
-    /// The certificate for a server name: its own, else a wildcard's, else the first of all.
     fn choose(&self, server_name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let place = server_name.and_then(|name| self.find(name)).unwrap_or(0);
         self.all.get(place).map(|served| Arc::clone(&served.signed))

@@ -33,14 +33,15 @@ struct Terms {
 }
 
 /// Waits for a signal or a take-over, then for requests in flight: all have ended, or were told to, when this returns.
-pub async fn stopped(drain: &Drain, server: Server) {
+/// `server` is asked when it comes to that: the configuration may have changed since the start.
+pub async fn stopped(drain: &Drain, server: impl Fn() -> Server) {
     let Some(mut signals) = Signals::open() else {
         tracing::error!("no signal can be received; the process can only be killed");
         return std::future::pending().await;
     };
     let left = tokio::select! {
-        interrupt = signals.next() => leave(drain, server, interrupt, &mut signals).await,
-        () = drain.handed_over() => Some(handed_over(server)),
+        interrupt = signals.next() => leave(drain, server(), interrupt, &mut signals).await,
+        () = drain.handed_over() => Some(handed_over(server())),
     };
     if let Some(Terms { grace, pause }) = left {
         tokio::select! {

@@ -71,7 +71,7 @@ pub async fn until_head(
     commitment: Option<&Commitment>,
 ) -> Result<(Answer, Framing), Refusal> {
     let upstream = &prepared.upstream;
-    let group = services.balancer.of(upstream).ok_or_else(unknown)?;
+    let group = &services.balancer.of(upstream).ok_or_else(unknown)?;
     group.budget.note_request(Instant::now());
     let (own, fallback) = (&prepared.choice.model, prepared.choice.fallback.as_ref());
     let others = |model: &Arc<Model>| fallback.filter(|other| !Arc::ptr_eq(other, model));
@@ -148,7 +148,7 @@ pub fn note_beginning(exchange: &mut Exchange, begins_well: impl FnOnce() -> boo
 /// Says that an answer broke off behind its head.
 pub fn note_break(services: &Services, upstream: &Upstream, exchange: &Exchange, error: &dyn Display) {
     if let Some(group) = services.balancer.of(upstream) {
-        complain(group, exchange, "an upstream answer broke off", error);
+        complain(&group, exchange, "an upstream answer broke off", error);
     }
 }
 

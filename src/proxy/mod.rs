@@ -68,7 +68,7 @@ pub struct Services {
     pub capacity: Arc<Capacity>,
     pub ledger: Ledger,
     pub calibration: Calibration,
-    pub balancer: Balancer,
+    pub balancer: Arc<Balancer>,
     pub dialer: Dialer,
     pub drain: Arc<Drain>,
     pub metrics: Arc<Metrics>,

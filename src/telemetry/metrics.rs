@@ -43,7 +43,18 @@ pub struct Metrics {
     store_listening: IntGauge,
     quota_listening: IntGauge,
     certificate_expiry: GaugeVec,
+    reload_success: IntGauge,
+    reload_success_at: Gauge,
+    reloads: IntCounterVec,
     upstreams: UpstreamSeries,
+}
+
+/// What became of an attempt to read the configuration anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    Applied,
+    Unchanged,
+    Refused,
 }
 
 /// One finished request of any route.
@@ -102,6 +113,9 @@ impl Metrics {
                 &registry,
                 GaugeVec::new(opts(&names::CERTIFICATE_EXPIRY), &[label::NAME])?,
             )?,
+            reload_success: registered(&registry, IntGauge::with_opts(opts(&names::RELOAD_SUCCESS))?)?,
+            reload_success_at: registered(&registry, Gauge::with_opts(opts(&names::RELOAD_SUCCESS_AT))?)?,
+            reloads: counters(&names::RELOADS, &[label::OUTCOME])?,
             upstreams: UpstreamSeries::new(&registry)?,
             registry,
         })
@@ -206,6 +220,32 @@ impl Metrics {
                 gauge.set(seconds);
             }
         }
+    }
+
+    /// The configuration of a start was sound.
+    pub fn configured(&self, at: Timestamp) {
+        self.reload_success.set(1);
+        self.reload_success_at.set(at.0 as f64 / 1e6);
+    }
+
+    /// Counts an attempt to read the configuration anew.
+    pub fn reloaded(&self, outcome: Reload, at: Timestamp) {
+        let (success, label) = match outcome {
+            Reload::Applied => (true, "applied"),
+            Reload::Unchanged => (true, "unchanged"),
+            Reload::Refused => (false, "refused"),
+        };
+        increment(&self.reloads, &[label]);
+        if success {
+            self.configured(at);
+        } else {
+            self.reload_success.set(0);
+        }
+    }
+
+    /// Forgets every upstream, target and model, for those to be shown anew that there still are.
+    pub fn forget_upstreams(&self) {
+        self.upstreams.forget();
     }
 
     /// How a breaker stands.

@@ -99,6 +99,18 @@ pub const CERTIFICATE_EXPIRY: Name = Name {
     name: "cfx_certificate_expiry_seconds",
     help: "When a certificate expires, in seconds since the Unix epoch; alert on its distance from time().",
 };
+pub const RELOAD_SUCCESS: Name = Name {
+    name: "cfx_config_last_reload_success",
+    help: "1 where the configuration was sound when it was last read, 0 where it was not and the one before is served.",
+};
+pub const RELOAD_SUCCESS_AT: Name = Name {
+    name: "cfx_config_last_reload_success_timestamp_seconds",
+    help: "When the configuration was last read and sound, in seconds since the Unix epoch.",
+};
+pub const RELOADS: Name = Name {
+    name: "cfx_config_reloads_total",
+    help: "How often the configuration was read anew: applied, unchanged (nothing differed) or refused (a mistake in it).",
+};
 pub const BUILD_INFO: Name = Name { name: "cfx_build_info", help: "Always 1; the labels say which build this is." };
 
 pub mod label {

@@ -60,6 +60,12 @@ impl UpstreamSeries {
         })
     }
 
+    pub fn forget(&self) {
+        [&self.breakers, &self.health].into_iter().for_each(IntGaugeVec::reset);
+        let counters = [&self.breaker_turns, &self.breaker_failures, &self.health_turns, &self.retries_refused];
+        counters.into_iter().for_each(IntCounterVec::reset);
+    }
+
     pub fn set_breaker(&self, seen: &BreakerReading<'_>) {
         let BreakerReading { upstream, target, model, .. } = *seen;
         if let Ok(gauge) = self.breakers.get_metric_with_label_values(&[upstream, target, model]) {

@@ -1,23 +1,26 @@
 //! Which of an upstream's targets is asked: of those that may be, and have not answered in vain lately, the one with the
-//! least in flight; of equals, the one whose turn it is by pingora's round robin. What is known of targets and models lives here, beside the configuration.
+//! least in flight; of equals, the one whose turn it is by pingora's round robin.
+//!
+//! What is known of targets and models lives here, beside the configuration, and outlives it: where the next one has a target
+//! or a model too, what was learnt of it stays.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use http::Extensions;
 use pingora_core::protocols::l4::socket::SocketAddr as Address;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, RoundRobin};
+use tokio::sync::watch;
 
 use super::breaker::{Rule, Stand};
 use super::budget::Budget;
-use super::connect::Dialer;
 use super::guard::{Guard, Reading, Subject, Trial};
-use super::health;
 use super::member::{Member, Seat};
-use crate::config::{Health, Upstream};
+use crate::config::{Health, Target, Upstream};
 use crate::telemetry::seldom::Seldom;
 
 /// When to come back where nothing says when.
@@ -25,7 +28,19 @@ const BACK_IN: Duration = Duration::from_secs(5);
 
 /// All upstreams of this edge.
 pub struct Balancer {
-    groups: HashMap<String, Arc<Group>, ahash::RandomState>,
+    table: ArcSwap<Table>,
+    /// Marked whenever there is another table.
+    changes: watch::Sender<()>,
+}
+
+/// The groups at one moment.
+#[derive(Default)]
+struct Table {
+    /// Of the present configuration, by name.
+    present: BTreeMap<String, Arc<Group>>,
+    /// By where in memory the configuration's own words on it lie, so that a request has the group of the configuration
+    /// that it began with. Those words are held, or others could come to lie there.
+    by_place: HashMap<usize, (Arc<Upstream>, Arc<Group>), ahash::RandomState>,
 }
 
 /// One upstream: its targets, and the models that it was asked for.
@@ -38,9 +53,9 @@ pub struct Group {
     models: HashMap<Arc<str>, Arc<Guard>, ahash::RandomState>,
     /// None: its targets are not asked how they are.
     health: Option<Health>,
-    pub budget: Budget,
+    pub budget: Arc<Budget>,
     /// What is said of attempts that fail.
-    pub complaints: Seldom,
+    pub complaints: Arc<Seldom>,
 }
 
 impl Balancer {
@@ -49,41 +64,61 @@ impl Balancer {
         upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>,
         models: impl Iterator<Item = &'a Arc<str>> + Clone,
     ) -> Self {
-        let group = |upstream: &Arc<Upstream>| (upstream.name.clone(), Arc::new(Group::new(upstream, models.clone())));
-        Self { groups: upstreams.into_iter().map(group).collect() }
+        let balancer = Self { table: ArcSwap::default(), changes: watch::Sender::default() };
+        balancer.adopt(upstreams, models);
+        balancer
     }
 
-    /// What is known of an upstream. None for one that this edge did not start with: made up for a request it would
-    /// forget with each what its breakers and its budget had learnt.
-    pub fn of(&self, upstream: &Upstream) -> Option<&Arc<Group>> {
-        self.groups.get(&upstream.name)
-    }
-
-    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
-        self.groups.values()
-    }
-
-    /// Runs for the life of an edge: asks targets how they are, where that is wanted, and looks their names up anew.
-    pub fn look_after(&self, dialer: Dialer) -> impl Future<Output = ()> + Send + use<> {
-        let groups: Vec<Arc<Group>> = self.groups().cloned().collect();
-        async move {
-            let cares = groups.iter().flat_map(|group| {
-                group.members.iter().map(|member| async {
-                    let health = async {
-                        if let Some(health) = &group.health {
-                            health::watch(&dialer, &group.name, (member, &group.members), health).await;
-                        }
-                    };
-                    futures_util::future::join(health, dialer.look_up_again_and_again(member)).await;
-                })
-            });
-            futures_util::future::join_all(cares).await;
+    /// Goes over to another configuration. To be told before any request can have it, and by one caller at a time.
+    ///
+    /// A target that an upstream of the same name has already goes on as it is, and so does a model. Requests that began
+    /// before keep what they began with.
+    pub fn adopt<'a>(
+        &self,
+        upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>,
+        models: impl Iterator<Item = &'a Arc<str>> + Clone,
+    ) {
+        let before = self.table.load_full();
+        let in_use = before.by_place.iter().filter(|(_, (upstream, _))| Arc::strong_count(upstream) > 1);
+        let mut table = Table {
+            present: BTreeMap::new(),
+            by_place: in_use.map(|(place, known)| (*place, known.clone())).collect(),
+        };
+        for upstream in upstreams {
+            let group = match before.present.get(&upstream.name) {
+                Some(known) => known.adapted(upstream, models.clone()),
+                None => Arc::new(Group::new(upstream, models.clone())),
+            };
+            table.by_place.insert(place(upstream), (Arc::clone(upstream), Arc::clone(&group)));
+            table.present.insert(upstream.name.clone(), group);
         }
+        self.table.store(Arc::new(table));
+        self.changes.send_replace(());
+    }
+
+    /// What is known of an upstream. None of one that no configuration of this edge had: made up for a request, it would
+    /// forget with each what its breakers and its budget had learnt.
+    pub fn of(&self, upstream: &Upstream) -> Option<Arc<Group>> {
+        self.table.load().by_place.get(&place(upstream)).map(|(_, group)| Arc::clone(group))
+    }
+
+    /// Those of the present configuration.
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        self.table.load().present.values().cloned().collect()
+    }
+
+    pub(super) fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.table.load().present.get(name).cloned()
+    }
+
+    /// Hears whenever there is another configuration.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Targets and models that nothing is sent to at this moment, for the operator.
     pub fn problem(&self, now: Instant) -> Option<String> {
-        let mut problems: Vec<String> = self.groups().flat_map(|group| group.problems(now)).collect();
+        let mut problems: Vec<String> = self.groups().iter().flat_map(|group| group.problems(now)).collect();
         problems.sort_unstable();
         (!problems.is_empty()).then(|| problems.join("; "))
     }
@@ -91,20 +126,65 @@ impl Balancer {
 
 impl Group {
     fn new<'a>(upstream: &Upstream, models: impl Iterator<Item = &'a Arc<str>>) -> Self {
-        let rule = Rule { failures: upstream.breaker.failures, open_for: upstream.breaker.open_for };
-        let member = |target| Arc::new(Member::new(&upstream.name, target, rule));
-        let model = |model: &Arc<str>| {
-            let subject = Subject { upstream: upstream.name.clone(), target: String::new(), model: model.to_string() };
-            (Arc::clone(model), Arc::new(Guard::new(subject, rule)))
+        let nothing = Self {
+            name: upstream.name.clone(),
+            members: Vec::new(),
+            turns: None,
+            models: HashMap::default(),
+            health: None,
+            budget: Arc::new(Budget::new(Instant::now())),
+            complaints: Arc::new(Seldom::new(Instant::now())),
         };
+        nothing.with(upstream, models)
+    }
+
+    /// The group of another configuration: this one, where it knows the same targets and models.
+    fn adapted<'a>(self: &Arc<Self>, upstream: &Upstream, models: impl Iterator<Item = &'a Arc<str>>) -> Arc<Self> {
+        let next = self.with(upstream, models);
+        let same_members = self.members.len() == next.members.len()
+            && self.members.iter().zip(&next.members).all(|(one, other)| Arc::ptr_eq(one, other));
+        let same_models =
+            self.models.len() == next.models.len() && next.models.keys().all(|model| self.models.contains_key(model));
+        let same = same_members && same_models && self.health == next.health;
+        if same { Arc::clone(self) } else { Arc::new(next) }
+    }
+
+    /// What the configuration names, each as it is known here or else as new, by the rules that hold from now on.
+    fn with<'a>(&self, upstream: &Upstream, models: impl Iterator<Item = &'a Arc<str>>) -> Self {
+        let rule = Rule { failures: upstream.breaker.failures, open_for: upstream.breaker.open_for };
+        let member = |target: &Arc<Target>| match self.members.iter().find(|member| member.target == *target) {
+            Some(known) => {
+                known.guard.set_rule(rule);
+                if upstream.health.is_none() {
+                    known.is_no_longer_checked();
+                }
+                Arc::clone(known)
+            }
+            None => Arc::new(Member::new(&upstream.name, target, rule)),
+        };
+        let members: Vec<_> = upstream.targets.iter().map(member).collect();
+        let model = |model: &Arc<str>| {
+            let guard = match self.models.get(model) {
+                Some(known) => {
+                    known.set_rule(rule);
+                    Arc::clone(known)
+                }
+                None => {
+                    let (upstream, model) = (upstream.name.clone(), model.to_string());
+                    Arc::new(Guard::new(Subject { upstream, target: String::new(), model }, rule))
+                }
+            };
+            (Arc::clone(model), guard)
+        };
+        let turns = self.turns.as_ref().filter(|_| self.members.len() == members.len()).cloned();
         Self {
             name: upstream.name.clone(),
-            members: upstream.targets.iter().map(member).collect(),
-            turns: (upstream.targets.len() > 1).then(|| Arc::new(turns(upstream))),
+            turns: turns.or_else(|| (members.len() > 1).then(|| Arc::new(turns_of(upstream)))),
+            members,
             models: models.map(model).collect(),
             health: upstream.health.clone(),
-            budget: Budget::new(Instant::now()),
-            complaints: Seldom::new(Instant::now()),
+            budget: Arc::clone(&self.budget),
+            complaints: Arc::clone(&self.complaints),
         }
     }
 
@@ -156,7 +236,7 @@ impl Group {
     }
 
     /// Whether all its targets fail their health checks.
-    fn is_ill(&self) -> bool {
+    pub(super) fn is_ill(&self) -> bool {
         self.members.iter().all(|member| !member.is_well())
     }
 
@@ -176,9 +256,9 @@ impl Group {
         self.models.get(model).map_or(Ok(Trial::FREE), |guard| Trial::of(guard, now))
     }
 
-    /// Whether its targets are asked how they are.
-    pub fn is_checked(&self) -> bool {
-        self.health.is_some()
+    /// How its targets are asked how they are; None where they are not.
+    pub fn health(&self) -> Option<&Health> {
+        self.health.as_ref()
     }
 
     /// All its breakers.
@@ -206,9 +286,15 @@ impl Group {
         turns.iter(&[]).next().map_or(0, position) % self.members.len().max(1)
     }
 }
+
+/// Where in memory it lies.
+fn place(upstream: &Upstream) -> usize {
+    std::ptr::from_ref(upstream).addr()
+}
+
 /// A backend's address is its position in the upstream's list, written as a port: names are resolved when they are
 /// dialled, so that there is no address yet. Whoever has more targets than ports uses the first 65,535.
-fn turns(upstream: &Upstream) -> RoundRobin {
+fn turns_of(upstream: &Upstream) -> RoundRobin {
     let positions = (0..u16::MAX).zip(&upstream.targets).map(|(position, _)| position);
     let backend = |position| Backend {
         addr: Address::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, position))),

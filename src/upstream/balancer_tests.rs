@@ -1,6 +1,6 @@
 use super::super::breaker::By;
 use super::*;
-use crate::config::{Breaker, Target, Timeouts};
+use crate::config::{Breaker, Timeouts};
 
 const OPEN_FOR: Duration = Duration::from_secs(30);
 

@@ -120,6 +120,11 @@ impl Breaker {
         }
     }
 
+    /// Goes by another rule from the next outcome on.
+    pub fn set_rule(&mut self, rule: Rule) {
+        self.rule = rule;
+    }
+
     /// How it stands for whoever comes at this moment.
     pub fn stand(&self, now: Instant) -> Stand {
         match self.state {

@@ -58,6 +58,11 @@ impl Guard {
         }
     }
 
+    /// Goes by another rule from now on. What was found out stays.
+    pub fn set_rule(&self, rule: Rule) {
+        self.locked(|breaker| breaker.set_rule(rule));
+    }
+
     pub fn reading(&self, now: Instant) -> Reading<'_> {
         let stand = if self.is_quiet() { Stand::Closed } else { self.locked(|breaker| breaker.stand(now)) };
         Reading {

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,8 +41,9 @@ enum Ill {
 }
 
 impl Pulse {
-    fn of(health: &Health) -> Self {
-        Self { healthy: health.healthy, unhealthy: health.unhealthy, well: true, against: 0 }
+    /// Of a target that was found to be well, or not, before.
+    fn of(health: &Health, well: bool) -> Self {
+        Self { healthy: health.healthy, unhealthy: health.unhealthy, well, against: 0 }
     }
 
     /// Whether the target turned with this check, and to what.
@@ -62,9 +62,15 @@ impl Pulse {
     }
 }
 
-/// Checks one target, of all that an upstream has, for as long as the process lives.
-pub(super) async fn watch(dialer: &Dialer, upstream: &str, (member, all): (&Member, &[Arc<Member>]), health: &Health) {
-    let mut pulse = Pulse::of(health);
+/// Checks one target of an upstream again and again. `nobody_is_well` tells whether that is so of all its targets.
+pub(super) async fn watch(
+    dialer: &Dialer,
+    upstream: &str,
+    member: &Member,
+    health: &Health,
+    nobody_is_well: impl Fn() -> bool,
+) {
+    let mut pulse = Pulse::of(health, member.is_well());
     sleep(health.interval / 10 * share() / WHOLE).await; // all at once would be a burst
     loop {
         let outcome = match timeout(health.timeout, check(dialer, member, &health.path)).await {
@@ -78,7 +84,7 @@ pub(super) async fn watch(dialer: &Dialer, upstream: &str, (member, all): (&Memb
                 Ok(()) => tracing::info!(%upstream, %target, "a target passes its health checks again"),
                 Err(error) => {
                     tracing::warn!(%upstream, %target, %error, "a target fails its health checks: it is left out");
-                    if all.iter().all(|member| !member.is_well()) {
+                    if nobody_is_well() {
                         tracing::error!(%upstream, "no target passes its health checks: all are asked as if they did");
                     }
                 }
@@ -136,7 +142,7 @@ mod tests {
 
     fn pulse(healthy: u32, unhealthy: u32) -> Pulse {
         let second = Duration::from_secs(1);
-        Pulse::of(&Health { path: "/".to_owned(), interval: second, timeout: second, healthy, unhealthy })
+        Pulse::of(&Health { path: "/".to_owned(), interval: second, timeout: second, healthy, unhealthy }, true)
     }
 
     #[test]

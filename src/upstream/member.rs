@@ -70,6 +70,13 @@ impl Member {
         self.addresses.count() > 1
     }
 
+    /// Nobody is left who could find it well again.
+    pub(super) fn is_no_longer_checked(&self) {
+        if !self.is_well() {
+            self.set_well(true);
+        }
+    }
+
     /// How often its health checks found it ill, and well again.
     pub fn health_turns(&self) -> [u64; 2] {
         self.turns.each_ref().map(|count| count.load(Ordering::Relaxed))

@@ -18,7 +18,7 @@ use crate::on_postgres::eventually;
 const PATIENT: &str = "grace: 60s, drain_after: off";
 
 /// Requests at a steady rate, each on a connection of its own, over HTTP and TLS in turns.
-struct Visitors {
+pub struct Visitors {
     served: Arc<AtomicUsize>,
     enough: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -27,7 +27,7 @@ struct Visitors {
 impl Visitors {
     const THREADS: u32 = 4;
 
-    fn come(edge: &Harness, a_second: u32) -> Self {
+    pub fn come(edge: &Harness, a_second: u32) -> Self {
         let (served, enough) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let visit = |thread: u32| {
             let (http, https, certificate) = (edge.http, edge.https, edge.certificate.clone());
@@ -51,7 +51,7 @@ impl Visitors {
         Self { served, enough, threads }
     }
 
-    fn wait_for_more(&self, count: usize) {
+    pub fn wait_for_more(&self, count: usize) {
         let wanted = self.served.load(Ordering::Relaxed) + count;
         eventually("visitors are served", || self.served.load(Ordering::Relaxed) >= wanted || self.any_failed());
     }
@@ -61,7 +61,7 @@ impl Visitors {
     }
 
     /// How many were served, which is all who came.
-    fn leave(self) -> usize {
+    pub fn leave(self) -> usize {
         self.enough.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().expect("every visitor was served"));
         self.served.load(Ordering::Relaxed)
@@ -271,7 +271,7 @@ fn a_signal_that_comes_while_a_process_starts_does_not_end_it() {
     command.env("DATABASE_URL", "postgres://cfx@127.0.0.1:9/cfx").env("CFX_STORE_WAIT", "1s");
     let mut starting = Process::spawn(command);
     starting.wait_for_line("waiting for the store").expect("it waits");
-    starting.signal("USR2");
+    ["USR2", "HUP"].into_iter().for_each(|signal| starting.signal(signal));
     assert_eq!(starting.wait_for_exit().code(), Some(1), "its store ended it: {}", starting.log());
 }
 
@@ -307,7 +307,7 @@ fn two_processes_on_ports_of_their_own_relieve_each_other() {
     assert_eq!(crate::harness::rows::Store::open(&old.data()).rows().len(), 5 + 3);
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir(to).expect("a folder");
     for file in std::fs::read_dir(from).expect("a folder").flatten() {
         std::fs::copy(file.path(), to.join(file.file_name())).expect("a file");

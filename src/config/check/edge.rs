@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::problem::{Checked, Report};
 use super::super::raw::Node;
-use super::super::snapshot::{Edge, Server};
+use super::super::snapshot::{Edge, Secret, Server};
 use super::super::source::Source;
 use super::read::{At, all};
 use super::{entrypoints, ledger, quantity, routes, tls, upstreams};
@@ -17,6 +17,7 @@ const GRACE: Duration = Duration::from_secs(30 * 60);
 /// Two questions of a load balancer that asks every two seconds, and half of what containers are given to stop in.
 const DRAIN_AFTER: Duration = Duration::from_secs(5);
 const MOST_THREADS: usize = 1024;
+const SHORTEST_TOKEN: usize = 16;
 
 pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> Checked<Edge> {
     let root = At::root(root, report);
@@ -25,7 +26,7 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let certificates = file.or("tls", Vec::new(), |at| tls::certificates(&at, source));
     let has_certificates = !matches!(&certificates, Ok(certificates) if certificates.is_empty());
     let listeners = entrypoints::entrypoints(file.get("entrypoints"), has_certificates);
-    let admin = file.or("admin", ADMIN, |at| admin(&at));
+    let admin = file.or("admin", (ADMIN, None), |at| admin(&at));
     let addresses = entrypoints::refuse_shared_addresses(&file);
     let upstreams = file.get("upstreams").map(|at| upstreams::upstreams(&at)).unwrap_or_default();
     let routes = routes::routes(&file, &upstreams, source);
@@ -33,9 +34,11 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
     addresses?;
+    let (admin, admin_token) = admin?;
     Ok(Edge {
         entrypoints: listeners?,
-        admin: admin?,
+        admin,
+        admin_token,
         certificates: certificates?,
         upstreams: upstreams.sound()?,
         routes: routes?,
@@ -45,8 +48,22 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     })
 }
 
-fn admin(at: &At) -> Checked<SocketAddr> {
-    at.fields(&["address"])?.or("address", ADMIN, |at| entrypoints::address(&at))
+/// The admin listener's address and its token.
+fn admin(at: &At) -> Checked<(SocketAddr, Option<Secret>)> {
+    let fields = at.fields(&["address", "token"])?;
+    let address = fields.or("address", ADMIN, |at| entrypoints::address(&at));
+    let token = fields.optional("token", |at| token(&at));
+    Ok((address?, token?))
+}
+
+/// Long enough not to be guessed, and of what a header can carry.
+fn token(at: &At) -> Checked<Secret> {
+    let text = at.text()?;
+    if text.len() < SHORTEST_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("is not {SHORTEST_TOKEN} or more letters, digits and signs");
+        return Err(at.problem_with(message, "take what `openssl rand -hex 32` says"));
+    }
+    Ok(Secret::new(text.to_owned()))
 }
 
 /// One address or a network; an address is the network of itself.

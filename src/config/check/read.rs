@@ -172,6 +172,13 @@ impl<'a> At<'a> {
 
     /// A mapping with these keys and no other. An unknown one is reported and passed over.
     pub(super) fn fields(&self, known: &[&str]) -> Checked<Fields<'a>> {
+        #[cfg(test)]
+        self.report
+            .known
+            .borrow_mut()
+            .entry(self.path.clone())
+            .or_default()
+            .extend(known.iter().map(ToString::to_string));
         for entry in self.entries()? {
             if !known.contains(&entry.name) {
                 entry.problem("unknown key", instead_of(entry.name, known.iter().copied()));

@@ -1,0 +1,318 @@
+//! Another configuration for a running edge: read whole, checked whole, then swapped in at once.
+//!
+//! Failure stance: where anything is wrong with it, certificates included, everything stays as it was, and the log, the metrics,
+//! `/-/ready` and the answer to whoever asked say why. What only a restart can change stays as it was, too, and is named.
+//! Requests keep what they began with.
+
+mod look;
+mod watch;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, load};
+use crate::entry::admin::Control;
+use crate::entry::certificates::{Certificate, CertificateProblem, Certificates};
+use crate::proxy::Services;
+use crate::telemetry::metrics::Reload;
+use crate::units::Timestamp;
+use look::Look;
+use watch::Watch;
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    pub source: Source,
+    pub overrides: Overrides,
+    pub triggers: Triggers,
+    look: Look,
+}
+
+/// What has it read anew, beside whoever asks for that at the admin listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Triggers {
+    /// SIGHUP. Else that signal ends the process, which is what closing a terminal should do.
+    pub hangup: bool,
+    /// A file that changes.
+    pub change: bool,
+}
+
+impl Origin {
+    /// To be made before the configuration is read for the first time: what changes from then on is a change.
+    pub fn new(source: Source, overrides: Overrides, triggers: Triggers) -> Self {
+        let look = Look::at(&source);
+        Self { source, overrides, triggers, look }
+    }
+}
+
+/// Reads the configuration anew whenever it is asked to.
+pub struct Reloader {
+    origin: Origin,
+    services: Arc<Services>,
+    /// None where no entrypoint speaks TLS.
+    certificates: Option<Arc<Certificates>>,
+    standing: ArcSwap<Standing>,
+    /// The files as they were when they were last read. Held for as long as one reload takes.
+    look: Mutex<Look>,
+    /// Whether anything was applied since this was last asked.
+    applied: AtomicBool,
+}
+
+/// What the edge runs on, and what is wrong with what it should run on.
+#[derive(Debug, Clone)]
+struct Standing {
+    hash: String,
+    /// Since when it runs on this.
+    since: Timestamp,
+    /// What the files say and only a restart brings about.
+    restart: Vec<Change>,
+    /// Why they were not taken when they were last read; empty where they were.
+    problems: Vec<Problem>,
+}
+
+/// What a reload came to.
+#[derive(Debug)]
+struct Applied {
+    changed: Vec<Change>,
+    /// The names of certificates that were not served before.
+    certificates: Vec<String>,
+}
+
+/// From here on SIGHUP does not end this process. Within a runtime.
+pub fn bear_signal() {
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::warn!(%error, "SIGHUP ends this process");
+    }
+}
+
+/// Runs until the edge closes its listeners: has the configuration read anew when a file of it changes, and when the operator
+/// says so by a signal.
+pub async fn run(reloader: Arc<Reloader>) {
+    let Triggers { hangup, change } = reloader.origin.triggers;
+    let mut hangup = hangup.then(|| signal(SignalKind::hangup()).ok()).flatten();
+    let mut watch = change.then(|| Watch::of(reloader.look()));
+    loop {
+        let signalled = tokio::select! {
+            () = hung_up(&mut hangup) => true,
+            () = stirs(&mut watch) => false,
+            () = reloader.services.drain.closed() => return,
+        };
+        let reloader = Arc::clone(&reloader);
+        let turn = tokio::task::spawn_blocking(move || {
+            let watch = watch.map(|watch| match watch.is_current() {
+                true => watch,
+                false => Watch::of(Look::at(&reloader.origin.source)),
+            });
+            // Whatever changes behind this is told of by the watch. What it came to is in the log.
+            let _ = if signalled { reloader.reload("SIGHUP").map(Some) } else { reloader.reload_if_changed("a file") };
+            watch
+        });
+        match turn.await {
+            Ok(next) => watch = next,
+            Err(error) => return tracing::error!(%error, "files are watched no more"),
+        }
+    }
+}
+
+/// Resolves when the signal comes, where it is listened to.
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when a file may have changed, where that is of interest.
+async fn stirs(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.stirs().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(origin: Origin, services: Arc<Services>, certificates: Option<Arc<Certificates>>) -> Self {
+        let hash = hash_of(&services.snapshot.load().shown());
+        let standing = Standing { hash, since: services.clock.now(), restart: Vec::new(), problems: Vec::new() };
+        Self {
+            look: Mutex::new(origin.look.clone()),
+            origin,
+            services,
+            certificates,
+            standing: ArcSwap::from_pointee(standing),
+            applied: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether another configuration was applied since this was last asked.
+    pub(super) fn has_applied(&self) -> bool {
+        self.applied.swap(false, Ordering::Relaxed)
+    }
+
+    /// What is wrong with the configuration on disk, for the operator.
+    pub(super) fn problem(&self) -> Option<String> {
+        let standing = self.standing.load();
+        let first = standing.problems.first()?;
+        let more = standing.problems.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        Some(format!("the configuration on disk is not served: {first}{more}"))
+    }
+
+    /// The files as they were when they were last read.
+    fn look(&self) -> Look {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads everything anew. Blocks for as long as that takes. `cause` is for the log.
+    fn reload(&self, cause: &str) -> Result<Applied, Vec<Problem>> {
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        *look = Look::at(&self.origin.source);
+        self.taken(cause)
+    }
+
+    /// The same, where any file is another than when it was last read. None: none is.
+    fn reload_if_changed(&self, cause: &str) -> Result<Option<Applied>, Vec<Problem>> {
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        if look.is_current() {
+            return Ok(None);
+        }
+        *look = Look::at(&self.origin.source);
+        self.taken(cause).map(Some)
+    }
+
+    fn taken(&self, cause: &str) -> Result<Applied, Vec<Problem>> {
+        let outcome = self.read().and_then(|next| self.apply(next));
+        let what = match &outcome {
+            Ok(Applied { changed, certificates }) if changed.is_empty() && certificates.is_empty() => Reload::Unchanged,
+            Ok(_) => Reload::Applied,
+            Err(_) => Reload::Refused,
+        };
+        self.services.metrics.reloaded(what, self.services.clock.now());
+        match &outcome {
+            Ok(applied) => self.say_applied(cause, applied),
+            Err(problems) => {
+                let standing = Standing { problems: problems.clone(), ..Standing::clone(&self.standing.load()) };
+                self.standing.store(Arc::new(standing));
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                tracing::error!(cause, problems = problems.join("; "), "the configuration is not taken: it is wrong");
+            }
+        }
+        outcome
+    }
+
+    fn read(&self) -> Result<Snapshot, Vec<Problem>> {
+        let Origin { source, overrides, .. } = &self.origin;
+        let next = load(source, overrides, &|name| std::env::var(name).ok());
+        let next = next.map_err(|problems| problems.iter().cloned().collect::<Vec<_>>())?;
+        match unservable(source, &next, self.services.clock.now()) {
+            problems if problems.is_empty() => Ok(next),
+            problems => Err(problems),
+        }
+    }
+
+    /// The last step that can fail comes first.
+    fn apply(&self, wanted: Snapshot) -> Result<Applied, Vec<Problem>> {
+        let services = &self.services;
+        let now = services.clock.now();
+        let certificates = match &self.certificates {
+            Some(served) => served
+                .reload(&wanted.edge.certificates, now)
+                .map_err(|problem| vec![certificate_problem(&self.origin.source, &problem)])?,
+            None => Vec::new(),
+        };
+        let running = services.snapshot.load_full();
+        let next = wanted.clone().beside(&running);
+        let (changed, restart) = (next.changes_since(&running), wanted.changes_since(&next));
+        let mut standing = Standing { problems: Vec::new(), restart, ..Standing::clone(&self.standing.load()) };
+        if next != *running {
+            standing.hash = hash_of(&next.shown());
+            standing.since = now;
+            services.balancer.adopt(next.edge.upstreams.values(), next.models.asked_for());
+            services.snapshot.store(Arc::new(next));
+            self.applied.store(true, Ordering::Relaxed);
+        }
+        if let Some(served) = self.certificates.as_ref().filter(|_| !certificates.is_empty()) {
+            let expiries = served.expiries();
+            services.metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+        }
+        self.standing.store(Arc::new(standing));
+        Ok(Applied { changed, certificates })
+    }
+
+    fn say_applied(&self, cause: &str, Applied { changed, certificates }: &Applied) {
+        let standing = self.standing.load();
+        let paths =
+            |changes: &[Change]| changes.iter().map(|change| change.path.clone()).collect::<Vec<_>>().join(", ");
+        let (changed, hash) = (paths(changed), &standing.hash);
+        match (changed.is_empty(), certificates.is_empty()) {
+            (true, true) => tracing::info!(cause, hash, "the configuration was read anew: nothing has changed"),
+            _ => {
+                let certificates = certificates.join(", ");
+                tracing::info!(cause, hash, changed, certificates, "the configuration was read anew");
+            }
+        }
+        if !standing.restart.is_empty() {
+            let values = paths(&standing.restart);
+            tracing::warn!(values, "what has changed here takes a restart, and stays as it was until then");
+        }
+    }
+}
+
+impl Control for Reloader {
+    fn token(&self) -> Option<Secret> {
+        self.services.snapshot.load().edge.admin_token.clone()
+    }
+
+    fn reload(&self) -> Result<Value, Vec<Problem>> {
+        let Applied { changed, certificates } = Reloader::reload(self, "POST /-/reload")?;
+        let standing = self.standing.load();
+        Ok(json!({
+            "ok": true,
+            "changed": changed,
+            "certificates": certificates,
+            "restart": standing.restart,
+            "hash": standing.hash,
+            "since": standing.since.rfc3339(),
+        }))
+    }
+
+    fn configuration(&self) -> Value {
+        let (standing, snapshot) = (self.standing.load(), self.services.snapshot.load());
+        json!({
+            "hash": standing.hash,
+            "since": standing.since.rfc3339(),
+            "restart": standing.restart,
+            "problems": standing.problems,
+            "flags": self.origin.overrides,
+            "configuration": snapshot.shown(),
+        })
+    }
+}
+
+/// Certificates that no client would accept, or no listener could serve.
+pub fn unservable(source: &Source, snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
+    let problems = snapshot.edge.certificates.iter().filter_map(|pair| Certificate::read(pair, now).err());
+    problems.map(|problem| certificate_problem(source, &problem)).collect()
+}
+
+fn certificate_problem(source: &Source, problem: &CertificateProblem) -> Problem {
+    Problem {
+        file: source.name("cfx.yaml"),
+        line: None,
+        column: None,
+        path: "tls.certificates".to_owned(),
+        message: problem.to_string(),
+        remedy: None,
+    }
+}
+
+/// Edges that show the same configuration have the same one. Secrets are no part of it: they could be guessed by it.
+fn hash_of(shown: &Value) -> String {
+    let digest = Sha256::digest(shown.to_string().as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}

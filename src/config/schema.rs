@@ -1,0 +1,299 @@
+//! What may stand in the three files, as JSON Schemas for editors. The checks are what decides: a schema knows no reference
+//! from one value to another, and its patterns are hints. Its keys are held against theirs by a test.
+
+use serde_json::{Map, Value, json};
+
+/// The files that have one.
+pub const FILES: [&str; 3] = ["cfx", "models", "limits"];
+
+/// The schema of `cfx.yaml`, `models.yaml` or `limits.yaml`, by the part of its name before the dot.
+pub fn schema(file: &str) -> Option<Value> {
+    let (mut schema, title) = match file {
+        "cfx" => (edge(), "The edge: what it listens on, where requests go"),
+        "models" => (models(), "Stages, and the models behind them"),
+        "limits" => (limits(), "What one user, and one edge, may have at once"),
+        _ => return None,
+    };
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!(format!("{file}.yaml of cfx"));
+    schema["description"] = json!(title);
+    Some(schema)
+}
+
+fn edge() -> Value {
+    let entrypoint = object(&[
+        ("address", text("An IP address with its port, such as 0.0.0.0:443.")),
+        ("tls", flag("Whether TLS is spoken. It needs a certificate.")),
+        ("http2", flag("Whether HTTP/2 is offered over TLS. Default: true.")),
+        ("redirect", text("The https entrypoint that everything but /health and /ready is sent to.")),
+    ]);
+    let certificate = object(&[
+        ("cert", text("The PEM file of the chain, the leaf first.")),
+        ("key", text("The PEM file of its private key.")),
+    ]);
+    let matching = object(&[
+        ("host", text("Without a port. Absent: any host.")),
+        ("path", text("A prefix that ends at a segment: /v1/ matches /v1 and /v1/models, not /v1x. Default: /.")),
+    ]);
+    let route = object(&[
+        ("name", text("For logs and the label `route`. Default: its path.")),
+        ("match", matching),
+        ("llm", text("The upstream of models: keys, quotas, stages, metering.")),
+        ("upstream", text("The upstream of a web application.")),
+    ]);
+    let spool = object(&[
+        ("size", size("The most it may take of the disk. Default: 1GiB.")),
+        ("fsync", words(&["off", "each"], "Whether a request waits until the disk has its record.")),
+        ("on_full", words(&["refuse", "drop"], "What becomes of requests that find no room.")),
+    ]);
+    object(&[
+        (
+            "entrypoints",
+            named(entrypoint, "The public listeners, by name. A change takes a restart, save of `redirect`."),
+        ),
+        (
+            "admin",
+            object(&[
+                ("address", text("Metrics, health, configuration; never to be published. Default: 127.0.0.1:9090.")),
+                ("token", text("What /-/reload and /-/config are to be shown as Authorization: Bearer.")),
+            ]),
+        ),
+        ("tls", object(&[("certificates", list(certificate, "The first answers clients that ask for no name."))])),
+        ("upstreams", named(upstream(), "Where requests go, by name.")),
+        ("routes", list(route, "The most specific answers, whatever the order.")),
+        ("trusted_proxies", list(text("An address or a network."), "Whose X-Forwarded-For is to be believed.")),
+        (
+            "ledger",
+            object(&[
+                ("retention", text("Months besides the present one whose rows Postgres keeps: 13 months.")),
+                ("spool", spool),
+            ]),
+        ),
+        (
+            "server",
+            object(&[
+                (
+                    "threads",
+                    any(&[whole(""), words(&["auto"], "")], "Default: auto, one a core. A change takes a restart."),
+                ),
+                ("grace", span("How long open streams may go on behind a stop. Default: 30m.")),
+                (
+                    "drain_after",
+                    span_or_off("How long connections are accepted behind a stop, where somebody asks for readiness."),
+                ),
+            ]),
+        ),
+    ])
+}
+
+fn upstream() -> Value {
+    let health = object(&[
+        ("path", text("What is asked for by GET.")),
+        ("interval", span("Between two checks. Default: 10s.")),
+        ("timeout", span("Of one check. Default: 2s.")),
+        ("healthy", whole("Checks passed in a row after which a target is used again. Default: 2.")),
+        ("unhealthy", whole("Checks failed in a row after which it is left out. Default: 3.")),
+    ]);
+    let breaker = object(&[
+        ("failures", whole("In a row, after which nothing is sent for a while. Default: 5.")),
+        ("open_for", span("How long nothing is sent. Default: 30s.")),
+    ]);
+    object(&[
+        ("targets", list(text("A URL such as http://litellm:4000."), "Of several the least busy is asked.")),
+        ("api_key", text("Sent as Authorization: Bearer by llm routes. Take it from the environment.")),
+        ("http2", words(&["auto", "off", "always"], "Whether HTTP/2 is spoken to the targets. Default: auto.")),
+        ("timeouts", timeouts()),
+        ("keep_alive", span_or_off("After so much silence a stream's client is sent a comment. Default: 15s.")),
+        ("breaker", breaker),
+        ("health", health),
+    ])
+}
+
+fn timeouts() -> Value {
+    object(&[
+        ("connect", span("Until a connection stands. Default: 10s.")),
+        ("first_byte", span("Of streams: until the answer's head. Default: 120s.")),
+        ("between_chunks", span("Of streams: between two pieces. Default: 120s.")),
+        ("total", span("Of the whole exchange. Default: 30m.")),
+        ("commit_after", span_or_off("After so long a stream gets its 200 before the model answers. Default: off.")),
+    ])
+}
+
+fn models() -> Value {
+    const STAGES: [&str; 3] = ["plan", "code", "review"];
+    let stage = || {
+        object(&[
+            ("model", text("One of `models`.")),
+            ("system", text("The stage's system prompt.")),
+            ("system_file", text("The file that holds it, relative to this folder.")),
+            (
+                "placement",
+                words(&["prepend", "append"], "Before all other messages, or behind the first system message."),
+            ),
+            ("max_tokens", whole("The most that a request may ask for.")),
+            ("temperature", object(&[("min", number("From 0 to 2.")), ("max", number("From 0 to 2."))])),
+            ("fallback", text("Asked once where the model cannot be reached or fails before it answers.")),
+            ("timeouts", timeouts()),
+        ])
+    };
+    let passed = |what: &str| any(&[words(&["off"], ""), object(&[("model", text("One of `models`."))])], what);
+    let rule = object(&[
+        ("last_user_message", text("A regular expression.")),
+        ("has_diff", flag("Whether the last user message carries a unified diff.")),
+        ("has_tools", flag("Whether the request carries tools.")),
+        ("stage", words(&STAGES, "What the rule chooses.")),
+    ]);
+    let names = || list(text("One of `models`."), "");
+    let direct = object(&[
+        ("enabled", flag("Whether requests may name a model themselves.")),
+        ("allow", names()),
+        ("deny", names()),
+        ("max_tokens", whole("The most that such a request may ask for.")),
+    ]);
+    let price = object(&[
+        ("input", dollars()),
+        ("cached_input", dollars()),
+        ("cache_write", dollars()),
+        ("output", dollars()),
+        ("reasoning", dollars()),
+    ]);
+    let model = object(&[
+        ("upstream_model", text("The upstream's own name for it. Default: the alias.")),
+        ("price", price),
+        ("context_window", whole("In tokens.")),
+        ("max_output_tokens", whole("In tokens.")),
+        ("vision", flag("Whether it reads images.")),
+    ]);
+    object(&[
+        ("default_stage", words(&STAGES, "Where nothing else says which. Default: plan.")),
+        ("stages", object(&STAGES.map(|name| (name, stage())))),
+        ("embeddings", passed("Who answers /v1/embeddings.")),
+        ("completions", passed("Who answers /v1/completions.")),
+        ("infer", list(rule, "The first rule whose conditions all hold decides.")),
+        ("direct", direct),
+        ("models", named(model, "By alias.")),
+        ("prices_file", text("In the format of LiteLLM's model_prices_and_context_window.json.")),
+    ])
+}
+
+fn limits() -> Value {
+    let count = |what: &str| whole(what);
+    let user = object(&[
+        ("daily_requests", count("Per UTC day. 0 keeps the user out.")),
+        ("concurrent_streams", count("At once.")),
+        ("concurrent_requests", count("At once, streams included.")),
+    ]);
+    object(&[
+        ("daily_requests", count("Per user and UTC day. Default: 1000.")),
+        ("concurrent_streams", count("Per user. Default: 2.")),
+        ("concurrent_requests", count("Per user, streams included. Default: 16.")),
+        ("body", size("Of one request. Default: 10MiB.")),
+        ("in_flight", count("Per edge. Default: 20000.")),
+        ("streams_in_flight", count("Per edge. Default: 10000.")),
+        ("body_memory", size("Of all request bodies together. Default: 512MiB.")),
+        ("upload_stall", span("Between two pieces of a request. Default: 30s.")),
+        ("read_stall", span("That an answer may wait to be read. Default: 60s.")),
+        (
+            "on_store_outage",
+            words(&["local", "refuse"], "While the store of the counters is away. A change takes a restart."),
+        ),
+        ("users", named(user, "One user's own values, by e-mail address.")),
+    ])
+}
+
+/// A mapping with these keys and no other. Any may be left empty, which is as if it were not there.
+fn object(properties: &[(&str, Value)]) -> Value {
+    let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), or_nothing(value.clone())));
+    json!({
+        "type": "object",
+        "properties": properties.collect::<Map<_, _>>(),
+        "additionalProperties": false,
+    })
+}
+
+fn named(value: Value, what: &str) -> Value {
+    described(json!({ "type": "object", "additionalProperties": or_nothing(value) }), what)
+}
+
+fn list(items: Value, what: &str) -> Value {
+    described(json!({ "type": "array", "items": items }), what)
+}
+
+fn any(of: &[Value], what: &str) -> Value {
+    described(json!({ "anyOf": of }), what)
+}
+
+/// Text, and whatever else YAML makes of letters and digits.
+fn text(what: &str) -> Value {
+    described(json!({ "type": ["string", "number", "boolean"] }), what)
+}
+
+fn words(words: &[&str], what: &str) -> Value {
+    let mut words: Vec<Value> = words.iter().map(|word| json!(word)).collect();
+    if words.contains(&json!("off")) {
+        words.push(json!(false)); // what `off` is to an editor that reads YAML 1.1
+    }
+    described(json!({ "anyOf": [{ "enum": words }, variable()] }), what)
+}
+
+fn flag(what: &str) -> Value {
+    described(json!({ "anyOf": [{ "type": "boolean" }, variable()] }), what)
+}
+
+fn whole(what: &str) -> Value {
+    described(json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, variable()] }), what)
+}
+
+fn number(what: &str) -> Value {
+    described(json!({ "anyOf": [{ "type": "number" }, variable()] }), what)
+}
+
+fn dollars() -> Value {
+    number("USD per million tokens.")
+}
+
+fn size(what: &str) -> Value {
+    let written = json!({ "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB|KB|kB|MB|GB)?$" });
+    described(json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, written, variable()] }), what)
+}
+
+fn span(what: &str) -> Value {
+    described(json!({ "anyOf": [written_span(), variable()] }), what)
+}
+
+fn span_or_off(what: &str) -> Value {
+    any(&[written_span(), words(&["off"], "")], what)
+}
+
+fn written_span() -> Value {
+    json!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
+}
+
+/// The environment may fill in any value.
+fn variable() -> Value {
+    json!({ "type": "string", "pattern": "\\$\\{" })
+}
+
+fn described(mut schema: Value, what: &str) -> Value {
+    if !what.is_empty() {
+        schema["description"] = json!(what);
+    }
+    schema
+}
+
+fn or_nothing(mut schema: Value) -> Value {
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) => types.push(json!("null")),
+        Some(one) => *one = json!([one.take(), "null"]),
+        None => {
+            if let Some(Value::Array(of)) = schema.get_mut("anyOf") {
+                of.push(json!({ "type": "null" }));
+            }
+        }
+    }
+    schema
+}
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! The schemas' keys are the checks' keys: each check says which it knows while it reads files that have everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::problem::Report;
+use super::super::{check, raw};
+use super::*;
+use crate::config::Source;
+
+/// Every section that there is, once.
+const EDGE: &str = r#"
+entrypoints:
+  http: { address: "0.0.0.0:80", redirect: https }
+  https: { address: "0.0.0.0:443", tls: true }
+admin: { address: "127.0.0.1:9090", token: sixteen-letters-or-more }
+tls: { certificates: [{ cert: "${NONE:-}", key: "${NONE:-}" }] }
+upstreams:
+  some:
+    targets: ["http://a"]
+    timeouts: { connect: 1s }
+    breaker: { failures: 1 }
+    health: { path: / }
+routes: [{ match: { path: /v1/ }, llm: some }]
+trusted_proxies: [10.0.0.0/8]
+ledger: { spool: { size: 1GiB } }
+server: { threads: auto }
+"#;
+const MODELS: &str = r#"
+stages:
+  plan: { model: m, temperature: { min: 0 }, timeouts: { total: 1s } }
+  code: { model: m, temperature: { min: 0 }, timeouts: { total: 1s } }
+  review: { model: m, temperature: { min: 0 }, timeouts: { total: 1s } }
+embeddings: { model: m }
+completions: { model: m }
+infer: [{ has_diff: true, stage: review }]
+direct: { enabled: true, allow: [m] }
+models: { m: { price: { input: 1 } } }
+"#;
+const LIMITS: &str = r#"users: { "ada@example.org": { daily_requests: 1 } }"#;
+
+/// The keys that the checks of a file know, by the way to the mapping that has them.
+fn known(file: &str, text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let report = Report::new(file);
+    let mut root = raw::parse(text).unwrap();
+    raw::settle(&mut root, "", &|_| None, &report);
+    let sound = match file {
+        "cfx" => check::edge(&root, &report, &Source::Embedded).is_ok(),
+        "models" => check::models(&root, &report, &Source::Embedded).is_ok(),
+        _ => check::limits(&root, &report).is_ok(),
+    };
+    assert!(sound && report.sound().is_ok(), "{file}: {report:?}");
+    report.known.take().into_iter().collect()
+}
+
+/// The keys of every mapping in a schema, by a way that leads there.
+fn keys(schema: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found = BTreeMap::new();
+    gather(schema, String::new(), &mut found);
+    found
+}
+
+fn gather(schema: &Value, path: String, found: &mut BTreeMap<String, BTreeSet<String>>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        found.insert(path.clone(), properties.keys().cloned().collect());
+        for (key, value) in properties {
+            gather(value, raw::join_key(&path, key), found);
+        }
+    }
+    if schema["additionalProperties"].is_object() {
+        gather(&schema["additionalProperties"], format!("{path}.*"), found);
+    }
+    if schema["items"].is_object() {
+        gather(&schema["items"], format!("{path}[]"), found);
+    }
+    schema["anyOf"].as_array().into_iter().flatten().for_each(|one| gather(one, path.clone(), found));
+}
+
+/// `upstreams.some.health` → `upstreams.*.health`, `routes[0]` → `routes[]`: names and places are any.
+fn general(path: &str) -> String {
+    let names = [".some", ".http", ".https", ".m", "[\"ada@example.org\"]"];
+    let segments = path.replace("[0]", "[]");
+    let ends = |at: usize| segments[at..].is_empty() || segments[at..].starts_with(['.', '[']);
+    for name in names {
+        if let Some(at) = segments.find(name).filter(|at| ends(at + name.len())) {
+            return format!("{}.*{}", &segments[..at], &segments[at + name.len()..]);
+        }
+    }
+    segments
+}
+
+#[test]
+fn every_key_that_the_checks_know_is_in_the_schema_and_no_other() {
+    for (file, text) in [("cfx", EDGE), ("models", MODELS), ("limits", LIMITS)] {
+        let known: BTreeMap<String, BTreeSet<String>> =
+            known(file, text).into_iter().map(|(path, keys)| (general(&path), keys)).collect();
+        assert_eq!(keys(&schema(file).unwrap()), known, "{file}.yaml; left the schema, right the checks");
+    }
+}
+
+#[test]
+fn only_the_three_files_have_one() {
+    assert!(FILES.iter().all(|file| schema(file).is_some()));
+    assert!(schema("litellm").is_none());
+}

@@ -1,0 +1,247 @@
+//! A configuration as it can be shown to its operator: every value that holds, defaults included, by the names that the files
+//! have for them. Secrets are `***`.
+//!
+//! Each type is taken apart whole, so that a value that is new has to be given its place here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::snapshot::*;
+use super::timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
+use super::watching::{Breaker, Health};
+use super::{Http2, Target};
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "***";
+
+impl Snapshot {
+    /// By file, then by the ways to values as problems have them.
+    pub fn shown(&self) -> Value {
+        let Self { edge: in_edge, models: in_models, limits: in_limits } = self;
+        json!({ "cfx.yaml": edge(in_edge), "models.yaml": models(in_models), "limits.yaml": limits(in_limits) })
+    }
+}
+
+fn edge(edge: &Edge) -> Value {
+    let Edge { entrypoints, admin, admin_token, certificates, upstreams, routes, trusted_proxies, ledger, server } =
+        edge;
+    let Ledger { retention, spool: Spool { size, fsync, on_full } } = ledger;
+    let Server { threads, grace, drain_after } = server;
+    let pair = |CertificateFiles { cert, key }: &CertificateFiles| json!({ "cert": cert, "key": key });
+    json!({
+        "entrypoints": named(entrypoints.iter().map(|entrypoint| (entrypoint.name.as_str(), self::entrypoint(entrypoint)))),
+        "admin": { "address": admin, "token": admin_token.as_ref().map(|_| HIDDEN) },
+        "tls": { "certificates": certificates.iter().map(pair).collect::<Vec<_>>() },
+        "upstreams": named(upstreams.iter().map(|(name, upstream)| (name.as_str(), self::upstream(upstream)))),
+        "routes": routes.iter().map(route).collect::<Vec<_>>(),
+        "trusted_proxies": trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "ledger": {
+            "retention": format!("{retention} months"),
+            "spool": {
+                "size": size,
+                "fsync": match fsync { Fsync::Off => "off", Fsync::Each => "each" },
+                "on_full": match on_full { OnSpoolFull::Refuse => "refuse", OnSpoolFull::Drop => "drop" },
+            },
+        },
+        "server": { "threads": threads, "grace": span(*grace), "drain_after": drain_after.map_or_else(off, span) },
+    })
+}
+
+fn entrypoint(Entrypoint { name: _, address, transport }: &Entrypoint) -> Value {
+    match transport {
+        Transport::Plain { redirect_to } => json!({ "address": address, "redirect": redirect_to }),
+        Transport::Tls { http2 } => json!({ "address": address, "tls": true, "http2": http2 }),
+    }
+}
+
+fn upstream(upstream: &Upstream) -> Value {
+    let Upstream { name: _, targets, authorization, timeouts, keep_alive, breaker, health } = upstream;
+    let Breaker { failures, open_for } = breaker;
+    let http2 = targets.first().map_or_else(Http2::default, |target| target.http2);
+    json!({
+        "targets": targets.iter().map(|target: &Arc<Target>| target.to_string()).collect::<Vec<_>>(),
+        "api_key": authorization.as_ref().map(|_| HIDDEN),
+        "http2": match http2 { Http2::Auto => "auto", Http2::Off => "off", Http2::Always => "always" },
+        "timeouts": self::timeouts(timeouts),
+        "keep_alive": keep_alive.map_or_else(off, span),
+        "breaker": { "failures": failures, "open_for": span(*open_for) },
+        "health": health.as_ref().map(self::health),
+    })
+}
+
+fn health(Health { path, interval, timeout, healthy, unhealthy }: &Health) -> Value {
+    json!({
+        "path": path, "interval": span(*interval), "timeout": span(*timeout), "healthy": healthy, "unhealthy": unhealthy,
+    })
+}
+
+fn timeouts(Timeouts { connect, first_byte, between_chunks, total, commit_after }: &Timeouts) -> Value {
+    json!({
+        "connect": span(*connect),
+        "first_byte": span(*first_byte),
+        "between_chunks": span(*between_chunks),
+        "total": span(*total),
+        "commit_after": commit_after.map_or_else(off, span),
+    })
+}
+
+fn route(Route { name, host, path, action }: &Route) -> Value {
+    let mut shown = json!({ "name": &**name, "match": { "host": host, "path": path } });
+    let (key, value) = match action {
+        Action::Llm(upstream) => ("llm", json!(upstream.name)),
+        Action::Proxy(upstream) => ("upstream", json!(upstream.name)),
+        Action::Welcome => ("welcome", json!(true)),
+    };
+    shown[key] = value;
+    shown
+}
+
+fn models(models: &Models) -> Value {
+    let Models { default_stage, plan, code, review, embeddings, completions, infer, direct, aliases } = models;
+    let Direct { enabled, allow, deny, max_tokens } = direct;
+    let passed = |model: &Option<Arc<Model>>| match model {
+        Some(model) => json!({ "model": &*model.alias }),
+        None => off(),
+    };
+    json!({
+        "default_stage": default_stage.as_str(),
+        "stages": { "plan": stage(plan), "code": stage(code), "review": stage(review) },
+        "embeddings": passed(embeddings),
+        "completions": passed(completions),
+        "infer": infer.iter().map(rule).collect::<Vec<_>>(),
+        "direct": { "enabled": enabled, "allow": allow, "deny": deny, "max_tokens": max_tokens },
+        "models": named(aliases.iter().map(|(name, model)| (name.as_str(), self::model(model)))),
+    })
+}
+
+fn stage(policy: &StagePolicy) -> Value {
+    let StagePolicy { model, system, placement, max_tokens, temperature, fallback, timeouts } = policy;
+    let TimeoutOverrides { connect, first_byte, between_chunks, total, commit_after } = timeouts;
+    let commit_after = commit_after.map(|after| match after {
+        CommitAfter::Off => off(),
+        CommitAfter::Silence(silence) => span(silence),
+    });
+    json!({
+        "model": &*model.alias,
+        "system": system.as_ref().map(Prompt::text),
+        "placement": match placement { Placement::Prepend => "prepend", Placement::Append => "append" },
+        "max_tokens": max_tokens,
+        "temperature": temperature.map(|(min, max)| json!({ "min": min, "max": max })),
+        "fallback": fallback.as_ref().map(|model| &*model.alias),
+        "timeouts": {
+            "connect": connect.map(span),
+            "first_byte": first_byte.map(span),
+            "between_chunks": between_chunks.map(span),
+            "total": total.map(span),
+            "commit_after": commit_after,
+        },
+    })
+}
+
+fn rule(InferRule { last_user_message, has_diff, has_tools, stage }: &InferRule) -> Value {
+    json!({
+        "last_user_message": last_user_message.as_ref().map(regex::Regex::as_str),
+        "has_diff": has_diff,
+        "has_tools": has_tools,
+        "stage": stage.as_str(),
+    })
+}
+
+fn model(model: &Model) -> Value {
+    let Model { alias: _, upstream_model, price, context_window, max_output_tokens, vision } = model;
+    let Price { input, cached_input, cache_write, output, reasoning } = *price;
+    json!({
+        "upstream_model": &**upstream_model,
+        "price": {
+            "input": dollars(input),
+            "cached_input": dollars(cached_input),
+            "cache_write": dollars(cache_write),
+            "output": dollars(output),
+            "reasoning": dollars(reasoning),
+        },
+        "context_window": context_window,
+        "max_output_tokens": max_output_tokens,
+        "vision": vision,
+    })
+}
+
+fn limits(limits: &Limits) -> Value {
+    let Limits {
+        daily_requests,
+        concurrent_streams,
+        concurrent_requests,
+        body,
+        in_flight,
+        streams_in_flight,
+        body_memory,
+        upload_stall,
+        read_stall,
+        on_store_outage,
+        users,
+    } = limits;
+    let user = |UserLimits { daily_requests, concurrent_streams, concurrent_requests }: &UserLimits| {
+        json!({
+            "daily_requests": daily_requests,
+            "concurrent_streams": concurrent_streams,
+            "concurrent_requests": concurrent_requests,
+        })
+    };
+    json!({
+        "daily_requests": daily_requests,
+        "concurrent_streams": concurrent_streams,
+        "concurrent_requests": concurrent_requests,
+        "body": body,
+        "in_flight": in_flight,
+        "streams_in_flight": streams_in_flight,
+        "body_memory": body_memory,
+        "upload_stall": span(*upload_stall),
+        "read_stall": span(*read_stall),
+        "on_store_outage": match on_store_outage { OnStoreOutage::Local => "local", OnStoreOutage::Refuse => "refuse" },
+        "users": named(users.iter().map(|(email, limits)| (email.as_str(), user(limits)))),
+    })
+}
+
+fn named<'a>(values: impl Iterator<Item = (&'a str, Value)>) -> Value {
+    Value::Object(values.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+fn off() -> Value {
+    json!("off")
+}
+
+/// In the largest unit of the files that leaves no rest.
+fn span(time: Duration) -> Value {
+    let milliseconds = time.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let fits = |(unit, _): &(u128, &str)| milliseconds > 0 && milliseconds.is_multiple_of(*unit);
+    let (unit, name) = units.into_iter().find(fits).unwrap_or((1, "ms"));
+    json!(format!("{}{name}", milliseconds / unit))
+}
+
+/// From billionths.
+fn dollars(nanos: u64) -> Value {
+    json!(nanos as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_shown_as_the_files_have_them() {
+        for (milliseconds, shown) in [
+            (0, "0ms"),
+            (250, "250ms"),
+            (1_500, "1500ms"),
+            (10_000, "10s"),
+            (90_000, "90s"),
+            (1_800_000, "30m"),
+            (3_600_000, "1h"),
+            (172_800_000, "2d"),
+        ] {
+            assert_eq!(span(Duration::from_millis(milliseconds)), shown);
+        }
+    }
+}
