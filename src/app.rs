@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Secret, Snapshot};
+use crate::config::{self, Secret, Snapshot, Transport};
 use crate::entry::certificates::Certificates;
 use crate::entry::doors::{Door, Doors};
 use crate::entry::handover::giver::{self, Descent};

@@ -15,6 +15,7 @@ mod raw;
 mod routes;
 pub mod schema;
 mod shown;
+mod shown_route;
 mod snapshot;
 mod source;
 mod target;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::shown_route::route;
 use super::snapshot::*;
 use super::timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
 use super::watching::{Breaker, Health};
@@ -35,7 +36,7 @@ fn edge(edge: &Edge) -> Value {
         "admin": { "address": admin, "token": admin_token.as_ref().map(|_| HIDDEN) },
         "tls": { "certificates": certificates.iter().map(pair).collect::<Vec<_>>() },
         "upstreams": named(upstreams.iter().map(|(name, upstream)| (name.as_str(), self::upstream(upstream)))),
-        "routes": routes.iter().map(route).collect::<Vec<_>>(),
+        "routes": routes.iter().map(|one| route(one)).collect::<Vec<_>>(),
         "trusted_proxies": trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "ledger": {
             "retention": format!("{retention} months"),
@@ -85,17 +86,6 @@ fn timeouts(Timeouts { connect, first_byte, between_chunks, total, commit_after 
         "total": span(*total),
         "commit_after": commit_after.map_or_else(off, span),
     })
-}
-
-fn route(Route { name, host, path, action }: &Route) -> Value {
-    let mut shown = json!({ "name": &**name, "match": { "host": host, "path": path } });
-    let (key, value) = match action {
-        Action::Llm(upstream) => ("llm", json!(upstream.name)),
-        Action::Proxy(upstream) => ("upstream", json!(upstream.name)),
-        Action::Welcome => ("welcome", json!(true)),
-    };
-    shown[key] = value;
-    shown
 }
 
 fn models(models: &Models) -> Value {

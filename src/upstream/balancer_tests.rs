@@ -65,7 +65,7 @@ fn upstreams_take_turns_apart_from_each_other() {
     let balancer = Balancer::new([&one, &other], [].iter());
     let (one, other) = (balancer.of(&one).unwrap(), balancer.of(&other).unwrap());
     for first in [1, 2, 1, 2] {
-        assert_eq!((port(&seat(one)), port(&seat(other))), (first, first));
+        assert_eq!((port(&seat(&one)), port(&seat(&other))), (first, first));
     }
 }
 
@@ -259,7 +259,7 @@ fn the_operator_is_told_what_is_left_alone() {
     let balancer = Balancer::new([&upstream], models.iter());
     let now = Instant::now();
     assert_eq!(balancer.problem(now), None);
-    let group = balancer.of(&upstream).unwrap();
+    let group = &balancer.of(&upstream).unwrap();
     fail(group, 1, 2);
     [1, 2].into_iter().for_each(|by| group.trial("small", now).unwrap().failed(by));
     let problem = balancer.problem(now).unwrap();
