@@ -70,6 +70,12 @@ impl Snapshot {
     pub fn changes_since(&self, before: &Snapshot) -> Vec<Change> {
         let mut found = changes(&before.shown(), &self.shown());
         found.extend(self.secrets_since(before));
+        if found.is_empty() && self != before {
+            // A secret that has no line of its own above.
+            let hidden = Some(Value::from("***"));
+            let file = "cfx.yaml".to_owned();
+            found.push(Change { file, path: "a secret".to_owned(), before: hidden.clone(), after: hidden });
+        }
         found
     }
 

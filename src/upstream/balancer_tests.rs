@@ -270,3 +270,103 @@ fn the_operator_is_told_what_is_left_alone() {
     let turns: Vec<_> = group.readings(now).map(|reading| reading.turns).collect();
     assert_eq!(turns, [[0, 0, 1], [0, 0, 0], [0, 0, 1]]);
 }
+
+fn changed(of: &Upstream, change: impl FnOnce(&mut Upstream)) -> Arc<Upstream> {
+    let Upstream { name, targets, authorization, timeouts, keep_alive, breaker, health } = of;
+    let mut next = Upstream {
+        name: name.clone(),
+        targets: targets.clone(),
+        authorization: authorization.clone(),
+        timeouts: *timeouts,
+        keep_alive: *keep_alive,
+        breaker: *breaker,
+        health: health.clone(),
+    };
+    change(&mut next);
+    Arc::new(next)
+}
+
+#[test]
+fn an_upstream_that_stays_as_it_is_has_the_same_group_over_every_configuration() {
+    let (first, models) = (upstream("some", 2), [Arc::from("small")]);
+    let balancer = Balancer::new([&first], models.iter());
+    let group = balancer.of(&first);
+    let second = changed(&first, |next| next.timeouts.total *= 2);
+    balancer.adopt([&second], models.iter());
+    assert!(Arc::ptr_eq(&group, &balancer.of(&second)) && Arc::ptr_eq(&group, &balancer.of(&first)));
+}
+
+#[test]
+fn a_target_that_stays_keeps_what_was_learnt_of_it_and_one_that_goes_keeps_its_requests() {
+    let (first, models) = (upstream("some", 2), [Arc::from("small")]);
+    let balancer = Balancer::new([&first], models.iter());
+    let before = balancer.of(&first);
+    fail(&before, 1, 2);
+    let held = before.seat(None, Instant::now()).unwrap();
+    assert_eq!(port(&held), 2);
+    let third = Arc::new(Target::new(false, "model".to_owned(), 3).unwrap());
+    let second = changed(&first, |next| next.targets = vec![Arc::clone(&first.targets[0]), third]);
+    balancer.adopt([&second], models.iter());
+    let after = balancer.of(&second);
+    assert!(Arc::ptr_eq(&before.members()[0], &after.members()[0]));
+    assert_eq!(port(&seat(&after)), 3, "the breaker of the first is open still");
+    assert_eq!(port(&seat(&before)), 2, "who began before is sent where the upstream was");
+    assert_eq!(held.member().in_flight(), 1);
+}
+
+#[test]
+fn breakers_go_by_the_rule_of_the_present_configuration_and_keep_their_failures() {
+    let (first, models) = (upstream("some", 1), [Arc::from("small")]);
+    let balancer = Balancer::new([&first], models.iter());
+    fail(&balancer.of(&first), 1, 1);
+    let second = changed(&first, |next| next.breaker.failures = 4);
+    balancer.adopt([&second], models.iter());
+    let group = balancer.of(&second);
+    fail(&group, 1, 2);
+    assert!(group.seat(None, Instant::now()).is_ok(), "three of four");
+    fail(&group, 1, 1);
+    assert!(group.seat(None, Instant::now()).is_err());
+}
+
+#[test]
+fn models_come_and_go_and_those_that_stay_keep_their_breakers() {
+    let (first, small, large) = (upstream("some", 1), Arc::from("small"), Arc::from("large"));
+    let balancer = Balancer::new([&first], [&small].into_iter());
+    let now = Instant::now();
+    (1..=2).for_each(|client| balancer.of(&first).trial("small", now).unwrap().failed(client));
+    assert!(balancer.of(&first).trial("small", now).is_err());
+    balancer.adopt([&first], [&small, &large].into_iter());
+    assert!(balancer.of(&first).trial("small", now).is_err() && balancer.of(&first).trial("large", now).is_ok());
+    balancer.adopt([&first], [&large].into_iter());
+    let readings: Vec<_> = balancer.of(&first).readings(now).map(|reading| reading.subject.model.clone()).collect();
+    assert_eq!(readings, ["", "large"]);
+}
+
+#[test]
+fn a_target_that_nobody_asks_any_more_is_well() {
+    let second = Duration::from_secs(1);
+    let health = Health { path: "/".to_owned(), interval: second, timeout: second, healthy: 1, unhealthy: 1 };
+    let first = changed(&upstream("some", 2), |upstream| upstream.health = Some(health));
+    let balancer = Balancer::new([&first], [].iter());
+    balancer.of(&first).members()[0].set_well(false);
+    let same = changed(&first, |next| next.timeouts.total *= 2);
+    balancer.adopt([&same], [].iter());
+    assert!(!balancer.of(&same).members()[0].is_well());
+    let without = changed(&first, |next| next.health = None);
+    balancer.adopt([&without], [].iter());
+    assert!(balancer.of(&without).members()[0].is_well() && balancer.problem(Instant::now()).is_none());
+}
+
+#[test]
+fn a_configuration_that_nobody_uses_any_more_is_forgotten() {
+    let first = upstream("some", 1);
+    let balancer = Balancer::new([&first], [].iter());
+    let known = |balancer: &Balancer| balancer.table.load().by_place.len();
+    for _ in 0..3 {
+        balancer.adopt([&upstream("some", 1)], [].iter());
+        assert_eq!(known(&balancer), 2, "the present one, and that of a request");
+    }
+    drop(first);
+    balancer.adopt([&upstream("some", 1)], [].iter());
+    assert_eq!(known(&balancer), 1);
+}

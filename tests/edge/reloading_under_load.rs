@@ -82,7 +82,7 @@ fn change(edge: &Harness, round: usize, chance: &mut Chance) {
             let price = format!("price: {{ input: 0.{round:05}, output: 2.00 }}");
             line("models.yaml", "complete:", format!("  complete: {{ upstream_model: upstream-complete, {price} }}"));
         }
-        2 => line("cfx.yaml", "breaker:", format!("    breaker: {{ failures: {} }}", 5 + round)),
+        2 => line("cfx.yaml", "breaker:", format!("    breaker: {{ failures: {} }}", 5 + round % 900)),
         _ => line(
             "cfx.yaml",
             "web:",

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, load};
+use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, Transport, load};
 use crate::entry::admin::Control;
 use crate::entry::certificates::{Certificate, CertificateProblem, Certificates};
 use crate::proxy::Services;
@@ -94,6 +94,7 @@ pub fn bear_signal() {
 /// says so by a signal.
 pub async fn run(reloader: Arc<Reloader>) {
     let Triggers { hangup, change } = reloader.origin.triggers;
+    let change = change && reloader.look().files().next().is_some(); // those that are built in do not change
     let mut hangup = hangup.then(|| signal(SignalKind::hangup()).ok()).flatten();
     let mut watch = change.then(|| Watch::of(reloader.look()));
     loop {
@@ -219,11 +220,15 @@ impl Reloader {
     fn apply(&self, wanted: Snapshot) -> Result<Applied, Vec<Problem>> {
         let services = &self.services;
         let now = services.clock.now();
+        let tls =
+            wanted.edge.entrypoints.iter().any(|entrypoint| matches!(entrypoint.transport, Transport::Tls { .. }));
         let certificates = match &self.certificates {
+            None => Vec::new(),
+            // Its TLS listeners go with the next start, and serve what they have until then.
+            Some(_) if !tls => Vec::new(),
             Some(served) => served
                 .reload(&wanted.edge.certificates, now)
                 .map_err(|problem| vec![certificate_problem(&self.origin.source, &problem)])?,
-            None => Vec::new(),
         };
         let running = services.snapshot.load_full();
         let next = wanted.clone().beside(&running);
