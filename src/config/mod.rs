@@ -8,6 +8,7 @@
 
 mod check;
 mod edits;
+mod guards;
 mod problem;
 mod raw;
 mod routes;
@@ -21,7 +22,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use edits::{Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite};
+pub use edits::{Compress, Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite, Sticky};
+pub use guards::{BasicAuth, Cors, ForwardAuth, Guards, Hash, Maintenance, Rate, User};
 pub use problem::{Mark, Problem, Problems};
 pub use routes::{Action, Asked, HostPattern, Matching, Miss, PathPattern, Route, ValuePattern};
 pub use snapshot::*;

@@ -1,5 +1,5 @@
 //! Which of an upstream's targets is asked: of those that may be, and have not answered in vain lately, the one with the
-//! least in flight; of equals, the one whose turn it is by pingora's round robin. What is known of targets and models lives here, beside the configuration.
+//! least in flight for its weight; of equals, the one whose turn it is by pingora's round robin. What is known of targets and models lives here, beside the configuration.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use super::connect::Dialer;
 use super::guard::{Guard, Reading, Subject, Trial};
 use super::health;
 use super::member::{Member, Seat};
-use crate::config::{Health, Upstream};
+use crate::config::{Health, Target, Upstream};
 use crate::telemetry::seldom::Seldom;
 
 /// When to come back where nothing says when.
@@ -128,6 +128,12 @@ impl Group {
         })
     }
 
+    /// A seat at the target that `wanted` picks, where it may be asked.
+    pub fn seat_at(&self, wanted: impl Fn(&Target) -> bool, now: Instant) -> Option<Seat> {
+        let member = self.members.iter().find(|member| wanted(&member.target))?;
+        (!self.leaves_alone(member, now)).then(|| Seat::take(member, now)).flatten()
+    }
+
     fn seat_by(
         &self,
         (first, except): (usize, Option<&Arc<Member>>),
@@ -147,7 +153,8 @@ impl Group {
                 }
             });
             // Of equals this is the first.
-            let Some(member) = open.min_by_key(|member| (member.favour.is_lost(now), member.in_flight())) else {
+            let load = |member: &Member| member.in_flight() / usize::from(member.target.weight.max(1));
+            let Some(member) = open.min_by_key(|member| (member.favour.is_lost(now), load(member))) else {
                 return Err(soonest.unwrap_or(BACK_IN));
             };
             // Another may have taken the only seat at one that is half-open; it is not looked at again then.
@@ -211,10 +218,10 @@ impl Group {
 /// A backend's address is its position in the upstream's list, written as a port: names are resolved when they are
 /// dialled, so that there is no address yet. Whoever has more targets than ports uses the first 65,535.
 fn turns(upstream: &Upstream) -> RoundRobin {
-    let positions = (0..u16::MAX).zip(&upstream.targets).map(|(position, _)| position);
-    let backend = |position| Backend {
+    let positions = (0..u16::MAX).zip(&upstream.targets);
+    let backend = |(position, target): (u16, &Arc<Target>)| Backend {
         addr: Address::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, position))),
-        weight: 1,
+        weight: target.weight.into(),
         ext: Extensions::new(),
     };
     RoundRobin::build(&positions.map(backend).collect::<BTreeSet<_>>())
