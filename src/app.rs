@@ -38,7 +38,7 @@ use crate::entry::sockets::Sockets;
 use crate::entry::{listeners, successor, supervisor};
 use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolSettings};
 use crate::llm::Calibration;
-use crate::proxy::{Proxy, Services, Welcomed};
+use crate::proxy::{GuardState, Proxy, Services, Welcomed};
 use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
@@ -214,6 +214,7 @@ impl Edge {
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
             clock,
+            guards: GuardState::default(),
             welcomed,
         };
         let waiting = || {

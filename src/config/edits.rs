@@ -1,6 +1,7 @@
 //! What a route changes of a request on its way, and of the answer on its way back.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -14,6 +15,23 @@ pub struct Edits {
     pub response: Option<HeaderEdits>,
     /// The first that has the status stands in for the answer's body.
     pub errors: Vec<ErrorPage>,
+    pub sticky: Option<Sticky>,
+    pub compress: Option<Compress>,
+}
+
+/// Answers that gain from it are compressed where the client takes that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compress {
+    /// Bytes of an answer that says its length; smaller ones gain nothing.
+    pub at_least: u64,
+}
+
+/// A client keeps to the target that it was sent to first, by a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sticky {
+    pub cookie: String,
+    /// How long a browser keeps it. None: until it is closed.
+    pub max_age: Option<Duration>,
 }
 
 /// In this order: cut off, rewritten, put in front.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::edits::{Edits, Fixed, Redirect};
+use super::guards::Guards;
 use super::snapshot::Upstream;
 
 /// One line of the table. What it does not ask for is None, so that a plain route costs nothing beyond its match.
@@ -15,6 +16,7 @@ pub struct Route {
     pub matching: Matching,
     pub action: Action,
     pub edits: Option<Box<Edits>>,
+    pub guards: Option<Box<Guards>>,
 }
 
 /// What a request must be for its route; all of it must hold.
@@ -88,7 +90,7 @@ pub enum Miss {
 impl Route {
     /// Whether there is nothing about it but where it leads.
     pub fn is_plain(&self) -> bool {
-        self.edits.is_none()
+        self.edits.is_none() && self.guards.is_none()
     }
 }
 

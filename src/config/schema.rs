@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::schema_routes;
+
 /// The files that have one.
 pub const FILES: [&str; 3] = ["cfx", "models", "limits"];
 
@@ -31,16 +33,6 @@ fn edge() -> Value {
         ("cert", text("The PEM file of the chain, the leaf first.")),
         ("key", text("The PEM file of its private key.")),
     ]);
-    let matching = object(&[
-        ("host", text("Without a port. Absent: any host.")),
-        ("path", text("A prefix that ends at a segment: /v1/ matches /v1 and /v1/models, not /v1x. Default: /.")),
-    ]);
-    let route = object(&[
-        ("name", text("For logs and the label `route`. Default: its path.")),
-        ("match", matching),
-        ("llm", text("The upstream of models: keys, quotas, stages, metering.")),
-        ("upstream", text("The upstream of a web application.")),
-    ]);
     let spool = object(&[
         ("size", size("The most it may take of the disk. Default: 1GiB.")),
         ("fsync", words(&["off", "each"], "Whether a request waits until the disk has its record.")),
@@ -60,7 +52,7 @@ fn edge() -> Value {
         ),
         ("tls", object(&[("certificates", list(certificate, "The first answers clients that ask for no name."))])),
         ("upstreams", named(upstream(), "Where requests go, by name.")),
-        ("routes", list(route, "The most specific answers, whatever the order.")),
+        ("routes", list(schema_routes::route(), "The most specific answers, whatever the order.")),
         ("trusted_proxies", list(text("An address or a network."), "Whose X-Forwarded-For is to be believed.")),
         (
             "ledger",
@@ -87,6 +79,8 @@ fn edge() -> Value {
 }
 
 fn upstream() -> Value {
+    let weighted = object(&[("url", text("")), ("weight", whole("Its share of the requests. Default: 1."))]);
+    let target = any(&[text("A URL such as http://litellm:4000."), weighted], "");
     let health = object(&[
         ("path", text("What is asked for by GET.")),
         ("interval", span("Between two checks. Default: 10s.")),
@@ -99,7 +93,7 @@ fn upstream() -> Value {
         ("open_for", span("How long nothing is sent. Default: 30s.")),
     ]);
     object(&[
-        ("targets", list(text("A URL such as http://litellm:4000."), "Of several the least busy is asked.")),
+        ("targets", list(target, "Of several the least busy for its weight is asked.")),
         ("api_key", text("Sent as Authorization: Bearer by llm routes. Take it from the environment.")),
         ("http2", words(&["auto", "off", "always"], "Whether HTTP/2 is spoken to the targets. Default: auto.")),
         ("timeouts", timeouts()),
@@ -109,7 +103,7 @@ fn upstream() -> Value {
     ])
 }
 
-fn timeouts() -> Value {
+pub(super) fn timeouts() -> Value {
     object(&[
         ("connect", span("Until a connection stands. Default: 10s.")),
         ("first_byte", span("Of streams: until the answer's head. Default: 120s.")),
@@ -202,7 +196,7 @@ fn limits() -> Value {
 }
 
 /// A mapping with these keys and no other. Any may be left empty, which is as if it were not there.
-fn object(properties: &[(&str, Value)]) -> Value {
+pub(super) fn object(properties: &[(&str, Value)]) -> Value {
     let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), or_nothing(value.clone())));
     json!({
         "type": "object",
@@ -211,24 +205,24 @@ fn object(properties: &[(&str, Value)]) -> Value {
     })
 }
 
-fn named(value: Value, what: &str) -> Value {
+pub(super) fn named(value: Value, what: &str) -> Value {
     described(json!({ "type": "object", "additionalProperties": or_nothing(value) }), what)
 }
 
-fn list(items: Value, what: &str) -> Value {
+pub(super) fn list(items: Value, what: &str) -> Value {
     described(json!({ "type": "array", "items": items }), what)
 }
 
-fn any(of: &[Value], what: &str) -> Value {
+pub(super) fn any(of: &[Value], what: &str) -> Value {
     described(json!({ "anyOf": of }), what)
 }
 
 /// Text, and whatever else YAML makes of letters and digits.
-fn text(what: &str) -> Value {
+pub(super) fn text(what: &str) -> Value {
     described(json!({ "type": ["string", "number", "boolean"] }), what)
 }
 
-fn words(words: &[&str], what: &str) -> Value {
+pub(super) fn words(words: &[&str], what: &str) -> Value {
     let mut words: Vec<Value> = words.iter().map(|word| json!(word)).collect();
     if words.contains(&json!("off")) {
         words.push(json!(false)); // what `off` is to an editor that reads YAML 1.1
@@ -236,11 +230,11 @@ fn words(words: &[&str], what: &str) -> Value {
     described(json!({ "anyOf": [{ "enum": words }, variable()] }), what)
 }
 
-fn flag(what: &str) -> Value {
+pub(super) fn flag(what: &str) -> Value {
     described(json!({ "anyOf": [{ "type": "boolean" }, variable()] }), what)
 }
 
-fn whole(what: &str) -> Value {
+pub(super) fn whole(what: &str) -> Value {
     described(json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, variable()] }), what)
 }
 
@@ -252,12 +246,12 @@ fn dollars() -> Value {
     number("USD per million tokens.")
 }
 
-fn size(what: &str) -> Value {
+pub(super) fn size(what: &str) -> Value {
     let written = json!({ "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB|KB|kB|MB|GB)?$" });
     described(json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, written, variable()] }), what)
 }
 
-fn span(what: &str) -> Value {
+pub(super) fn span(what: &str) -> Value {
     described(json!({ "anyOf": [written_span(), variable()] }), what)
 }
 

@@ -16,11 +16,27 @@ admin: { address: "127.0.0.1:9090", token: sixteen-letters-or-more }
 tls: { certificates: [{ cert: "${NONE:-}", key: "${NONE:-}" }] }
 upstreams:
   some:
-    targets: ["http://a"]
+    targets: [{ url: "http://a" }]
     timeouts: { connect: 1s }
     breaker: { failures: 1 }
     health: { path: / }
-routes: [{ match: { path: /v1/ }, llm: some }]
+  web: { targets: ["http://b"] }
+routes:
+  - match: { path: /app/, headers: { x-beta: true } }
+    upstream: web
+    rewrite: { pattern: a, to: b }
+    request_headers: { remove: [x-a] }
+    response_headers: { remove: [x-a] }
+    sticky: { cookie: c }
+    compress: { at_least: 1KiB }
+    rate_limit: { requests: 1 }
+    maintenance: { retry_after: 1s }
+    cors: { origins: ["*"] }
+    basic_auth: { file: "USERS" }
+    forward_auth: { upstream: web }
+    timeouts: { connect: 1s }
+  - { match: { path: /old }, redirect: { to: /app } }
+  - { match: { path: /gone }, respond: { status: 410 } }
 trusted_proxies: [10.0.0.0/8]
 ledger: { spool: { size: 1GiB } }
 server: { threads: auto }
@@ -77,8 +93,8 @@ fn gather(schema: &Value, path: String, found: &mut BTreeMap<String, BTreeSet<St
 
 /// `upstreams.some.health` → `upstreams.*.health`, `routes[0]` → `routes[]`: names and places are any.
 fn general(path: &str) -> String {
-    let names = [".some", ".http", ".https", ".m", "[\"ada@example.org\"]"];
-    let segments = path.replace("[0]", "[]");
+    let names = [".some", ".web", ".http", ".https", ".m", "[\"ada@example.org\"]"];
+    let segments = path.replace(['0', '1', '2'], "");
     let ends = |at: usize| segments[at..].is_empty() || segments[at..].starts_with(['.', '[']);
     for name in names {
         if let Some(at) = segments.find(name).filter(|at| ends(at + name.len())) {
@@ -90,7 +106,10 @@ fn general(path: &str) -> String {
 
 #[test]
 fn every_key_that_the_checks_know_is_in_the_schema_and_no_other() {
-    for (file, text) in [("cfx", EDGE), ("models", MODELS), ("limits", LIMITS)] {
+    let users = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(users.path(), format!("ada:{}", bcrypt::hash("correct horse", 4).unwrap())).unwrap();
+    let edge = EDGE.replace("USERS", users.path().to_str().unwrap());
+    for (file, text) in [("cfx", edge.as_str()), ("models", MODELS), ("limits", LIMITS)] {
         let known: BTreeMap<String, BTreeSet<String>> =
             known(file, text).into_iter().map(|(path, keys)| (general(&path), keys)).collect();
         assert_eq!(keys(&schema(file).unwrap()), known, "{file}.yaml; left the schema, right the checks");

@@ -62,7 +62,7 @@ fn upstream(upstream: &Upstream) -> Value {
     let Breaker { failures, open_for } = breaker;
     let http2 = targets.first().map_or_else(Http2::default, |target| target.http2);
     json!({
-        "targets": targets.iter().map(|target: &Arc<Target>| target.to_string()).collect::<Vec<_>>(),
+        "targets": targets.iter().map(|one| target(one)).collect::<Vec<_>>(),
         "api_key": authorization.as_ref().map(|_| HIDDEN),
         "http2": match http2 { Http2::Auto => "auto", Http2::Off => "off", Http2::Always => "always" },
         "timeouts": self::timeouts(timeouts),
@@ -70,6 +70,10 @@ fn upstream(upstream: &Upstream) -> Value {
         "breaker": { "failures": failures, "open_for": span(*open_for) },
         "health": health.as_ref().map(self::health),
     })
+}
+
+fn target(target: &Target) -> Value {
+    json!({ "url": target.to_string(), "weight": target.weight })
 }
 
 fn health(Health { path, interval, timeout, healthy, unhealthy }: &Health) -> Value {
@@ -108,11 +112,6 @@ fn models(models: &Models) -> Value {
 
 fn stage(policy: &StagePolicy) -> Value {
     let StagePolicy { model, system, placement, max_tokens, temperature, fallback, timeouts } = policy;
-    let TimeoutOverrides { connect, first_byte, between_chunks, total, commit_after } = timeouts;
-    let commit_after = commit_after.map(|after| match after {
-        CommitAfter::Off => off(),
-        CommitAfter::Silence(silence) => span(silence),
-    });
     json!({
         "model": &*model.alias,
         "system": system.as_ref().map(Prompt::text),
@@ -120,13 +119,22 @@ fn stage(policy: &StagePolicy) -> Value {
         "max_tokens": max_tokens,
         "temperature": temperature.map(|(min, max)| json!({ "min": min, "max": max })),
         "fallback": fallback.as_ref().map(|model| &*model.alias),
-        "timeouts": {
-            "connect": connect.map(span),
-            "first_byte": first_byte.map(span),
-            "between_chunks": between_chunks.map(span),
-            "total": total.map(span),
-            "commit_after": commit_after,
-        },
+        "timeouts": overrides(timeouts),
+    })
+}
+
+pub(super) fn overrides(timeouts: &TimeoutOverrides) -> Value {
+    let TimeoutOverrides { connect, first_byte, between_chunks, total, commit_after } = timeouts;
+    let commit_after = commit_after.map(|after| match after {
+        CommitAfter::Off => off(),
+        CommitAfter::Silence(silence) => span(silence),
+    });
+    json!({
+        "connect": connect.map(span),
+        "first_byte": first_byte.map(span),
+        "between_chunks": between_chunks.map(span),
+        "total": total.map(span),
+        "commit_after": commit_after,
     })
 }
 
@@ -202,7 +210,7 @@ fn off() -> Value {
 }
 
 /// In the largest unit of the files that leaves no rest.
-fn span(time: Duration) -> Value {
+pub(super) fn span(time: Duration) -> Value {
     let milliseconds = time.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let fits = |(unit, _): &(u128, &str)| milliseconds > 0 && milliseconds.is_multiple_of(*unit);

@@ -14,6 +14,8 @@ pub struct Target {
     /// `host:port` as the `Host` header has it: the port left out where it is the scheme's own.
     pub authority: HeaderValue,
     pub http2: Http2,
+    /// Of its upstream's requests it gets this many for each one of another's weight; at least 1, without a common factor.
+    pub weight: u16,
 }
 
 /// Whether an upstream's targets are spoken to in HTTP/2. Else it is HTTP/1.1.
@@ -35,7 +37,7 @@ impl Target {
             (false, 80) | (true, 443) => bracketed,
             (_, port) => format!("{bracketed}:{port}"),
         };
-        Some(Self { tls, host, port, authority: authority.try_into().ok()?, http2: Http2::default() })
+        Some(Self { tls, host, port, authority: authority.try_into().ok()?, http2: Http2::default(), weight: 1 })
     }
 
     /// Whether a connection to it may turn out to be HTTP/2.

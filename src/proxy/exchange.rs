@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::admit::Admitted;
+use super::guard::Passed;
 use super::refuse::Reason;
 use crate::admission::Principal;
-use crate::config::{Edits, Route, Snapshot};
+use crate::config::{Cors, Edits, Guards, Route, Snapshot};
 use crate::llm::{Dialect, Endpoint};
 use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
 use crate::upstream::{Standing, Trial};
@@ -27,6 +28,9 @@ pub struct Exchange {
     pub route: OnceLock<Arc<str>>,
     /// The route itself, where there is more about it than where it leads.
     pub matched: OnceLock<Arc<Route>>,
+    /// The origin of the page on whose behalf a browser asks, where the route lets it read the answer.
+    pub origin: OnceLock<HeaderValue>,
+    pub passed: OnceLock<Passed>,
     pub endpoint: OnceLock<Endpoint>,
     pub session_id: OnceLock<String>,
     pub principal: OnceLock<Arc<Principal>>,
@@ -116,6 +120,8 @@ impl Exchange {
             client: OnceLock::new(),
             route: OnceLock::new(),
             matched: OnceLock::new(),
+            origin: OnceLock::new(),
+            passed: OnceLock::new(),
             endpoint: OnceLock::new(),
             session_id: OnceLock::new(),
             principal: OnceLock::new(),
@@ -134,6 +140,14 @@ impl Exchange {
     /// What the route changes, if it changes anything.
     pub fn edits(&self) -> Option<&Edits> {
         self.matched.get()?.edits.as_deref()
+    }
+
+    pub fn guards(&self) -> Option<&Guards> {
+        self.matched.get()?.guards.as_deref()
+    }
+
+    pub fn cors(&self) -> Option<&Cors> {
+        self.guards()?.cors.as_ref()
     }
 
     /// The alias that answered or will.

@@ -10,11 +10,14 @@ mod attempts;
 mod beside;
 mod body;
 mod commit;
+mod compress;
 mod credential;
 mod downstream;
 mod edit;
 mod exchange;
 pub mod explain;
+mod guard;
+mod guarded;
 mod meter;
 mod outcome;
 mod outgoing;
@@ -24,9 +27,12 @@ mod refuse;
 mod relay;
 mod route;
 mod stamp;
+mod sticky;
 mod web;
 mod web_body;
 pub mod welcome;
+
+pub use guard::GuardState;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +41,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -74,6 +81,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     pub clock: Arc<dyn Clock>,
+    /// What the guards of routes count and remember.
+    pub guards: GuardState,
     /// Who is shown the welcome page.
     pub welcomed: Option<Welcomed>,
 }
@@ -116,6 +125,7 @@ pub struct Context {
     left: Option<Seat>,
     /// When a web upstream was first asked for.
     asked: Option<Instant>,
+    intake: guard::Intake,
     /// What becomes of a web answer's body on its way.
     body: WebBody,
     _under_way: UnderWay,
@@ -151,10 +161,14 @@ impl ProxyHttp for Proxy {
             seat: None,
             left: None,
             asked: None,
+            intake: guard::Intake::default(),
             body: WebBody::AsItComes,
             _under_way: self.services.drain.track(),
         })
     }
+
+    /// None: what routes ask for is done in the hooks below, and the others need not pay for it.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         if self.services.drain.is_ending() {
@@ -167,26 +181,33 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
-        match route::find(session, &context.exchange) {
+        let found = route::find(session, &context.exchange);
+        let found = match context.exchange.guards() {
+            Some(_) => guarded::past_guards(&self.services, session, &mut context.exchange, found).await,
+            None => found.map_err(guarded::Turned::Away),
+        };
+        match found {
             Ok(Destination::Web { upstream }) => {
                 context.web = Some(upstream);
                 Ok(false)
             }
             Ok(destination) => own::serve(&self.services, session, &mut context.exchange, destination).await,
-            Err(refusal) => own::refuse(session, &mut context.exchange, refusal).await,
+            Err(turned) => guarded::turn(session, &mut context.exchange, turned).await,
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
         context.asked.get_or_insert_with(Instant::now);
         context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
         match &context.web {
             Some(upstream) => {
                 // One that is still here had a kept connection that was dead: no reason to avoid its target.
                 context.seat = None;
-                let seat = web::seat(&self.services.balancer, upstream, context.left.take())?;
+                let kept = sticky::kept(&context.exchange, session.req_header());
+                let seat = web::seat(&self.services.balancer, upstream, context.left.take(), kept.as_deref())?;
                 let attempt = context.exchange.answer.attempts.saturating_sub(1);
-                web::peer(&self.services.dialer, context.seat.insert(seat), upstream, attempt).await
+                let guards = context.exchange.guards();
+                web::peer(&self.services.dialer, context.seat.insert(seat), upstream, guards, attempt).await
             }
             None => Error::e_explain(ErrorType::InternalError, "no upstream was chosen"),
         }
@@ -236,10 +257,10 @@ impl ProxyHttp for Proxy {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
-        _context: &mut Box<Context>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         web::drop_empty_piece(body);
-        Ok(())
+        context.intake.count(context.exchange.guards(), body.as_ref())
     }
 
     async fn response_filter(
@@ -256,6 +277,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         web::dress_response(response, &mut context.exchange)?;
+        sticky::keep(session, response, &context.exchange, context.seat.as_ref())?;
         context.body = WebBody::of(&context.exchange, session.req_header(), response)?;
         Ok(())
     }
@@ -264,10 +286,10 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         piece: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
-        context.body.pass(piece);
+        context.body.pass(piece, end)?;
         Ok(None)
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -16,13 +18,14 @@ use super::account::{self, Asked};
 use super::admit::{self, Authenticated};
 use super::downstream::{Client, write_head};
 use super::exchange::{Ending, Exchange};
+use super::guard;
 use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
 use super::{Services, Welcomed, body, edit, outgoing, relay};
 use crate::admission::Subject;
-use crate::config::Upstream;
+use crate::config::{self, Upstream};
 use crate::entry::arrival::Arrival;
 use crate::entry::client_address::client_address;
 use crate::entry::drain::Drain;
@@ -237,11 +240,16 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
     exchange.answer.refusal = Some(refusal.reason);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let page = match edit::page_of(exchange.edits(), status) {
+    let page = match page_for(exchange, &refusal, status) {
         Some(page) => Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) },
         None => Page::json(status, refusal.body(exchange.dialect(), exchange.id)),
     };
     let mut headers = page.headers();
+    if let (Reason::Unauthorized, Some(basic)) =
+        (refusal.reason, exchange.guards().and_then(|guards| guards.basic.as_ref()))
+    {
+        headers.insert(WWW_AUTHENTICATE, basic.challenge.clone());
+    }
     if refusal.reason == Reason::MethodNotAllowed {
         let allowed = if exchange.endpoint.get().is_some() { "POST" } else { "GET, HEAD" };
         headers.insert(ALLOW, HeaderValue::from_static(allowed));
@@ -266,7 +274,18 @@ pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusa
     written.map(|()| true)
 }
 
-async fn write(
+/// The page that the configuration has for a refusal. Models' clients are told in their own dialect.
+fn page_for<'exchange>(
+    exchange: &'exchange Exchange,
+    refusal: &Refusal,
+    status: StatusCode,
+) -> Option<&'exchange config::Page> {
+    let maintenance = exchange.guards().and_then(|guards| guards.maintenance.as_ref());
+    let maintenance = maintenance.filter(|_| refusal.reason == Reason::Maintenance && exchange.dialect().is_none());
+    maintenance.and_then(|maintenance| maintenance.page.as_ref()).or_else(|| edit::page_of(exchange.edits(), status))
+}
+
+pub async fn write(
     session: &mut ServerSession,
     exchange: &mut Exchange,
     status: StatusCode,
@@ -293,6 +312,9 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
     }
     let refusal = match (error.esource(), error.etype()) {
         // The upstream's answer, by its status; the page is the route's.
+        (_, kind) if *kind == guard::TOO_LARGE => {
+            guard::too_large(exchange.guards().and_then(|guards| guards.body).unwrap_or_default())
+        }
         (_, kind) if *kind == edit::REPLACED => return replaced(session, exchange).await,
         (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {
             exchange.answer.ending = Ending::Left;

@@ -22,6 +22,8 @@ pub enum Reason {
     InvalidApiKey,
     ExpiredApiKey,
     NotPermitted,
+    AddressNotAllowed,
+    Unauthorized,
     NotFound,
     MethodNotAllowed,
     BodyTimeout,
@@ -30,12 +32,14 @@ pub enum Reason {
     UnsupportedMediaType,
     DailyQuotaExceeded,
     TooManyConcurrentRequests,
+    RateLimited,
     TooManyFailedKeys,
     InternalError,
     UpstreamError,
     UpstreamAuthError,
     UpstreamUnavailable,
     Overloaded,
+    Maintenance,
     ShuttingDown,
     StoreUnavailable,
     UpstreamTimeout,
@@ -68,6 +72,8 @@ impl Reason {
             Reason::InvalidApiKey => "invalid_api_key",
             Reason::ExpiredApiKey => "expired_api_key",
             Reason::NotPermitted => "not_permitted",
+            Reason::AddressNotAllowed => "address_not_allowed",
+            Reason::Unauthorized => "unauthorized",
             Reason::NotFound => "not_found",
             Reason::MethodNotAllowed => "method_not_allowed",
             Reason::BodyTimeout => "body_timeout",
@@ -76,12 +82,14 @@ impl Reason {
             Reason::UnsupportedMediaType => "unsupported_media_type",
             Reason::DailyQuotaExceeded => "daily_quota_exceeded",
             Reason::TooManyConcurrentRequests => "too_many_concurrent_requests",
+            Reason::RateLimited => "rate_limited",
             Reason::TooManyFailedKeys => "too_many_failed_keys",
             Reason::InternalError => "internal_error",
             Reason::UpstreamError => "upstream_error",
             Reason::UpstreamAuthError => "upstream_auth_error",
             Reason::UpstreamUnavailable => "upstream_unavailable",
             Reason::Overloaded => "overloaded",
+            Reason::Maintenance => "maintenance",
             Reason::ShuttingDown => "shutting_down",
             Reason::StoreUnavailable => "store_unavailable",
             Reason::UpstreamTimeout => "upstream_timeout",
@@ -97,17 +105,24 @@ impl Reason {
             | Reason::ModelNotAllowed
             | Reason::DirectModeDisabled
             | Reason::ConflictingKeys => 400,
-            Reason::MissingApiKey | Reason::InvalidApiKey => 401,
-            Reason::ExpiredApiKey | Reason::NotPermitted => 403,
+            Reason::MissingApiKey | Reason::InvalidApiKey | Reason::Unauthorized => 401,
+            Reason::ExpiredApiKey | Reason::NotPermitted | Reason::AddressNotAllowed => 403,
             Reason::NotFound => 404,
             Reason::MethodNotAllowed => 405,
             Reason::BodyTimeout | Reason::ClientTooSlow => 408,
             Reason::BodyTooLarge => 413,
             Reason::UnsupportedMediaType => 415,
-            Reason::DailyQuotaExceeded | Reason::TooManyConcurrentRequests | Reason::TooManyFailedKeys => 429,
+            Reason::DailyQuotaExceeded
+            | Reason::TooManyConcurrentRequests
+            | Reason::RateLimited
+            | Reason::TooManyFailedKeys => 429,
             Reason::InternalError => 500,
             Reason::UpstreamError | Reason::UpstreamAuthError => 502,
-            Reason::UpstreamUnavailable | Reason::Overloaded | Reason::ShuttingDown | Reason::StoreUnavailable => 503,
+            Reason::UpstreamUnavailable
+            | Reason::Overloaded
+            | Reason::Maintenance
+            | Reason::ShuttingDown
+            | Reason::StoreUnavailable => 503,
             Reason::UpstreamTimeout => 504,
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, VARY};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -12,18 +12,23 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
-use super::{WEB_IDLE, edit, route};
-use crate::config::Upstream;
+use super::{WEB_IDLE, edit, route, sticky};
+use crate::config::{Guards, Upstream};
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
 /// A connection that cannot be made is tried once more, at another target.
 pub const MOST_ATTEMPTS: u8 = 2;
 
-/// A seat at the best target there is, other than the one that just failed; at that one again where it has another
-/// address.
-pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>) -> Result<Seat> {
+/// A seat at the target that the client keeps to; else at the best there is, other than the one that just failed; at
+/// that one again where it has another address.
+pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>, kept: Option<&str>) -> Result<Seat> {
     let unknown = || unreachable_error(ErrorType::ConnectNoRoute, "this edge did not start with the upstream");
     let (group, now) = (balancer.of(upstream).ok_or_else(unknown)?, Instant::now());
+    if let (Some(token), None) = (kept, &failed)
+        && let Some(seat) = group.seat_at(|target| sticky::token(target) == token, now)
+    {
+        return Ok(seat);
+    }
     let failed = failed.as_ref().map(Seat::member);
     let seat = group.seat(failed, now).or_else(|wait| match failed {
         Some(member) if member.has_several_addresses() => group.seat(None, now),
@@ -33,17 +38,25 @@ pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>) -> R
 }
 
 /// A target with its name resolved: pingora's own resolution blocks, and panics where it fails.
-pub async fn peer(dialer: &Dialer, seat: &mut Seat, upstream: &Upstream, attempt: u8) -> Result<Box<HttpPeer>> {
+pub async fn peer(
+    dialer: &Dialer,
+    seat: &mut Seat,
+    upstream: &Upstream,
+    guards: Option<&Guards>,
+    attempt: u8,
+) -> Result<Box<HttpPeer>> {
+    let of_route = guards.and_then(|guards| guards.timeouts).unwrap_or_default();
+    let timeouts = of_route.over(upstream.timeouts);
     let Ok(address) = dialer.address(seat.member(), attempt.into()).await else {
         seat.failed(By::Anyone);
         return Err(unreachable_error(ErrorType::ConnectNoRoute, "the upstream's name does not resolve"));
     };
     let target = seat.target();
     let mut peer = HttpPeer::new(address, target.tls, target.host.clone());
-    peer.options.connection_timeout = Some(upstream.timeouts.connect);
-    peer.options.total_connection_timeout = Some(upstream.timeouts.connect);
-    peer.options.read_timeout = Some(upstream.timeouts.between_chunks);
-    peer.options.write_timeout = Some(upstream.timeouts.between_chunks);
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = Some(timeouts.between_chunks);
+    peer.options.write_timeout = Some(timeouts.between_chunks);
     peer.options.idle_timeout = Some(WEB_IDLE);
     Ok(Box::new(peer))
 }
@@ -98,6 +111,7 @@ pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, excha
         request.insert_header("x-forwarded-host", host)?;
     }
     request.insert_header(REQUEST_ID, exchange.id_text.clone())?;
+    exchange.passed.get().map_or(Ok(()), |passed| passed.tell(request))?;
     exchange.edits().map_or(Ok(()), |edits| edit::request(edits, request))
 }
 
@@ -113,7 +127,11 @@ pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) ->
     let mut outcome = Ok(());
     stamp(exchange, &mut |name, value| {
         if outcome.is_ok() {
-            outcome = response.insert_header(name, value);
+            // Of all that is put here the application may have said something of its own in this one alone.
+            outcome = match name == VARY {
+                true => response.append_header(name, value).map(drop),
+                false => response.insert_header(name, value),
+            };
         }
     });
     outcome

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::Result;
 
+use super::compress::Compressor;
 use super::edit;
 use super::exchange::Exchange;
 
@@ -11,6 +12,7 @@ pub enum WebBody {
     AsItComes,
     /// A page of the route's, which goes out with the first piece; None once it has.
     Replaced(Option<Bytes>),
+    Compressed(Box<Compressor>),
 }
 
 impl WebBody {
@@ -19,14 +21,21 @@ impl WebBody {
         let Some(edits) = exchange.edits().filter(|_| !response.status.is_informational()) else {
             return Ok(Self::AsItComes);
         };
-        Ok(edit::response(edits, response, &request.method)?.map_or(Self::AsItComes, |page| Self::Replaced(Some(page))))
+        if let Some(page) = edit::response(edits, response, &request.method)? {
+            return Ok(Self::Replaced(Some(page)));
+        }
+        let Some(compress) = edits.compress else { return Ok(Self::AsItComes) };
+        let compressor = Compressor::of(compress, request, response)?;
+        Ok(compressor.map_or(Self::AsItComes, |compressor| Self::Compressed(Box::new(compressor))))
     }
 
     /// One piece as it goes out. The last may be none at all.
-    pub fn pass(&mut self, piece: &mut Option<Bytes>) {
+    pub fn pass(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
         match self {
             Self::AsItComes => {}
             Self::Replaced(page) => *piece = page.take().filter(|page| !page.is_empty()),
+            Self::Compressed(compressor) => compressor.pass(piece, end)?,
         }
+        Ok(())
     }
 }

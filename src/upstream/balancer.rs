@@ -1,5 +1,5 @@
 //! Which of an upstream's targets is asked: of those that may be, and have not answered in vain lately, the one with the
-//! least in flight; of equals, the one whose turn it is by pingora's round robin.
+//! least in flight for its weight; of equals, the one whose turn it is by pingora's round robin.
 //!
 //! What is known of targets and models lives here, beside the configuration, and outlives it: where the next one has a target
 //! or a model too, what was learnt of it stays.
@@ -206,6 +206,12 @@ impl Group {
         })
     }
 
+    /// A seat at the target that `wanted` picks, where it may be asked.
+    pub fn seat_at(&self, wanted: impl Fn(&Target) -> bool, now: Instant) -> Option<Seat> {
+        let member = self.members.iter().find(|member| wanted(&member.target))?;
+        (!self.leaves_alone(member, now)).then(|| Seat::take(member, now)).flatten()
+    }
+
     fn seat_by(
         &self,
         (first, except): (usize, Option<&Arc<Member>>),
@@ -225,7 +231,8 @@ impl Group {
                 }
             });
             // Of equals this is the first.
-            let Some(member) = open.min_by_key(|member| (member.favour.is_lost(now), member.in_flight())) else {
+            let load = |member: &Member| member.in_flight() / usize::from(member.target.weight.max(1));
+            let Some(member) = open.min_by_key(|member| (member.favour.is_lost(now), load(member))) else {
                 return Err(soonest.unwrap_or(BACK_IN));
             };
             // Another may have taken the only seat at one that is half-open; it is not looked at again then.
@@ -295,10 +302,10 @@ fn place(upstream: &Upstream) -> usize {
 /// A backend's address is its position in the upstream's list, written as a port: names are resolved when they are
 /// dialled, so that there is no address yet. Whoever has more targets than ports uses the first 65,535.
 fn turns_of(upstream: &Upstream) -> RoundRobin {
-    let positions = (0..u16::MAX).zip(&upstream.targets).map(|(position, _)| position);
-    let backend = |position| Backend {
+    let positions = (0..u16::MAX).zip(&upstream.targets);
+    let backend = |(position, target): (u16, &Arc<Target>)| Backend {
         addr: Address::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, position))),
-        weight: 1,
+        weight: target.weight.into(),
         ext: Extensions::new(),
     };
     RoundRobin::build(&positions.map(backend).collect::<BTreeSet<_>>())

@@ -290,24 +290,24 @@ fn changed(of: &Upstream, change: impl FnOnce(&mut Upstream)) -> Arc<Upstream> {
 fn an_upstream_that_stays_as_it_is_has_the_same_group_over_every_configuration() {
     let (first, models) = (upstream("some", 2), [Arc::from("small")]);
     let balancer = Balancer::new([&first], models.iter());
-    let group = balancer.of(&first);
+    let group = balancer.of(&first).unwrap();
     let second = changed(&first, |next| next.timeouts.total *= 2);
     balancer.adopt([&second], models.iter());
-    assert!(Arc::ptr_eq(&group, &balancer.of(&second)) && Arc::ptr_eq(&group, &balancer.of(&first)));
+    assert!(Arc::ptr_eq(&group, &balancer.of(&second).unwrap()) && Arc::ptr_eq(&group, &balancer.of(&first).unwrap()));
 }
 
 #[test]
 fn a_target_that_stays_keeps_what_was_learnt_of_it_and_one_that_goes_keeps_its_requests() {
     let (first, models) = (upstream("some", 2), [Arc::from("small")]);
     let balancer = Balancer::new([&first], models.iter());
-    let before = balancer.of(&first);
+    let before = balancer.of(&first).unwrap();
     fail(&before, 1, 2);
     let held = before.seat(None, Instant::now()).unwrap();
     assert_eq!(port(&held), 2);
     let third = Arc::new(Target::new(false, "model".to_owned(), 3).unwrap());
     let second = changed(&first, |next| next.targets = vec![Arc::clone(&first.targets[0]), third]);
     balancer.adopt([&second], models.iter());
-    let after = balancer.of(&second);
+    let after = balancer.of(&second).unwrap();
     assert!(Arc::ptr_eq(&before.members()[0], &after.members()[0]));
     assert_eq!(port(&seat(&after)), 3, "the breaker of the first is open still");
     assert_eq!(port(&seat(&before)), 2, "who began before is sent where the upstream was");
@@ -318,10 +318,10 @@ fn a_target_that_stays_keeps_what_was_learnt_of_it_and_one_that_goes_keeps_its_r
 fn breakers_go_by_the_rule_of_the_present_configuration_and_keep_their_failures() {
     let (first, models) = (upstream("some", 1), [Arc::from("small")]);
     let balancer = Balancer::new([&first], models.iter());
-    fail(&balancer.of(&first), 1, 1);
+    fail(&balancer.of(&first).unwrap(), 1, 1);
     let second = changed(&first, |next| next.breaker.failures = 4);
     balancer.adopt([&second], models.iter());
-    let group = balancer.of(&second);
+    let group = balancer.of(&second).unwrap();
     fail(&group, 1, 2);
     assert!(group.seat(None, Instant::now()).is_ok(), "three of four");
     fail(&group, 1, 1);
@@ -333,12 +333,16 @@ fn models_come_and_go_and_those_that_stay_keep_their_breakers() {
     let (first, small, large) = (upstream("some", 1), Arc::from("small"), Arc::from("large"));
     let balancer = Balancer::new([&first], [&small].into_iter());
     let now = Instant::now();
-    (1..=2).for_each(|client| balancer.of(&first).trial("small", now).unwrap().failed(client));
-    assert!(balancer.of(&first).trial("small", now).is_err());
+    (1..=2).for_each(|client| balancer.of(&first).unwrap().trial("small", now).unwrap().failed(client));
+    assert!(balancer.of(&first).unwrap().trial("small", now).is_err());
     balancer.adopt([&first], [&small, &large].into_iter());
-    assert!(balancer.of(&first).trial("small", now).is_err() && balancer.of(&first).trial("large", now).is_ok());
+    assert!(
+        balancer.of(&first).unwrap().trial("small", now).is_err()
+            && balancer.of(&first).unwrap().trial("large", now).is_ok()
+    );
     balancer.adopt([&first], [&large].into_iter());
-    let readings: Vec<_> = balancer.of(&first).readings(now).map(|reading| reading.subject.model.clone()).collect();
+    let readings: Vec<_> =
+        balancer.of(&first).unwrap().readings(now).map(|reading| reading.subject.model.clone()).collect();
     assert_eq!(readings, ["", "large"]);
 }
 
@@ -348,13 +352,13 @@ fn a_target_that_nobody_asks_any_more_is_well() {
     let health = Health { path: "/".to_owned(), interval: second, timeout: second, healthy: 1, unhealthy: 1 };
     let first = changed(&upstream("some", 2), |upstream| upstream.health = Some(health));
     let balancer = Balancer::new([&first], [].iter());
-    balancer.of(&first).members()[0].set_well(false);
+    balancer.of(&first).unwrap().members()[0].set_well(false);
     let same = changed(&first, |next| next.timeouts.total *= 2);
     balancer.adopt([&same], [].iter());
-    assert!(!balancer.of(&same).members()[0].is_well());
+    assert!(!balancer.of(&same).unwrap().members()[0].is_well());
     let without = changed(&first, |next| next.health = None);
     balancer.adopt([&without], [].iter());
-    assert!(balancer.of(&without).members()[0].is_well() && balancer.problem(Instant::now()).is_none());
+    assert!(balancer.of(&without).unwrap().members()[0].is_well() && balancer.problem(Instant::now()).is_none());
 }
 
 #[test]

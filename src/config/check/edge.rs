@@ -67,7 +67,7 @@ fn token(at: &At) -> Checked<Secret> {
 }
 
 /// One address or a network; an address is the network of itself.
-fn network(at: &At) -> Checked<IpNet> {
+pub(super) fn network(at: &At) -> Checked<IpNet> {
     at.parsed("an address or a network such as 10.0.0.0/8", |text| {
         let address = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address));
         text.parse().or_else(|_| address()).map_err(|_| "an address or a network such as 10.0.0.0/8".to_owned())

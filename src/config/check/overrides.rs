@@ -125,7 +125,13 @@ fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
 
 /// The built-in page takes the route that catches everything else, or becomes one.
 fn welcome(edge: &mut Edge) {
-    let page = Route { name: "/".into(), matching: routes_match::everything(), action: Action::Welcome, edits: None };
+    let page = Route {
+        name: "/".into(),
+        matching: routes_match::everything(),
+        action: Action::Welcome,
+        edits: None,
+        guards: None,
+    };
     match edge.routes.iter_mut().find(|route| route.matching.is_everything()) {
         Some(route) => *route = Arc::new(Route { name: Arc::clone(&route.name), ..page }),
         None => edge.routes.push(Arc::new(page)),

@@ -187,6 +187,10 @@ impl<'a> At<'a> {
         Ok(Fields { at: self.clone() })
     }
 
+    pub(super) fn is_mapping(&self) -> bool {
+        matches!(&self.node.value, Value::Map(_))
+    }
+
     pub(super) fn is_text(&self, text: &str) -> bool {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.text == text)
     }

@@ -5,14 +5,15 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::super::edits::Edits;
+use super::super::guards::Guards;
 use super::super::problem::Checked;
 use super::super::routes::{Action, Matching, PathPattern, Route};
 use super::super::snapshot::Upstream;
 use super::super::source::Source;
-use super::super::target::{Http2, Target};
+use super::super::target::Target;
 use super::names::Names;
 use super::read::{At, Fields, all};
-use super::{routes_edits, routes_keys, routes_match};
+use super::{routes_edits, routes_guards, routes_keys, routes_match};
 
 /// A route with the places its neighbours are held against. What it matches is known even where its upstream is not.
 struct Placed<'a> {
@@ -23,6 +24,7 @@ struct Placed<'a> {
     matching: Matching,
     action: Checked<Action>,
     edits: Option<Box<Edits>>,
+    guards: Option<Box<Guards>>,
 }
 
 /// The routes, most specific first.
@@ -43,8 +45,8 @@ pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>, source: &Source
 }
 
 fn route(placed: Placed) -> Checked<Arc<Route>> {
-    let Placed { name, matching, action, edits, .. } = placed;
-    Ok(Arc::new(Route { name: name.into(), matching, action: action?, edits }))
+    let Placed { name, matching, action, edits, guards, .. } = placed;
+    Ok(Arc::new(Route { name: name.into(), matching, action: action?, edits, guards }))
 }
 
 fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>, source: &Source) -> Checked<Placed<'a>> {
@@ -54,12 +56,13 @@ fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>, source: &Source) -> Check
     let matching = matched.as_ref().map_or_else(|| Ok(routes_match::everything()), routes_match::matching);
     let action = action(&fields, upstreams, source);
     let edits = routes_edits::edits(&fields, source);
+    let guards = routes_guards::guards(&fields, upstreams, source);
     let fitting = routes_keys::refuse_unfit(&fields);
     let matching = matching?;
     let action = action.and_then(|action| refuse_unreachable(&at, action, matching.path.as_str()));
     let name = name?.unwrap_or_else(|| matching.path.as_str().to_owned());
     fitting?;
-    Ok(Placed { at, matched, named, name, matching, action, edits: edits? })
+    Ok(Placed { at, matched, named, name, matching, action, edits: edits?, guards: guards? })
 }
 
 fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {
@@ -82,18 +85,11 @@ fn action(fields: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Chec
         "llm" => upstreams.resolve(&at, "upstream").map(Action::Llm),
         "redirect" => routes_edits::redirect(&at).map(Action::Redirect),
         "respond" => routes_edits::respond(&at, source).map(Action::Respond),
-        _ => upstreams.resolve(&at, "upstream").and_then(|upstream| spoken_to_by_the_web(&at, upstream)),
+        _ => upstreams.resolve(&at, "upstream").and_then(|upstream| {
+            routes_match::spoken_to_by_the_web(&at, &upstream)?;
+            Ok(Action::Proxy(upstream))
+        }),
     }
-}
-
-/// The stock proxy loop speaks HTTP/1.1, which a target that takes nothing but HTTP/2 would not understand.
-fn spoken_to_by_the_web(at: &At, upstream: Arc<Upstream>) -> Checked<Action> {
-    if upstream.targets.iter().any(|target| target.http2 == Http2::Always) {
-        let message =
-            format!("upstream {:?} is spoken to in HTTP/2 always, and this route speaks HTTP/1.1", upstream.name);
-        return Err(at.problem_with(message, "leave http2: always to the upstreams of llm routes"));
-    }
-    Ok(Action::Proxy(upstream))
 }
 
 /// Two routes that match the same requests, of which only one could ever be asked.

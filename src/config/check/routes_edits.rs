@@ -4,14 +4,18 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use super::super::edits::{Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite};
+use super::super::edits::{
+    Compress, Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite, Sticky,
+};
 use super::super::problem::Checked;
 use super::super::source::Source;
 use super::read::{At, Fields, Named, all};
-use super::routes_match;
+use super::{quantity, routes_match};
 
 /// A page is held in memory, once for each configuration that is in use.
 const LARGEST_PAGE: usize = 1 << 20;
+/// What fits into one packet is there no sooner for being smaller.
+const WORTH_COMPRESSING: u64 = 1024;
 
 /// What belongs to one connection, or frames a message: nothing but trouble in other hands (RFC 9110, 7.6.1).
 const OF_THE_CONNECTION: [&str; 11] = [
@@ -33,8 +37,35 @@ pub(super) fn edits(fields: &Fields, source: &Source) -> Checked<Option<Box<Edit
     let request = fields.optional("request_headers", |at| header_edits(&at, false));
     let response = fields.optional("response_headers", |at| header_edits(&at, true));
     let errors = fields.or("errors", Vec::new(), |at| errors(&at, source));
-    let edits = Edits { path: path?, request: request?, response: response?, errors: errors? };
+    let sticky = fields.optional("sticky", |at| sticky(&at));
+    let compress = fields.optional("compress", |at| compress(&at)).map(Option::flatten);
+    let (path, request, response) = (path?, request?, response?);
+    let edits = Edits { path, request, response, errors: errors?, sticky: sticky?, compress: compress? };
     Ok((edits != Edits::default()).then(|| Box::new(edits)))
+}
+
+fn compress(at: &At) -> Checked<Option<Compress>> {
+    if !at.is_mapping() {
+        return at.flag().map(|on| on.then_some(Compress { at_least: WORTH_COMPRESSING }));
+    }
+    let fields = at.fields(&["at_least"])?;
+    let at_least = fields.or("at_least", WORTH_COMPRESSING, |at| {
+        at.parsed("a size", quantity::size).map(|size| u64::try_from(size).unwrap_or(u64::MAX))
+    });
+    Ok(Some(Compress { at_least: at_least? }))
+}
+
+fn sticky(at: &At) -> Checked<Sticky> {
+    let fields = at.fields(&["cookie", "max_age"])?;
+    let cookie = fields.or("cookie", "cfx_target".to_owned(), |at| {
+        at.parsed("a cookie's name", |text| {
+            // A name is a token, as a header's is (RFC 6265, 4.1.1).
+            let token = HeaderName::from_bytes(text.as_bytes()).is_ok();
+            if token { Ok(text.to_owned()) } else { Err("a cookie's name such as cfx_target".to_owned()) }
+        })
+    });
+    let max_age = fields.optional("max_age", |at| at.parsed("a duration", quantity::duration));
+    Ok(Sticky { cookie: cookie?, max_age: max_age? })
 }
 
 fn path_edits(fields: &Fields) -> Checked<Option<PathEdits>> {
@@ -122,7 +153,7 @@ fn header(line: &Named, of_response: bool) -> Checked<(HeaderName, HeaderValue)>
 }
 
 /// A header that operators may touch. cfx's own say what cfx knows, and those of the connection are not passed on.
-fn name(text: &str, of_response: bool) -> Result<HeaderName, String> {
+pub(super) fn name(text: &str, of_response: bool) -> Result<HeaderName, String> {
     let name =
         HeaderName::from_bytes(text.as_bytes()).map_err(|_| "a header's name such as x-frame-options".to_owned())?;
     let own = name.as_str().starts_with("x-cfx-") || name == "x-request-id";

@@ -6,7 +6,7 @@ use super::read::{Fields, all};
 /// What a route does; each has exactly one.
 pub(super) const ACTIONS: [&str; 4] = ["llm", "upstream", "redirect", "respond"];
 
-pub(super) const ALL: [&str; 12] = [
+pub(super) const ALL: [&str; 23] = [
     "name",
     "match",
     "llm",
@@ -19,22 +19,35 @@ pub(super) const ALL: [&str; 12] = [
     "request_headers",
     "response_headers",
     "errors",
+    "sticky",
+    "compress",
+    "allow",
+    "rate_limit",
+    "in_flight",
+    "maintenance",
+    "cors",
+    "basic_auth",
+    "forward_auth",
+    "body",
+    "timeouts",
 ];
 
 /// What an llm route takes beside its match: what turns requests away. What it sends upstream is built from the body
 /// that was admitted, under a path of cfx's own; there is nothing to edit, and nothing that could lead around keys,
 /// quotas and the ledger.
-const OF_LLM: [&str; 0] = [];
+const OF_LLM: [&str; 5] = ["allow", "rate_limit", "in_flight", "maintenance", "cors"];
 /// A redirect has the path to edit, and no upstream.
 const OF_REDIRECT: [&str; 4] = ["strip_prefix", "add_prefix", "rewrite", "response_headers"];
 const OF_RESPOND: [&str; 1] = ["response_headers"];
+/// What turns requests away goes with every answer of cfx's own.
+const OF_BOTH: [&str; 7] = ["allow", "rate_limit", "in_flight", "maintenance", "cors", "basic_auth", "forward_auth"];
 
 /// Reports every key that does not go with the route's action.
 pub(super) fn refuse_unfit(fields: &Fields) -> Checked<()> {
-    let fit: &[&str] = match ACTIONS.into_iter().find(|key| fields.get(key).is_some()) {
-        Some("llm") => &OF_LLM,
-        Some("redirect") => &OF_REDIRECT,
-        Some("respond") => &OF_RESPOND,
+    let (fit, also): (&[&str], &[&str]) = match ACTIONS.into_iter().find(|key| fields.get(key).is_some()) {
+        Some("llm") => (&OF_LLM, &[]),
+        Some("redirect") => (&OF_REDIRECT, &OF_BOTH),
+        Some("respond") => (&OF_RESPOND, &OF_BOTH),
         _ => return Ok(()),
     };
     let why = match fields.get("llm") {
@@ -44,6 +57,6 @@ pub(super) fn refuse_unfit(fields: &Fields) -> Checked<()> {
         None => "is for routes to an upstream",
     };
     let free = |key: &&str| !["name", "match"].contains(key) && !ACTIONS.contains(key);
-    let unfit = ALL.into_iter().filter(free).filter(|key| !fit.contains(key));
+    let unfit = ALL.into_iter().filter(free).filter(|key| !fit.contains(key) && !also.contains(key));
     all(unfit.filter_map(|key| fields.get(key)).map(|at| Err::<(), _>(at.problem_with(why, "leave it out")))).map(drop)
 }

@@ -4,6 +4,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::super::problem::Checked;
 use super::super::routes::{HostPattern, Matching, PathPattern, ValuePattern};
+use super::super::snapshot::Upstream;
+use super::super::target::Http2;
 use super::read::{At, all};
 
 /// A route without `match` takes everything.
@@ -24,6 +26,16 @@ pub(super) fn matching(at: &At) -> Checked<Matching> {
     let methods = fields.or("methods", Vec::new(), |at| methods(&at));
     let headers = fields.or("headers", Vec::new(), |at| headers(&at));
     Ok(Matching { host: host?, path: path?, methods: methods?, headers: headers? })
+}
+
+/// The stock proxy loop speaks HTTP/1.1, which a target that takes nothing but HTTP/2 would not understand.
+pub(super) fn spoken_to_by_the_web(at: &At, upstream: &Upstream) -> Checked<()> {
+    if upstream.targets.iter().any(|target| target.http2 == Http2::Always) {
+        let message =
+            format!("upstream {:?} is spoken to in HTTP/2 always, and this route speaks HTTP/1.1", upstream.name);
+        return Err(at.problem_with(message, "leave http2: always to the upstreams of llm routes"));
+    }
+    Ok(())
 }
 
 /// A name or an address as the Host header gives it, without its port; or a star and what is behind it.

@@ -25,6 +25,9 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// Under the idle limits of the proxies and clients that stand between, of which 30 s is the shortest in common use.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// A target stands in the round of its upstream this often.
+const MOST_WEIGHT: u16 = 1000;
+
 pub(super) fn upstreams(section: &At) -> Names<Upstream> {
     Names::read(section.entries(), upstream)
 }
@@ -81,13 +84,34 @@ fn targets_of(at: &At, http2: Http2) -> Checked<Vec<Arc<Target>>> {
     if places.is_empty() {
         return Err(at.problem_with("no target", "write for example [\"http://litellm:4000\"]"));
     }
-    let read: Vec<Checked<Target>> = places.iter().map(target_at).collect();
+    let read: Vec<Checked<Target>> = places.iter().map(weighted_target).collect();
+    let twin = |target: &Checked<Target>, before: &[Checked<Target>]| {
+        let Ok(target) = target else { return false };
+        before.iter().flatten().any(|other| (&other.host, other.port) == (&target.host, target.port))
+    };
+    let factor = read.iter().flatten().map(|target| target.weight).fold(0, common_factor).max(1);
     all(read.iter().enumerate().map(|(index, target)| match target {
-        Ok(_) if read[..index].contains(target) => {
-            Err(places[index].problem_with("the same target twice", "leave one out"))
+        Ok(_) if twin(target, &read[..index]) => {
+            Err(places[index].problem_with("the same target twice", "leave one out, or give one a weight"))
         }
-        _ => target.clone().map(|target| Arc::new(Target { http2, ..target })),
+        _ => target.clone().map(|target| Arc::new(Target { http2, weight: target.weight / factor, ..target })),
     }))
+}
+
+fn common_factor(one: u16, other: u16) -> u16 {
+    if other == 0 { one } else { common_factor(other, one % other) }
+}
+
+/// A URL, or a URL and its weight.
+fn weighted_target(place: &At) -> Checked<Target> {
+    if !place.is_mapping() {
+        return target_at(place);
+    }
+    let fields = place.fields(&["url", "weight"])?;
+    let remedy = "write for example { url: \"http://app:3000\", weight: 3 }";
+    let target = fields.required("url", remedy).and_then(|at| target_at(&at));
+    let weight = fields.or("weight", 1, |at| at.whole(1..=MOST_WEIGHT));
+    Ok(Target { weight: weight?, ..target? })
 }
 
 fn target_at(place: &At) -> Checked<Target> {

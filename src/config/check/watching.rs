@@ -47,7 +47,7 @@ pub(super) fn health(at: &At) -> Checked<Health> {
 }
 
 /// What can stand in a request line as it is.
-fn path_of(text: &str) -> Result<String, String> {
+pub(super) fn path_of(text: &str) -> Result<String, String> {
     let sound = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     if sound { Ok(text.to_owned()) } else { Err("a path such as /health/liveliness".to_owned()) }
 }

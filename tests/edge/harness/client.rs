@@ -297,6 +297,11 @@ impl Streaming {
         }
     }
 
+    /// The next piece as it was sent; None at the end.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        self.client.part(&mut self.framing).filter(|piece| !piece.is_empty())
+    }
+
     /// The next event, which must come.
     pub fn event(&mut self) -> String {
         match self.next() {

@@ -1,0 +1,157 @@
+//! How often an address may come to a route, and how often at once. Counted on this edge alone, by IPv6 networks of 64
+//! bits, which is what one client has to choose from.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::config::{Guards, Rate};
+use crate::proxy::refuse::{Reason, Refusal};
+
+/// After so many requests, addresses that have not come for a while are forgotten.
+const FORGETS_EVERY: u32 = 4096;
+
+/// What is counted, by the route's name: so a reload goes on with what was counted before it.
+#[derive(Default)]
+pub struct AddressLimits {
+    routes: RwLock<HashMap<Arc<str>, Arc<Counts>, ahash::RandomState>>,
+}
+
+/// Of one route.
+struct Counts {
+    /// What the rate was counted by; another one starts anew.
+    rate: Option<(Rate, DefaultKeyedRateLimiter<u128>)>,
+    under_way: Arc<UnderWay>,
+    looked: AtomicU32,
+}
+
+type UnderWay = Mutex<HashMap<u128, u32, ahash::RandomState>>;
+
+/// A request that is counted as under way, until this is dropped.
+#[must_use = "the request counts for as long as this lives"]
+pub struct Place {
+    of: u128,
+    under_way: Arc<UnderWay>,
+}
+
+impl AddressLimits {
+    /// Counts a request. A client whose address nobody knows is counted with all others of its kind.
+    pub fn enter(&self, route: &Arc<str>, guards: &Guards, client: Option<IpAddr>) -> Result<Option<Place>, Refusal> {
+        if guards.rate.is_none() && guards.in_flight.is_none() {
+            return Ok(None);
+        }
+        let (counts, of) = (self.counts(route, guards.rate), key(client));
+        counts.count(of)?;
+        guards.in_flight.map(|most| Place::take(&counts.under_way, of, most)).transpose()
+    }
+
+    fn counts(&self, route: &Arc<str>, rate: Option<Rate>) -> Arc<Counts> {
+        let fits = |counts: &&Arc<Counts>| counts.rate.as_ref().map(|(rate, _)| *rate) == rate;
+        let known = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(route).filter(fits).cloned();
+        known.unwrap_or_else(|| {
+            let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(counts) = routes.get(route).filter(fits) {
+                return Arc::clone(counts);
+            }
+            let under_way = routes.get(route).map(|counts| Arc::clone(&counts.under_way)).unwrap_or_default();
+            let rate = rate.and_then(|rate| Some((rate, RateLimiter::keyed(quota(rate)?))));
+            let counts = Arc::new(Counts { rate, under_way, looked: AtomicU32::new(0) });
+            routes.insert(Arc::clone(route), Arc::clone(&counts));
+            counts
+        })
+    }
+}
+
+fn quota(rate: Rate) -> Option<Quota> {
+    Quota::with_period(rate.per / rate.requests.get()).map(|quota| quota.allow_burst(rate.burst))
+}
+
+impl Counts {
+    fn count(&self, of: u128) -> Result<(), Refusal> {
+        let Some((_, limiter)) = &self.rate else { return Ok(()) };
+        if self.looked.fetch_add(1, Ordering::Relaxed) % FORGETS_EVERY == FORGETS_EVERY - 1 {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&of).map_err(|not_until| {
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            let refusal = Refusal::new(Reason::RateLimited, "this address has asked too often");
+            refusal.retry_after(wait.max(Duration::from_millis(1)))
+        })
+    }
+}
+
+impl Place {
+    fn take(under_way: &Arc<UnderWay>, of: u128, most: u32) -> Result<Self, Refusal> {
+        let mut counts = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(of).or_default();
+        if *count >= most {
+            let refusal =
+                Refusal::new(Reason::TooManyConcurrentRequests, "this address has too many requests under way");
+            return Err(refusal.retry_after(Duration::from_secs(1)));
+        }
+        *count += 1;
+        Ok(Self { of, under_way: Arc::clone(under_way) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.of);
+            }
+        }
+    }
+}
+
+fn key(client: Option<IpAddr>) -> u128 {
+    match client {
+        None => 0,
+        Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
+        Some(IpAddr::V6(address)) => (address.to_bits() >> 64) << 64,
+    }
+    .max(u128::from(client.is_some_and(|client| client == IpAddr::V6(Ipv6Addr::UNSPECIFIED))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    fn guards(requests: u32, in_flight: u32) -> Guards {
+        let requests = NonZeroU32::new(requests).unwrap();
+        let rate = Rate { requests, per: Duration::from_secs(3600), burst: requests };
+        Guards { rate: Some(rate), in_flight: Some(in_flight), ..Guards::default() }
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_client() {
+        let address = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(key(address("2001:db8::1")), key(address("2001:db8::ffff:1")));
+        assert_ne!(key(address("2001:db8::1")), key(address("2001:db8:0:1::1")));
+        assert_ne!(key(address("10.0.0.1")), key(address("10.0.0.2")));
+    }
+
+    #[test]
+    fn counts_outlive_a_reload_that_changes_nothing_and_places_any() {
+        let limits = AddressLimits::default();
+        let (route, client) = (Arc::from("app"), Some("10.0.0.1".parse().unwrap()));
+        let place = limits.enter(&route, &guards(2, 1), client).unwrap();
+        let reason = |guards: &Guards| limits.enter(&route, guards, client).err().map(|refusal| refusal.reason);
+        // The refusal of a place has used up the second request.
+        assert_eq!(reason(&guards(2, 1)), Some(Reason::TooManyConcurrentRequests));
+        assert_eq!(reason(&guards(2, 9)), Some(Reason::RateLimited));
+        assert_eq!(reason(&guards(3, 1)), Some(Reason::TooManyConcurrentRequests), "another rate counts anew");
+        drop(place);
+        assert_eq!(reason(&guards(3, 1)), None);
+        assert!(limits.enter(&route, &guards(2, 1), Some("10.0.0.2".parse().unwrap())).is_ok(), "who else comes");
+    }
+}

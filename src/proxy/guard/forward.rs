@@ -1,0 +1,169 @@
+//! Another server is asked whether a request may pass. It sees the head, never the body; what it does not answer with
+//! 2xx is the client's answer.
+//!
+//! Failure stance: closed. A server that cannot be asked has not said yes.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use pingora::http::RequestHeader;
+use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::{Error, ErrorType, Result as PingoraResult};
+use tokio::time::timeout;
+
+use crate::config::ForwardAuth;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::refuse::{Reason, Refusal};
+use crate::proxy::{Services, route, web};
+use crate::upstream::By;
+
+/// A refusal's page that is longer is not passed on.
+const LONGEST_PAGE: usize = 64 << 10;
+/// What belongs to one connection (RFC 9110, 7.6.1), or says what of the body is not sent.
+const NOT_PASSED_ON: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+    "content-encoding",
+    "expect",
+    "forwarded",
+];
+
+pub struct AuthServers {
+    connector: Connector,
+}
+
+impl Default for AuthServers {
+    fn default() -> Self {
+        Self { connector: Connector::new(None) }
+    }
+}
+
+/// What the server said.
+pub enum Word {
+    /// Headers that the request goes on with; None where the server did not name one.
+    Yes(Vec<(HeaderName, Option<HeaderValue>)>),
+    No(StatusCode, HeaderMap, Bytes),
+}
+
+impl AuthServers {
+    pub async fn ask(
+        &self,
+        services: &Services,
+        session: &ServerSession,
+        exchange: &Exchange,
+        forward: &ForwardAuth,
+    ) -> Result<Word, Refusal> {
+        let unasked = |error: Box<Error>| {
+            tracing::warn!(request = %exchange.id.0, upstream = forward.upstream.name, %error, "nobody could be asked");
+            Refusal::new(Reason::UpstreamUnavailable, "whoever decides about this request cannot be asked")
+                .retry_after(Duration::from_secs(5))
+        };
+        let request = question(session, exchange, forward).map_err(unasked)?;
+        let asked = Box::pin(self.asked(services, forward, request));
+        let silence = || Error::explain(ErrorType::ReadTimedout, "no answer in time");
+        timeout(forward.timeout, asked).await.unwrap_or_else(|_| Err(silence())).map_err(unasked)
+    }
+
+    async fn asked(&self, services: &Services, forward: &ForwardAuth, request: RequestHeader) -> PingoraResult<Word> {
+        let mut seat = web::seat(&services.balancer, &forward.upstream, None, None)?;
+        let peer = web::peer(&services.dialer, &mut seat, &forward.upstream, None, 0).await?;
+        // A kept connection may have been closed meanwhile. Each that was is gone from the pool, so this ends.
+        loop {
+            let connected = self.connector.get_http_session(&*peer).await;
+            let (mut connection, reused) = connected.inspect_err(|_| seat.failed(By::Anyone))?;
+            match exchanged(&mut connection, request.clone(), forward).await {
+                Err(_) if reused => {}
+                Err(error) => return Err(error),
+                Ok((word, whole)) => {
+                    seat.answered();
+                    if whole {
+                        self.connector.release_http_session(connection, &*peer, peer.options.idle_timeout).await;
+                    }
+                    return Ok(word);
+                }
+            }
+        }
+    }
+}
+
+/// The head as the server is asked about it: the client's, and where and how it came (the names are Traefik's).
+fn question(session: &ServerSession, exchange: &Exchange, forward: &ForwardAuth) -> PingoraResult<RequestHeader> {
+    let head = session.req_header();
+    let mut request = RequestHeader::build("GET", forward.path.as_bytes(), Some(head.headers.len() + 6))?;
+    for (name, value) in &head.headers {
+        if passes(name) && name != HOST && !name.as_str().starts_with("x-forwarded-") {
+            request.append_header(name, value)?;
+        }
+    }
+    let target = forward.upstream.targets.first();
+    request.insert_header(HOST, target.map_or(HeaderValue::from_static(""), |target| target.authority.clone()))?;
+    let https = route::came_by_https(session, &exchange.snapshot.edge);
+    let host = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = host.or_else(|| head.headers.get(HOST).map(HeaderValue::as_bytes)).unwrap_or_default();
+    request.insert_header("x-forwarded-method", head.method.as_str())?;
+    request.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
+    request.insert_header("x-forwarded-host", host)?;
+    request.insert_header("x-forwarded-uri", head.raw_path())?;
+    if let Some(client) = exchange.client.get() {
+        request.insert_header("x-forwarded-for", client.to_canonical().to_string())?;
+    }
+    Ok(request)
+}
+
+fn passes(name: &HeaderName) -> bool {
+    !NOT_PASSED_ON.contains(&name.as_str())
+}
+
+/// What was said, and whether the connection can be used again.
+async fn exchanged(
+    connection: &mut HttpSession,
+    request: RequestHeader,
+    forward: &ForwardAuth,
+) -> PingoraResult<(Word, bool)> {
+    connection.write_request_header(Box::new(request)).await?;
+    connection.finish_request_body().await?;
+    connection.read_response_header().await?;
+    while connection.response_header().is_some_and(|head| head.status.is_informational()) {
+        connection.read_response_header().await?;
+    }
+    let Some(head) = connection.response_header() else {
+        return Error::e_explain(ErrorType::ReadError, "no head came");
+    };
+    let (status, headers) = (head.status, head.headers.clone());
+    let body = whole_body(connection).await?;
+    let whole = body.is_some();
+    if status.is_success() {
+        let told = forward.copy.iter().map(|name| (name.clone(), headers.get(name).cloned()));
+        return Ok((Word::Yes(told.collect()), whole));
+    }
+    let mut answer = HeaderMap::with_capacity(headers.len());
+    let body = body.unwrap_or_default();
+    for (name, value) in headers.iter().filter(|(name, _)| passes(name) && (!body.is_empty() || *name != CONTENT_TYPE))
+    {
+        answer.append(name, value.clone());
+    }
+    answer.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Ok((Word::No(status, answer, body), whole))
+}
+
+/// None where it does not end within what is passed on.
+async fn whole_body(connection: &mut HttpSession) -> PingoraResult<Option<Bytes>> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = connection.read_response_body().await? {
+        body.extend_from_slice(&piece);
+        if body.len() > LONGEST_PAGE {
+            return Ok(None);
+        }
+    }
+    Ok(Some(body.freeze()))
+}
