@@ -2,10 +2,12 @@
 //! told with its place, and memory stays.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::draining::{allow_open_files, assert_whole, open_streams};
-use crate::harness::Harness;
+use crate::draining::{allow_open_files, assert_whole};
+use crate::harness::{Harness, Reply, Streaming, wire};
 use crate::nothing_leaks::resident;
 use crate::reloading::{RELOADS, SUCCESS, reload, rewrite, told};
 use crate::upgrading::Visitors;
@@ -18,7 +20,7 @@ const MISTAKES: [(&str, &str, &str); 14] = [
     ("cfx.yaml", "llm: litellm", "llm: ¶litelm"),
     ("cfx.yaml", "upstream: web", "upstream: ¶wbe"),
     ("cfx.yaml", "server: {", "¶sever: {"),
-    ("cfx.yaml", "total: 60s", "total: ¶soon"),
+    ("cfx.yaml", "total: 20m", "total: ¶soon"),
     ("cfx.yaml", "path: /v1/ }", "path: ¶v1 }"),
     ("cfx.yaml", "cfx.test.key\"", "cfx.tset.key\", ¶kye: \"\""),
     ("models.yaml", "model: quick", "model: ¶quik"),
@@ -91,6 +93,34 @@ fn change(edge: &Harness, round: usize, chance: &mut Chance) {
     }
 }
 
+/// Streams that say a word every few seconds until `enough`.
+fn flowing_streams(edge: &Harness, count: usize, enough: &Arc<AtomicBool>) -> Vec<Streaming> {
+    let open = |_| {
+        let enough = Arc::clone(enough);
+        edge.upstream.then(Reply::script(move |exchange| {
+            let events = wire::chat_events("m", &wire::WORDS, true);
+            let (first, rest) = events.split_at(2);
+            exchange.begin_events();
+            first.iter().for_each(|event| exchange.event(event));
+            let mut tick = 0;
+            while !enough.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(100));
+                tick += 1;
+                if tick % 30 == 0 {
+                    exchange.event(&first[1]);
+                }
+            }
+            rest.iter().for_each(|event| exchange.event(event));
+            exchange.end();
+        }));
+        let mut stream = edge.chat_stream();
+        assert_eq!(stream.status, 200);
+        stream.event();
+        stream
+    };
+    (0..count).map(open).collect()
+}
+
 struct Load {
     reloads: usize,
     streams: usize,
@@ -101,8 +131,13 @@ struct Load {
 
 fn reloads_under_load(load: Load) {
     allow_open_files();
-    let edge = told().stopping("grace: 60s, drain_after: off").upstream("breaker: { failures: 5 }").start();
-    let (openers, streams) = open_streams(&edge, load.streams);
+    let edge = told()
+        .timeouts("connect: 2s, first_byte: 20s, between_chunks: 20s, total: 20m")
+        .stopping("grace: 60s, drain_after: off")
+        .upstream("breaker: { failures: 5 }")
+        .start();
+    let enough = Arc::<AtomicBool>::default();
+    let streams = flowing_streams(&edge, load.streams, &enough);
     let visitors = Visitors::come(&edge, load.visitors_a_second);
     visitors.wait_for_more(20);
     let (mut chance, mut refused, mut applied) = (Chance(5), 0, 0);
@@ -128,7 +163,8 @@ fn reloads_under_load(load: Load) {
     let after = resident(&edge);
     visitors.wait_for_more(20);
     let visits = visitors.leave();
-    drop(openers);
+    assert!(visits > 0 && edge.metric("cfx_streams_in_flight", &[]) >= load.streams as f64, "all are open still");
+    enough.store(true, Ordering::Relaxed);
     assert_whole(streams);
     println!(
         "{applied} applied, {refused} refused, {visits} visitors; {memory} KiB after a fifth, {after} KiB at the end"
