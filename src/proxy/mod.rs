@@ -253,13 +253,15 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
         context: &mut Box<Context>,
     ) -> Result<()> {
         web::drop_empty_piece(body);
-        context.intake.count(context.exchange.guards(), body.as_ref())
+        // What goes over a WebSocket is no body of its request.
+        let guards = context.exchange.guards().filter(|_| !session.was_upgraded());
+        context.intake.count(guards, body.as_ref())
     }
 
     async fn response_filter(
