@@ -40,8 +40,8 @@ fn whole(snippet: &str) -> String {
     lacking.map(|(_, text)| text).collect::<String>() + snippet
 }
 
-#[test]
-fn every_snippet_loads() {
+/// What the snippets name.
+fn folder() -> tempfile::TempDir {
     let conf = tempfile::tempdir().unwrap();
     for (name, text) in [
         ("models.yaml", MODELS),
@@ -53,6 +53,12 @@ fn every_snippet_loads() {
     ] {
         std::fs::write(conf.path().join(name), text).unwrap();
     }
+    conf
+}
+
+#[test]
+fn every_snippet_loads() {
+    let conf = folder();
     let snippets = snippets();
     assert!(snippets.len() > 20, "the page was read");
     for (line, snippet) in snippets {
@@ -147,4 +153,28 @@ fn every_option_of_an_entrypoint_is_spoken_of() {
     for option in OPTIONS {
         assert!(section.contains(&format!("`{option}`")), "{option}");
     }
+}
+
+/// The lines of the shipped file's route table that stand there as comments.
+fn shipped_examples() -> String {
+    let table = include_str!("../conf/cfx.yaml").split("\nroutes:\n").nth(1).unwrap();
+    let lines = table.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
+    let examples = lines
+        .filter_map(|line| line.strip_prefix("  # "))
+        .filter(|line| line.starts_with("- ") || line.starts_with("  "));
+    examples.map(|line| format!("  {line}\n")).collect()
+}
+
+#[test]
+fn the_examples_of_the_shipped_table_load() {
+    let conf = folder();
+    let upstreams: String = ["wiki", "apps", "hooks", "app", "auth"]
+        .iter()
+        .map(|name| format!("  {name}: {{ targets: [\"http://{name}\"] }}\n"))
+        .collect();
+    let examples = shipped_examples();
+    assert!(examples.lines().count() > 20, "{examples}");
+    std::fs::write(conf.path().join("cfx.yaml"), format!("upstreams:\n{upstreams}routes:\n{examples}")).unwrap();
+    let loaded = load(&Source::Directory(conf.path().to_path_buf()), &Overrides::default(), &|_| None);
+    assert!(loaded.is_ok(), "{examples}\n{}", loaded.err().map(|problems| problems.to_string()).unwrap_or_default());
 }

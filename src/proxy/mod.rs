@@ -182,7 +182,8 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
         let found = route::find(session, &context.exchange);
         let found = match context.exchange.guards() {
-            Some(_) => guarded::past_guards(&self.services, session, &mut context.exchange, found).await,
+            // In a box: other routes keep no room for it.
+            Some(_) => Box::pin(guarded::past_guards(&self.services, session, &mut context.exchange, found)).await,
             None => found.map_err(guarded::Turned::Away),
         };
         match found {
@@ -248,6 +249,7 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
+        context.intake = guard::Intake::default(); // a second attempt brings the body once more
         web::dress_request(session, request, &context.exchange)
     }
 
