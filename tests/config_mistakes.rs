@@ -1,6 +1,9 @@
 //! One mistake at a time: each is found at its place and named. `¶` marks the place in each text.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "config_mistakes/routes.rs"]
+mod routes;
+
 use cfx::config::{Overrides, Source, load};
 
 const EDGE: &str = "upstreams: { a: { targets: [\"http://a\"] } }\nroutes: [{ match: { path: /v1/ }, llm: a }]\n";

@@ -75,13 +75,16 @@ fn as_text(explanation: &Explanation, question: &Question) -> String {
         let said = miss.as_ref().map_or_else(|| "takes it".to_owned(), |miss| format!("no: {}", why(miss)));
         let _ = writeln!(text, "  {:<16} {:<40} {said}", route.name, asks_for(route));
     }
-    match (&explanation.outcome, explanation.looked_at.last()) {
-        (Outcome::Web(_, sent), Some((route, _))) => {
+    match &explanation.outcome {
+        Outcome::Web(_, sent) => {
             let _ = writeln!(text, "{}", ending(&explanation.outcome));
             let _ = writeln!(text, "sent: {} {}", question.method, sent.target);
-            changes(route).iter().for_each(|change| text += &format!("  {change}\n"));
         }
-        _ => text += &ending(&explanation.outcome),
+        _ => text += &format!("{}\n", ending(&explanation.outcome)),
+    }
+    if let Some((route, None)) = explanation.looked_at.last() {
+        let lines = asks(route).into_iter().map(|ask| format!("asks: {ask}")).chain(changes(route));
+        lines.for_each(|line| text += &format!("  {line}\n"));
     }
     text
 }
@@ -134,6 +137,30 @@ fn asks_for(route: &Route) -> String {
     text
 }
 
+/// What a route asks of a request before it goes on, in that order.
+fn asks(route: &Route) -> Vec<String> {
+    let Some(guards) = &route.guards else { return Vec::new() };
+    let joined = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut lines = Vec::new();
+    if !guards.allow.is_empty() {
+        lines.push(format!("an address in {}", joined(&guards.allow)));
+    }
+    lines.extend(guards.rate.map(|rate| {
+        format!("at most {} requests in {:?} from an address, {} at once", rate.requests, rate.per, rate.burst)
+    }));
+    lines.extend(guards.in_flight.map(|most| format!("at most {most} under way from an address")));
+    lines.extend(guards.maintenance.as_ref().map(|maintenance| match maintenance.except.is_empty() {
+        true => "is under maintenance".to_owned(),
+        false => format!("is under maintenance, but for {}", joined(&maintenance.except)),
+    }));
+    lines.extend(guards.basic.as_ref().map(|basic| format!("the password of one of {} users", basic.users.len())));
+    lines.extend(
+        guards.forward.as_ref().map(|forward| format!("the word of {}{}", forward.upstream.name, forward.path)),
+    );
+    lines.extend(guards.body.map(|most| format!("a body of at most {most} bytes")));
+    lines
+}
+
 /// Everything that a route changes, a line each.
 fn changes(route: &Route) -> Vec<String> {
     let Some(edits) = &route.edits else { return Vec::new() };
@@ -151,6 +178,8 @@ fn changes(route: &Route) -> Vec<String> {
         let (first, last) = error.statuses;
         lines.push(format!("answer: {first}-{last} get a page of {} bytes", error.page.body.len()));
     }
+    lines.extend(edits.sticky.as_ref().map(|sticky| format!("answer: the cookie {} keeps the target", sticky.cookie)));
+    lines.extend(edits.compress.map(|_| "answer: compressed where that gains and the client takes it".to_owned()));
     lines
 }
 
@@ -172,6 +201,7 @@ fn as_json(explanation: &Explanation) -> Value {
         "entrypoint": explanation.entrypoint.map(|entrypoint| entrypoint.name.clone()),
         "looked_at": looked_at,
         "route": taken.map(|(route, _)| (*route.name).to_owned()),
+        "asks": taken.map(|(route, _)| asks(route)).unwrap_or_default(),
         "changes": taken.map(|(route, _)| changes(route)).unwrap_or_default(),
     });
     let (kind, details) = match &explanation.outcome {

@@ -91,7 +91,10 @@ pub fn left(cause: &ErrorType) -> bool {
 /// Writes a head whose framing fits the client: chunked where the length is unknown and the client speaks HTTP/1.1.
 pub async fn write_head(session: &mut ServerSession, status: StatusCode, mut headers: HeaderMap) -> Result<()> {
     let version = session.req_header().version;
-    if version == Version::HTTP_11 && !headers.contains_key(http::header::CONTENT_LENGTH) {
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless {
+        headers.remove(http::header::CONTENT_LENGTH); // RFC 9110, 8.6
+    } else if version == Version::HTTP_11 && !headers.contains_key(http::header::CONTENT_LENGTH) {
         headers.insert(http::header::TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"));
     }
     let (mut head, ()) = http::Response::new(()).into_parts();

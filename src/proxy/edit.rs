@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, LAST_MODIFIED, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::route::normal_path;
 use crate::config::{Edits, HeaderEdits, Page, PathEdits};
@@ -51,6 +51,11 @@ pub fn stripped<'edits>(edits: &'edits PathEdits, path: &str) -> Option<&'edits 
 /// A web request, dressed already, as the route wants it.
 pub fn request(edits: &Edits, request: &mut RequestHeader) -> Result<()> {
     if let Some(path) = &edits.path {
+        if !request.raw_path_is_utf8() {
+            let mut error = Error::explain(ErrorType::InvalidHTTPHeader, "a path that is to be edited is no text");
+            error.esource = ErrorSource::Downstream;
+            return Err(error);
+        }
         if let Some(prefix) = stripped(path, request.uri.path()) {
             request.insert_header(X_FORWARDED_PREFIX, prefix)?;
         }

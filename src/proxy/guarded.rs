@@ -31,7 +31,7 @@ pub async fn past_guards(
     let Some(route) = exchange.matched.get().cloned() else { return found };
     let Some(guards) = &route.guards else { return found };
     guard::note_origin(exchange, session.req_header());
-    match Box::pin(guard::pass(services, session, exchange, &route, guards)).await {
+    match guard::pass(services, session, exchange, &route, guards).await {
         Ok(Gate::Open(passed)) => {
             let _ = exchange.passed.set(passed);
             found

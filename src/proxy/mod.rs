@@ -183,7 +183,8 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
         let found = route::find(session, &context.exchange);
         let found = match context.exchange.guards() {
-            Some(_) => guarded::past_guards(&self.services, session, &mut context.exchange, found).await,
+            // In a box: other routes keep no room for it.
+            Some(_) => Box::pin(guarded::past_guards(&self.services, session, &mut context.exchange, found)).await,
             None => found.map_err(guarded::Turned::Away),
         };
         match found {
@@ -249,18 +250,21 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
+        context.intake = guard::Intake::default(); // a second attempt brings the body once more
         web::dress_request(session, request, &context.exchange)
     }
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
         context: &mut Box<Context>,
     ) -> Result<()> {
         web::drop_empty_piece(body);
-        context.intake.count(context.exchange.guards(), body.as_ref())
+        // What goes over a WebSocket is no body of its request.
+        let guards = context.exchange.guards().filter(|_| !session.was_upgraded());
+        context.intake.count(guards, body.as_ref())
     }
 
     async fn response_filter(

@@ -72,13 +72,16 @@ fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {
 pub fn note_failure(seat: Option<&mut Seat>, exchange: &Exchange, error: &Error, answered: bool) {
     let silent = error.esource() == &ErrorSource::Upstream && !answered;
     if let Some(seat) = seat.filter(|_| silent && !is_about_connecting(error.etype())) {
-        // Who asks here is told apart by address: there is no key.
-        let client = exchange.client.get().map_or(0, |address| match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(address) => address.to_bits(),
-        });
-        seat.failed(By::Client(client));
+        seat.failed(By::Client(client_of(exchange)));
     }
+}
+
+/// Who asks here is told apart by address: there is no key.
+pub fn client_of(exchange: &Exchange) -> u128 {
+    exchange.client.get().map_or(0, |address| match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    })
 }
 
 fn is_about_connecting(kind: &ErrorType) -> bool {

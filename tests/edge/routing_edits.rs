@@ -1,5 +1,6 @@
 //! What a route changes: paths, headers, redirects, pages.
 
+use crate::harness::ordinary::http2;
 use crate::harness::{Client, Harness, Reply, Request};
 
 /// An edge with one route at `/app`, with these further keys.
@@ -89,7 +90,8 @@ fn a_fixed_answer_needs_no_upstream() {
     assert_eq!((gone.status, gone.header("cache-control")), (410, Some("max-age=60")));
     assert_eq!(gone.json()["gone"], true);
     let mut client = edge.client();
-    assert_eq!(client.ask(&Request::get("/empty")).status, 204);
+    let empty = client.ask(&Request::get("/empty"));
+    assert_eq!((empty.status, empty.header("content-length"), empty.header("transfer-encoding")), (204, None, None));
     assert_eq!(client.ask(&Request::get("/empty")).status, 204, "the connection is as good as before");
 }
 
@@ -127,4 +129,18 @@ fn a_page_of_the_routes_stands_in_for_an_error() {
     edge.assert_metric("cfx_refusals_total", &["upstream_error"], 1.0);
     let head = edge.ask(&Request::get("/other"));
     assert!(head.text().contains("upstream_error"), "{head}");
+}
+
+#[test]
+fn http_2_is_edited_like_http_1() {
+    let edge = Harness::builder()
+        .file("5xx.html", "<h1>back soon</h1>")
+        .route("match: { path: /app }, upstream: web, strip_prefix: /app, body: 4B, errors: { \"500-599\": 5xx.html }")
+        .start();
+    edge.web.then(Reply::raw("HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
+    let seen = http2(&edge, "/app/x?y", &["1234".to_string()]).remove(0).answer;
+    assert_eq!((seen.status, seen.text().as_str(), seen.complete), (500, "<h1>back soon</h1>", true));
+    let sent = edge.web.last();
+    assert_eq!((sent.path(), sent.header("x-forwarded-prefix")), ("/x?y", Some("/app")));
+    assert_eq!(http2(&edge, "/app", &["12345".to_string()]).remove(0).answer.status, 413);
 }

@@ -2,7 +2,7 @@
 //! bits, which is what one client has to choose from.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,16 +10,17 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::config::{Guards, Rate};
+use crate::config::{Guards, Matching, Rate};
 use crate::proxy::refuse::{Reason, Refusal};
 
 /// After so many requests, addresses that have not come for a while are forgotten.
 const FORGETS_EVERY: u32 = 4096;
 
-/// What is counted, by the route's name: so a reload goes on with what was counted before it.
+/// What is counted, by what the route matches, which no two have in common: so a reload goes on with what was counted
+/// before it.
 #[derive(Default)]
 pub struct AddressLimits {
-    routes: RwLock<HashMap<Arc<str>, Arc<Counts>, ahash::RandomState>>,
+    routes: RwLock<HashMap<Matching, Arc<Counts>, ahash::RandomState>>,
 }
 
 /// Of one route.
@@ -41,7 +42,7 @@ pub struct Place {
 
 impl AddressLimits {
     /// Counts a request. A client whose address nobody knows is counted with all others of its kind.
-    pub fn enter(&self, route: &Arc<str>, guards: &Guards, client: Option<IpAddr>) -> Result<Option<Place>, Refusal> {
+    pub fn enter(&self, route: &Matching, guards: &Guards, client: Option<IpAddr>) -> Result<Option<Place>, Refusal> {
         if guards.rate.is_none() && guards.in_flight.is_none() {
             return Ok(None);
         }
@@ -50,7 +51,7 @@ impl AddressLimits {
         guards.in_flight.map(|most| Place::take(&counts.under_way, of, most)).transpose()
     }
 
-    fn counts(&self, route: &Arc<str>, rate: Option<Rate>) -> Arc<Counts> {
+    fn counts(&self, route: &Matching, rate: Option<Rate>) -> Arc<Counts> {
         let fits = |counts: &&Arc<Counts>| counts.rate.as_ref().map(|(rate, _)| *rate) == rate;
         let known = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(route).filter(fits).cloned();
         known.unwrap_or_else(|| {
@@ -61,7 +62,7 @@ impl AddressLimits {
             let under_way = routes.get(route).map(|counts| Arc::clone(&counts.under_way)).unwrap_or_default();
             let rate = rate.and_then(|rate| Some((rate, RateLimiter::keyed(quota(rate)?))));
             let counts = Arc::new(Counts { rate, under_way, looked: AtomicU32::new(0) });
-            routes.insert(Arc::clone(route), Arc::clone(&counts));
+            routes.insert(route.clone(), Arc::clone(&counts));
             counts
         })
     }
@@ -117,7 +118,6 @@ fn key(client: Option<IpAddr>) -> u128 {
         Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
         Some(IpAddr::V6(address)) => (address.to_bits() >> 64) << 64,
     }
-    .max(u128::from(client.is_some_and(|client| client == IpAddr::V6(Ipv6Addr::UNSPECIFIED))))
 }
 
 #[cfg(test)]
@@ -125,6 +125,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
+    use crate::config::{HostPattern, PathPattern};
 
     fn guards(requests: u32, in_flight: u32) -> Guards {
         let requests = NonZeroU32::new(requests).unwrap();
@@ -143,7 +144,9 @@ mod tests {
     #[test]
     fn counts_outlive_a_reload_that_changes_nothing_and_places_any() {
         let limits = AddressLimits::default();
-        let (route, client) = (Arc::from("app"), Some("10.0.0.1".parse().unwrap()));
+        let path = PathPattern::Prefix("/app".to_owned());
+        let route = Matching { host: HostPattern::Any, path, methods: Vec::new(), headers: Vec::new() };
+        let client = Some("10.0.0.1".parse().unwrap());
         let place = limits.enter(&route, &guards(2, 1), client).unwrap();
         let reason = |guards: &Guards| limits.enter(&route, guards, client).err().map(|refusal| refusal.reason);
         // The refusal of a place has used up the second request.

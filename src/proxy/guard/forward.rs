@@ -3,7 +3,7 @@
 //!
 //! Failure stance: closed. A server that cannot be asked has not said yes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
@@ -13,7 +13,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::{Error, ErrorType, Result as PingoraResult};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use crate::config::ForwardAuth;
 use crate::proxy::exchange::Exchange;
@@ -64,32 +64,46 @@ impl AuthServers {
         forward: &ForwardAuth,
     ) -> Result<Word, Refusal> {
         let unasked = |error: Box<Error>| {
-            tracing::warn!(request = %exchange.id.0, upstream = forward.upstream.name, %error, "nobody could be asked");
+            let group = services.balancer.of(&forward.upstream);
+            if let Some(unwritten) = group.complaints.write(Instant::now()) {
+                tracing::warn!(request = %exchange.id.0, upstream = group.name(), %error, unwritten, "nobody could be asked");
+            }
             Refusal::new(Reason::UpstreamUnavailable, "whoever decides about this request cannot be asked")
                 .retry_after(Duration::from_secs(5))
         };
         let request = question(session, exchange, forward).map_err(unasked)?;
-        let asked = Box::pin(self.asked(services, forward, request));
-        let silence = || Error::explain(ErrorType::ReadTimedout, "no answer in time");
-        timeout(forward.timeout, asked).await.unwrap_or_else(|_| Err(silence())).map_err(unasked)
+        Box::pin(self.asked(services, forward, request, web::client_of(exchange))).await.map_err(unasked)
     }
 
-    async fn asked(&self, services: &Services, forward: &ForwardAuth, request: RequestHeader) -> PingoraResult<Word> {
+    async fn asked(
+        &self,
+        services: &Services,
+        forward: &ForwardAuth,
+        request: RequestHeader,
+        client: u128,
+    ) -> PingoraResult<Word> {
+        let by = tokio::time::Instant::now() + forward.timeout;
         let mut seat = web::seat(&services.balancer, &forward.upstream, None, None)?;
         let peer = web::peer(&services.dialer, &mut seat, &forward.upstream, None, 0).await?;
+        let silence = || Error::explain(ErrorType::ReadTimedout, "no answer in time");
         // A kept connection may have been closed meanwhile. Each that was is gone from the pool, so this ends.
         loop {
-            let connected = self.connector.get_http_session(&*peer).await;
+            let connected = timeout_at(by, self.connector.get_http_session(&*peer)).await;
+            let connected = connected.unwrap_or_else(|_| Err(silence()));
             let (mut connection, reused) = connected.inspect_err(|_| seat.failed(By::Anyone))?;
-            match exchanged(&mut connection, request.clone(), forward).await {
-                Err(_) if reused => {}
-                Err(error) => return Err(error),
-                Ok((word, whole)) => {
+            let answered = timeout_at(by, exchanged(&mut connection, request.clone(), forward)).await;
+            match answered {
+                Ok(Err(_)) if reused => {}
+                Ok(Ok((word, whole))) => {
                     seat.answered();
                     if whole {
                         self.connector.release_http_session(connection, &*peer, peer.options.idle_timeout).await;
                     }
                     return Ok(word);
+                }
+                failed => {
+                    seat.failed(By::Client(client));
+                    return failed.unwrap_or_else(|_| Err(silence())).map(|(word, _)| word);
                 }
             }
         }

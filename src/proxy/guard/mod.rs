@@ -73,7 +73,7 @@ pub async fn pass(
     if !guards.allows(client) {
         return Err(Refusal::new(Reason::AddressNotAllowed, "this address may not come here").final_word());
     }
-    let place = state.addresses.enter(&route.name, guards, client)?;
+    let place = state.addresses.enter(&route.matching, guards, client)?;
     if let Some(maintenance) = guards.maintenance.as_ref().filter(|maintenance| !maintenance.excepts(client)) {
         let refusal = Refusal::new(Reason::Maintenance, "this is under maintenance");
         return Err(match maintenance.retry_after {
