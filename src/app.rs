@@ -11,6 +11,7 @@ mod patience;
 mod problem;
 mod shared;
 pub mod stores;
+mod tls;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -26,9 +27,8 @@ use tokio::sync::oneshot;
 
 use crate::admission::{Capacity, Fullness, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Secret, Snapshot, Transport};
+use crate::config::{self, Secret, Snapshot};
 use crate::entry::admin::{self, Admin};
-use crate::entry::certificates::Certificates;
 use crate::entry::doors::{Door, Doors};
 use crate::entry::drain::Drain;
 use crate::entry::handover::giver;
@@ -50,6 +50,7 @@ use patience::Patience;
 pub use problem::StartProblem;
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
+use tls::Tls;
 
 /// Rows that wait for the store in memory, some 20 MB of them; all others wait on disk.
 const ROWS_IN_MEMORY: usize = 50_000;
@@ -137,16 +138,6 @@ fn control_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("cfx-control").enable_all().build()
 }
 
-/// The certificates of the TLS entrypoints, if there are any.
-fn certificates(edge: &config::Edge, now: Timestamp) -> Result<Option<Arc<Certificates>>, StartProblem> {
-    let speaks_tls = |entrypoint: &config::Entrypoint| matches!(entrypoint.transport, Transport::Tls { .. });
-    let Some(entrypoint) = edge.entrypoints.iter().find(|entrypoint| speaks_tls(entrypoint)) else { return Ok(None) };
-    match Certificates::load(&edge.certificates, now) {
-        Ok(certificates) => Ok(Some(Arc::new(certificates))),
-        Err(problem) => Err(StartProblem::Certificate(format!("entrypoint {}: {problem}", entrypoint.name))),
-    }
-}
-
 fn quota_settings(stance: config::OnStoreOutage) -> QuotaSettings {
     let on_store_outage = match stance {
         config::OnStoreOutage::Local => OnStoreOutage::Local,
@@ -160,8 +151,7 @@ struct Front {
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     readiness: Arc<Readiness>,
-    /// None where no entrypoint speaks TLS.
-    certificates: Option<Arc<Certificates>>,
+    tls: Tls,
     /// Whose figures the metrics show, once there are any.
     running: Arc<OnceLock<(Arc<Services>, Stores, SharedCounts)>>,
     serves_admin: bool,
@@ -172,12 +162,11 @@ impl Front {
     fn open(start: &mut Start) -> Result<Self, StartProblem> {
         let edge = &start.snapshot.edge;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
-        let certificates = certificates(edge, SystemClock.now())?;
-        let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
-        metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+        let tls = Tls::open(edge, &start.data, SystemClock.now())?;
+        tls.show(&metrics);
         let (drain, readiness, running) = Default::default();
         let sockets = std::mem::take(&mut start.succession.sockets);
-        Ok(Self { metrics, drain, readiness, certificates, running, serves_admin: false, sockets })
+        Ok(Self { metrics, drain, readiness, tls, running, serves_admin: false, sockets })
     }
 
     /// Opens the store, whose keys must have been made with our pepper.
@@ -270,7 +259,8 @@ async fn account_for(quota: &RateLimiter, recovered: &[Recovered]) -> Result<(),
 struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
-    certificates: Option<Arc<Certificates>>,
+    tls: Tls,
+    data: PathBuf,
     sockets: Sockets,
 }
 
@@ -283,7 +273,7 @@ impl Edge {
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
         let Start { snapshot, data, redis, pepper, welcomed, format, on_ready, .. } = start;
-        let Front { metrics, drain, readiness, certificates, running, sockets, .. } = front;
+        let Front { metrics, drain, readiness, tls, running, sockets, .. } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
         let edge = spool.edge();
@@ -307,6 +297,7 @@ impl Edge {
             balancer,
             dialer: Dialer::default(),
             drain,
+            challenges: tls.challenges(),
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
             clock,
@@ -333,7 +324,7 @@ impl Edge {
         let services = Arc::new(services);
         // Set once: nobody else has it.
         let _ = running.set((Arc::clone(&services), stores, shared));
-        Ok((Self { services, readiness, certificates, sockets }, on_ready))
+        Ok((Self { services, readiness, tls, data, sockets }, on_ready))
     }
 
     /// The receiver hears once every public listener accepts.
@@ -350,11 +341,7 @@ impl Edge {
             let address = entrypoint.address;
             let problem = |error| StartProblem::Listen { address, what: named(entrypoint), error };
             let socket = self.sockets.open(address).map_err(problem)?;
-            let tls = match (entrypoint.transport, &self.certificates) {
-                (Transport::Tls { http2 }, Some(served)) => Some(listeners::tls(Arc::clone(served), http2)),
-                _ => None,
-            };
-            let tls = tls.transpose().map_err(|error| StartProblem::Tls(error.to_string()))?;
+            let tls = self.tls.door(&snapshot.edge, entrypoint, &self.services.metrics)?;
             open.push(Door { name: entrypoint.name.clone(), socket, tls });
         }
         let (doors, accepting) = Doors::new(app, open, Arc::clone(&self.services.drain));
@@ -380,6 +367,9 @@ impl Edge {
             predecessor.relieve();
         }
         let drain = &self.services.drain;
+        if let Some(acme) = self.tls.look_after(self.data, &self.services) {
+            tokio::spawn(acme.run(Arc::clone(drain)));
+        }
         if let Some(data) = data {
             tokio::join!(giver::offer(&data, self.sockets.into_copies(), drain), successor::start_on_signal(drain));
         }

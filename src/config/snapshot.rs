@@ -12,6 +12,7 @@ use regex::Regex;
 
 use super::target::Target;
 use super::timeouts::{TimeoutOverrides, Timeouts};
+use super::tls::{ClientCertificates, Issuer, TlsVersion};
 use super::watching::{Breaker, Health};
 use crate::units::Stage;
 
@@ -30,6 +31,9 @@ pub struct Edge {
     pub admin: SocketAddr,
     /// Certificates in file order; the first is served where no name matches.
     pub certificates: Vec<CertificateFiles>,
+    /// Whom further certificates are ordered from.
+    pub issuers: Vec<Issuer>,
+    pub min_tls_version: TlsVersion,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Most specific first: exact hosts before any host, longer paths before shorter.
     pub routes: Vec<Route>,
@@ -44,6 +48,8 @@ pub struct Entrypoint {
     pub name: String,
     pub address: SocketAddr,
     pub transport: Transport,
+    /// None: clients are not asked for certificates.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +91,8 @@ pub struct Route {
     pub host: Option<String>,
     /// A prefix that ends at a segment boundary: `/v1/` matches `/v1` and `/v1/x`, not `/v1x`.
     pub path: String,
+    /// Whether only clients that showed a certificate are served.
+    pub client_certificate: bool,
     pub action: Action,
 }
 

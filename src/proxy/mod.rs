@@ -39,6 +39,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::admission::{BodyMemory, Capacity, Concurrency, Keys, RateLimiter};
 use crate::clock::Clock;
 use crate::config::{Snapshot, Timeouts, Upstream};
+use crate::entry::acme::Challenges;
 use crate::entry::drain::{Drain, UnderWay};
 use crate::ledger::Ledger;
 use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
@@ -66,6 +67,8 @@ pub struct Services {
     pub balancer: Balancer,
     pub dialer: Dialer,
     pub drain: Arc<Drain>,
+    /// What a CA is answered that looks whether a domain is ours.
+    pub challenges: Arc<Challenges>,
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     pub clock: Arc<dyn Clock>,
@@ -159,7 +162,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
-        match route::find(session, &context.exchange) {
+        match route::find(session, &context.exchange, &self.services.challenges) {
             Ok(Destination::Web { upstream }) => {
                 context.web = Some(upstream);
                 Ok(false)

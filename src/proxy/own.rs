@@ -39,7 +39,7 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
-    if let Some(Arrival { peer }) = Arrival::of(session.digest()) {
+    if let Some(Arrival { peer, .. }) = Arrival::of(session.digest()) {
         let trusted = &exchange.snapshot.edge.trusted_proxies;
         let address = match trusted.is_empty() {
             true => peer.ip(),
@@ -74,6 +74,9 @@ pub async fn serve(
         Destination::Catalog { page } => catalogue(services, session, exchange, &page).await,
         Destination::Health => Ok(Page::json(StatusCode::OK, r#"{"status":"ok"}"#)),
         Destination::Ready => Ok(readiness(&services.drain)),
+        Destination::Challenge { answer } => {
+            Ok(Page { kind: "application/octet-stream", ..Page::json(StatusCode::OK, answer) })
+        }
         Destination::Redirect { to } => Ok(Page::redirect(&to)),
         Destination::Welcome => Ok(welcome_page(services, session, exchange).await),
         Destination::Web { .. } => return Ok(false),

@@ -11,7 +11,8 @@ use pingora_core::protocols::http::ServerSession;
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
 use crate::config::{Action, Edge, Route, Transport, Upstream};
-use crate::entry::arrival::Arrival;
+use crate::entry::acme::Challenges;
+use crate::entry::arrival::{Arrival, Greeting};
 use crate::llm::Endpoint;
 
 /// What is to be done with a request.
@@ -20,6 +21,10 @@ pub enum Destination {
     Health,
     /// `GET /ready`: requests are welcome here.
     Ready,
+    /// A CA looks whether this host is ours.
+    Challenge {
+        answer: String,
+    },
     /// A plain listener that sends everybody to https.
     Redirect {
         to: String,
@@ -50,7 +55,7 @@ pub enum Catalog {
 /// Decides where a request goes. Refuses what no route wants, and every `/v1` path that is not served: nothing
 /// reaches a model around admission. The route and the endpoint are noted before anything can refuse, so that a
 /// refusal is counted under its route and told in the endpoint's dialect.
-pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination, Refusal> {
+pub fn find(session: &ServerSession, exchange: &Exchange, challenges: &Challenges) -> Result<Destination, Refusal> {
     let (head, edge) = (session.req_header(), &exchange.snapshot.edge);
     let note = |name: Arc<str>| {
         let _ = exchange.route.set(name);
@@ -65,9 +70,16 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
             note("ready".into());
             return read_only(&head.method).map(|()| Destination::Ready);
         }
-        _ => {}
+        path => {
+            if let Some(answer) = challenges.http(path) {
+                note("acme-challenge".into());
+                return read_only(&head.method).map(|()| Destination::Challenge { answer });
+            }
+        }
     }
     let host = host_of(session);
+    let greeting = Arrival::of(session.digest()).and_then(|arrival| arrival.tls.as_ref());
+    refuse_misdirected(greeting, host.as_deref())?;
     if let Some(port) = redirects_to(session, edge) {
         note("redirect".into());
         return redirect(&head.uri, host.as_deref(), port);
@@ -78,6 +90,9 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
         .find(|route| matches(route, host.as_deref(), &path))
         .ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this host and path"))?;
     note(Arc::clone(&route.name));
+    if route.client_certificate && !greeting.is_some_and(Greeting::has_certificate) {
+        return Err(Refusal::new(Reason::NotPermitted, "this route asks for a client certificate").final_word());
+    }
     match &route.action {
         Action::Llm(upstream) => {
             if let Some(endpoint) = Endpoint::from_path(&path) {
@@ -88,6 +103,17 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
         Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream) }),
         Action::Welcome if path == "/" => read_only(&head.method).map(|()| Destination::Welcome),
         Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
+    }
+}
+
+/// A client that was shown another host's certificate may believe that it speaks to that one (RFC 9110, 15.5.20). It
+/// asks again over a connection of its own.
+fn refuse_misdirected(greeting: Option<&Greeting>, host: Option<&str>) -> Result<(), Refusal> {
+    match (greeting, host) {
+        (Some(greeting), Some(host)) if !greeting.is_for(host) => {
+            Err(Refusal::new(Reason::MisdirectedRequest, "this connection was opened for another host"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,8 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
+mod acme_in_time;
 mod bad_input;
 mod bad_upstreams;
 mod broken_framing;
@@ -46,6 +48,7 @@ mod stages_upstream;
 mod starting;
 mod store_away_for_long;
 mod timeouts;
+mod tls;
 mod two_edges;
 mod upgrading;
 mod upstream_over_http2;

@@ -37,7 +37,8 @@ fn move_listeners(edge: &mut Edge, overrides: &Overrides) {
             Some(entrypoint) => entrypoint.address = address,
             None => {
                 let transport = Transport::Plain { redirect_to: None };
-                edge.entrypoints.push(Entrypoint { name: "http".to_owned(), address, transport });
+                let name = "http".to_owned();
+                edge.entrypoints.push(Entrypoint { name, address, transport, client_certificates: None });
             }
         }
     }
@@ -126,7 +127,8 @@ fn welcome(edge: &mut Edge) {
     match edge.routes.iter_mut().find(|route| route.host.is_none() && route.path == "/") {
         Some(route) => route.action = Action::Welcome,
         None => {
-            edge.routes.push(Route { name: "/".into(), host: None, path: "/".to_owned(), action: Action::Welcome });
+            let (name, path) = ("/".into(), "/".to_owned());
+            edge.routes.push(Route { name, host: None, path, client_certificate: false, action: Action::Welcome });
         }
     }
 }

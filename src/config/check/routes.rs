@@ -18,6 +18,7 @@ struct Placed<'a> {
     name: String,
     host: Option<String>,
     path: String,
+    client_certificate: bool,
     action: Checked<Action>,
 }
 
@@ -39,19 +40,23 @@ pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>) -> Checked<Vec<
 }
 
 fn route(placed: Placed) -> Checked<Route> {
-    Ok(Route { action: placed.action?, name: placed.name.into(), host: placed.host, path: placed.path })
+    let Placed { name, host, path, client_certificate, action, .. } = placed;
+    Ok(Route { name: name.into(), host, path, client_certificate, action: action? })
 }
 
 fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>) -> Checked<Placed<'a>> {
-    let fields = at.fields(&["name", "match", "llm", "upstream"])?;
+    let fields = at.fields(&["name", "match", "client_certificate", "llm", "upstream"])?;
     let (named, matching) = (fields.get("name"), fields.get("match"));
     let name = fields.optional("name", |at| at.text().map(str::to_owned));
     let matched = matching.as_ref().map_or_else(|| Ok((None, "/".to_owned())), matching_of);
+    let client_certificate = fields.or("client_certificate", false, |at| {
+        at.one_of("word for a client's certificate", &[("required", true), ("optional", false)])
+    });
     let action = action(&fields, upstreams);
     let (host, path) = matched?;
     let action = action.and_then(|action| refuse_unreachable(&at, action, &path));
-    let name = name?.unwrap_or_else(|| path.clone());
-    Ok(Placed { at, matching, named, name, host, path, action })
+    let (name, client_certificate) = (name?.unwrap_or_else(|| path.clone()), client_certificate?);
+    Ok(Placed { at, matching, named, name, host, path, client_certificate, action })
 }
 
 fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {

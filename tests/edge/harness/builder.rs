@@ -41,6 +41,15 @@ pub struct Builder {
     web_target: Option<String>,
     threads: u32,
     server: String,
+    /// The public listeners' addresses, where they are not any that are free.
+    listening: Option<[SocketAddr; 2]>,
+    /// Further pairs of `tls.certificates`, by the names in them.
+    certificates: Vec<Vec<String>>,
+    /// Further lines of the `tls` section.
+    tls: Vec<String>,
+    /// What follows in the `https` entrypoint's braces.
+    https: String,
+    route: String,
     front: Option<Front>,
     /// Further LLM upstreams, each at a host of its own: their lines under `upstreams` and `routes`.
     others: [String; 2],
@@ -62,6 +71,11 @@ impl Default for Builder {
             web_target: None,
             threads: 2,
             server: "grace: 2s, drain_after: off".to_string(),
+            listening: None,
+            certificates: Vec::new(),
+            tls: Vec::new(),
+            https: String::new(),
+            route: String::new(),
             front: None,
             others: Default::default(),
             redirects: false,
@@ -120,6 +134,37 @@ impl Builder {
         self
     }
 
+    /// At these addresses, plain and TLS.
+    pub fn listening(mut self, http: SocketAddr, https: SocketAddr) -> Self {
+        self.listening = Some([http, https]);
+        self
+    }
+
+    /// One more certificate, for these names: `a.test.pem` and `a.test.key` in the folder of the configuration, where
+    /// `a.test` is the first of them.
+    pub fn certificate(mut self, names: &[&str]) -> Self {
+        self.certificates.push(names.iter().map(|name| name.to_string()).collect());
+        self
+    }
+
+    /// `min_version: "1.3"`: one more line of the `tls` section.
+    pub fn tls(mut self, line: &str) -> Self {
+        self.tls.push(format!("  {line}\n"));
+        self
+    }
+
+    /// `client_certificates: { … }`: more about the TLS entrypoint.
+    pub fn https(mut self, more: &str) -> Self {
+        self.https = format!(", {more}");
+        self
+    }
+
+    /// `{ match: …, upstream: web }`: one more route.
+    pub fn route(mut self, route: &str) -> Self {
+        self.route += &format!("  - {route}\n");
+        self
+    }
+
     /// An LLM upstream that is not scripted: `http://127.0.0.1:9`.
     pub fn upstream_target(mut self, target: &str) -> Self {
         self.upstream_target = Some(target.to_string());
@@ -171,7 +216,8 @@ impl Builder {
         let (conf, data) = (folder.path().join("conf"), folder.path().join("data"));
         std::fs::create_dir_all(&conf).expect("a folder");
         std::fs::create_dir_all(&data).expect("a folder");
-        let certificate = certificate(&conf);
+        let certificate = certificate_for(&conf, &["cfx.test".to_string()]);
+        self.certificates.iter().for_each(|names| drop(certificate_for(&conf, names)));
         if let Some(front) = self.front {
             let trust = conf.join("trusted.pem");
             let target = format!("https://{}", front.start(upstream.address, &trust));
@@ -185,6 +231,7 @@ impl Builder {
         // A port that was free may be taken by the time cfx binds it: then other ports are tried.
         for attempt in 1.. {
             let [http, https, admin] = free_addresses();
+            let [http, https] = self.listening.unwrap_or([http, https]);
             let target = self.upstream_target.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
             let edge = self.edge_yaml(&conf, [http, https, admin], &target, &web);
             std::fs::write(conf.join("cfx.yaml"), edge).expect("a file");
@@ -215,23 +262,33 @@ impl Builder {
         text
     }
 
+    fn pairs(&self, conf: &Path) -> String {
+        let first = std::iter::once("cfx.test");
+        let stems = first.chain(self.certificates.iter().map(|names| names[0].as_str()));
+        let pairs = stems.map(|stem| {
+            let stem = conf.join(stem.replace('*', "any"));
+            format!("{{ cert: \"{0}.pem\", key: \"{0}.key\" }}", stem.display())
+        });
+        pairs.collect::<Vec<_>>().join(", ")
+    }
+
     fn edge_yaml(&self, conf: &Path, [http, https, admin]: [SocketAddr; 3], target: &str, web: &Scripted) -> String {
         format!(
             r#"
 entrypoints:
   http:  {{ address: "{http}"{redirect} }}
-  https: {{ address: "{https}", tls: true, http2: true }}
+  https: {{ address: "{https}", tls: true, http2: true{more} }}
 admin: {{ address: "{admin}" }}
 tls:
-  certificates: [{{ cert: "{conf}/cfx.test.pem", key: "{conf}/cfx.test.key" }}]
-upstreams:
+  certificates: [{certificates}]
+{tls}upstreams:
   litellm:
     targets: ["{target}"]
     api_key: "${{LITELLM_API_KEY}}"
     timeouts: {{ {timeouts} }}
 {upstream}  web: {{ targets: ["{web}"] }}
 {upstreams}routes:
-{routes}  - {{ match: {{ path: /v1/ }}, llm: litellm }}
+{route}{routes}  - {{ match: {{ path: /v1/ }}, llm: litellm }}
   - {{ match: {{ path: / }}, upstream: web }}
 server: {{ threads: {threads}, {server} }}
 {extra}
@@ -244,17 +301,21 @@ server: {{ threads: {threads}, {server} }}
             server = self.server,
             upstreams = self.others[0],
             routes = self.others[1],
-            conf = conf.display(),
+            certificates = self.pairs(conf),
+            tls = self.tls.concat(),
+            more = self.https,
+            route = self.route,
             extra = self.edge.join("\n"),
         )
     }
 }
 
-/// A certificate for `cfx.test`, written where `cfx.yaml` names it.
-fn certificate(conf: &Path) -> rustls::pki_types::CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(["cfx.test".to_string()]).expect("a certificate");
-    std::fs::write(conf.join("cfx.test.pem"), made.cert.pem()).expect("a file");
-    std::fs::write(conf.join("cfx.test.key"), made.signing_key.serialize_pem()).expect("a file");
+/// A certificate for these names, written under the first of them.
+pub fn certificate_for(conf: &Path, names: &[String]) -> rustls::pki_types::CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let stem = conf.join(names[0].replace('*', "any"));
+    std::fs::write(stem.with_added_extension("pem"), made.cert.pem()).expect("a file");
+    std::fs::write(stem.with_added_extension("key"), made.signing_key.serialize_pem()).expect("a file");
     made.cert.der().clone()
 }
 
