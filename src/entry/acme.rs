@@ -37,7 +37,7 @@ use crate::config::Issuer;
 use crate::telemetry::metrics::Metrics;
 
 /// Between two looks at what is due.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(2);
 /// One order, from the account to the certificate.
 const WITHIN: Duration = Duration::from_secs(180);
 /// Orders under way at once: a CA looks at as many of our connections.

@@ -19,7 +19,9 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::harness::Client;
 use crate::harness::builder::free_addresses;
+use crate::harness::client::trusting;
 use crate::harness::pebble::{Manner, NOWHERE, Pebble};
 use crate::harness::trust::shown;
 
@@ -79,6 +81,12 @@ impl Rig {
         shown(self.https, name)
     }
 
+    /// Whether who trusts the CA and nobody else takes what is shown.
+    fn trusts(&self, name: &str) -> bool {
+        let config = Arc::new(trusting(&self.pebble.root(), &[]));
+        Client::tls_as(self.https, name, config).shake_hands().is_ok()
+    }
+
     fn failures(&self, name: &str) -> u32 {
         let book = self.acme.book();
         book.domains().iter().find(|domain| domain.name == name).expect("a domain").standing().failures
@@ -92,7 +100,7 @@ impl Rig {
     }
 }
 
-fn acme(
+pub fn acme(
     data: &Path,
     issuers: &[Issuer],
     clock: &Arc<ManualClock>,
@@ -138,22 +146,14 @@ async fn answer(stream: &mut TcpStream, challenges: &Challenges) -> Option<Strin
     challenges.http(String::from_utf8_lossy(&head).split(' ').nth(1)?)
 }
 
-fn trusted_by(pebble: &Pebble, shown: &CertificateDer<'static>) -> bool {
-    let root = pebble.root();
-    let (_, root) = x509_parser::parse_x509_certificate(&root).expect("a root");
-    let (_, shown) = x509_parser::parse_x509_certificate(shown).expect("a certificate");
-    // pebble's intermediate is named after the same secret as its root: Pebble Root CA 1a2b3c, Pebble Intermediate CA …
-    shown.issuer().to_string().contains("Pebble") && root.subject().to_string().contains("Pebble")
-}
-
 #[test]
 fn renewed_at_two_thirds_and_not_before_and_a_failing_name_waits_alone() {
     let rig = Rig::start(&["good.test", NOWHERE], Challenge::Http01, Manner::default());
-    assert!(!trusted_by(&rig.pebble, &rig.shown("good.test")), "one of our own, until there is another");
+    assert!(!rig.trusts("good.test"), "one of our own, until there is another");
     rig.look();
     let first = rig.shown("good.test");
-    assert!(trusted_by(&rig.pebble, &first));
-    assert!(!trusted_by(&rig.pebble, &rig.shown(NOWHERE)));
+    assert!(rig.trusts("good.test"));
+    assert!(!rig.trusts(NOWHERE));
     assert_eq!((rig.failures("good.test"), rig.failures(NOWHERE)), (0, 1));
 
     rig.look();
@@ -171,7 +171,7 @@ fn renewed_at_two_thirds_and_not_before_and_a_failing_name_waits_alone() {
     rig.clock.advance(4 * DAY);
     rig.look();
     let second = rig.shown("good.test");
-    assert!(second != first && trusted_by(&rig.pebble, &second), "behind two thirds and a thirtieth");
+    assert!(second != first && rig.trusts("good.test"), "behind two thirds and a thirtieth");
     assert_eq!(rig.orders("issued"), 2);
     rig.look();
     assert_eq!(rig.orders("issued"), 2, "once is enough, though this CA dates it by another clock");
@@ -182,7 +182,7 @@ fn while_the_ca_is_away_what_there_is_is_shown_and_after_a_restart_too() {
     let rig = Rig::start(&["good.test"], Challenge::TlsAlpn01, Manner::default());
     rig.look();
     let first = rig.shown("good.test");
-    assert!(trusted_by(&rig.pebble, &first));
+    assert!(rig.trusts("good.test"));
     rig.clock.advance(63 * DAY);
     rig.pebble.switch.kill();
     for _ in 0..60 {
@@ -206,7 +206,7 @@ fn while_the_ca_is_away_what_there_is_is_shown_and_after_a_restart_too() {
     rig.clock.advance(2 * HOUR);
     rig.look();
     let second = rig.shown("good.test");
-    assert!(second != first && trusted_by(&rig.pebble, &second));
+    assert!(second != first && rig.trusts("good.test"));
     assert_eq!(rig.failures("good.test"), 0);
 }
 
@@ -220,7 +220,7 @@ fn nonces_that_are_refused_are_replaced_and_one_order_too_many_waits_a_minute() 
         }
         rig.clock.advance(2 * HOUR);
     }
-    assert!(trusted_by(&rig.pebble, &rig.shown("good.test")));
+    assert!(rig.trusts("good.test"));
     assert_eq!(rig.orders("refused"), 0, "that is no refusal of the name");
 }
 
@@ -241,9 +241,9 @@ fn an_account_that_the_ca_has_forgotten_is_made_anew_at_once() {
 
     let again = issuer(&rig.pebble, &["good.test", "new.test"], Challenge::Http01);
     rig.acme.reload(&[again]);
-    assert!(trusted_by(&rig.pebble, &rig.shown("good.test")), "a reload takes nothing away");
+    assert!(rig.trusts("good.test"), "a reload takes nothing away");
     rig.look();
-    assert!(trusted_by(&rig.pebble, &rig.shown("new.test")));
+    assert!(rig.trusts("new.test"));
     assert_eq!((rig.orders("issued"), rig.orders("refused")), (2, 0));
     assert!(account("account.unknown.json").is_some(), "what was refused is kept aside");
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod acme;
 mod acme_in_time;
+mod acme_limits;
 mod bad_input;
 mod bad_upstreams;
 mod broken_framing;
@@ -49,6 +50,7 @@ mod starting;
 mod store_away_for_long;
 mod timeouts;
 mod tls;
+mod tls_swaps;
 mod two_edges;
 mod upgrading;
 mod upstream_over_http2;

@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 /// The protocol of RFC 8737, as ALPN names it.
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
@@ -85,7 +87,9 @@ fn tls_answer(domain: &str, digest: &[u8]) -> Result<ServerConfig, ChallengeProb
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key)?;
+    // Unchecked: the extension is critical, and the library's own check of a pair knows no such.
+    let shown = CertifiedKey::new(vec![certificate.der().clone()], any_ecdsa_type(&key)?);
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     config.alpn_protocols = vec![ACME_TLS.to_vec()];
     config.send_tls13_tickets = 0; // nobody comes back
     Ok(config)
