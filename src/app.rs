@@ -13,6 +13,7 @@ mod problem;
 pub mod reload;
 mod shared;
 pub mod stores;
+mod tls;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -28,8 +29,8 @@ use tokio::sync::oneshot;
 
 use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Secret, Snapshot, Transport};
-use crate::entry::certificates::Certificates;
+use crate::config::{self, Secret, Snapshot};
+use crate::entry::acme::Acme;
 use crate::entry::doors::{Door, Doors};
 use crate::entry::handover::giver::{self, Descent};
 use crate::entry::handover::taker::Predecessor;
@@ -51,6 +52,7 @@ pub use problem::StartProblem;
 use reload::{Origin, Reloader};
 use shared::SharedCounts;
 use stores::{StoreChoice, StoreProblem, Stores};
+use tls::Tls;
 
 /// Rows that wait for the store in memory, some 20 MB of them; all others wait on disk.
 const ROWS_IN_MEMORY: usize = 50_000;
@@ -175,7 +177,8 @@ async fn account_for(quota: &RateLimiter, recovered: &[Recovered]) -> Result<(),
 struct Edge {
     services: Arc<Services>,
     readiness: Arc<Readiness>,
-    certificates: Option<Arc<Certificates>>,
+    tls: Tls,
+    acme: Option<Arc<Acme>>,
     sockets: Sockets,
 }
 
@@ -188,7 +191,7 @@ impl Edge {
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
         let Start { snapshot, origin, data, redis, pepper, welcomed, format, on_ready, .. } = start;
-        let Front { metrics, drain, readiness, certificates, running, sockets, .. } = front;
+        let Front { metrics, drain, readiness, mut tls, running, sockets, .. } = front;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
         let edge = spool.edge();
@@ -211,6 +214,7 @@ impl Edge {
             balancer,
             dialer: Dialer::default(),
             drain,
+            challenges: tls.challenges(),
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
             clock,
@@ -237,11 +241,12 @@ impl Edge {
         let configured = Arc::clone(&services);
         let retention = move || configured.snapshot.load().edge.ledger.retention;
         runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock), retention));
-        let reloader = Arc::new(Reloader::new(origin, Arc::clone(&services), certificates.clone()));
+        let acme = tls.acme(data, &services);
+        let reloader = Arc::new(Reloader::new(origin, Arc::clone(&services), tls.certificates(), acme.clone()));
         runtime.spawn(reload::run(Arc::clone(&reloader)));
         // Set once: nobody else has it.
         let _ = running.set(Running { services: Arc::clone(&services), stores, shared, reloader });
-        Ok((Self { services, readiness, certificates, sockets }, on_ready))
+        Ok((Self { services, readiness, tls, acme, sockets }, on_ready))
     }
 
     /// The receiver hears once every public listener accepts.
@@ -258,11 +263,7 @@ impl Edge {
             let address = entrypoint.address;
             let problem = |error| StartProblem::Listen { address, what: named(entrypoint), error };
             let socket = self.sockets.open(address).map_err(problem)?;
-            let tls = match (entrypoint.transport, &self.certificates) {
-                (Transport::Tls { http2 }, Some(served)) => Some(listeners::tls(Arc::clone(served), http2)),
-                _ => None,
-            };
-            let tls = tls.transpose().map_err(|error| StartProblem::Tls(error.to_string()))?;
+            let tls = self.tls.door(&snapshot.edge, entrypoint, &self.services.metrics)?;
             open.push(Door { name: entrypoint.name.clone(), socket, tls });
         }
         let (doors, accepting) = Doors::new(app, open, Arc::clone(&self.services.drain));
@@ -292,6 +293,11 @@ impl Edge {
         let descent = if predecessor.is_some() { Descent::Heir } else { Descent::Founder };
         if let Some(predecessor) = predecessor {
             predecessor.relieve();
+        }
+        let drain = &self.services.drain;
+        self.tls.watch(&self.services);
+        if let Some(acme) = self.acme {
+            tokio::spawn(acme.run(Arc::clone(drain)));
         }
         if let Some(data) = data {
             let offer = giver::offer(&data, descent, self.sockets.into_copies(), drain);

@@ -148,6 +148,65 @@ fn mistakes_in_upstreams() {
 }
 
 #[test]
+fn mistakes_in_what_is_said_of_tls() {
+    for (text, path, part) in [
+        ("tls: { min_version: ¶1.1 }", "tls.min_version", "is no version of TLS"),
+        ("tls: { ¶acmee: {} }", "tls.acmee", "did you mean \"acme\"?"),
+        ("tls: { acme: ¶{ email: ops@example.org } }", "tls.acme", "\"domains\" is missing"),
+        ("tls: { acme: { domains: ¶[] } }", "tls.acme.domains", "no domain"),
+        ("tls: { acme: { domains: ¶example.org } }", "tls.acme.domains", "expected a list"),
+        ("tls: { acme: { domains: [¶\"*.example.org\"] } }", "tls.acme.domains[0]", "without wildcard"),
+        ("tls: { acme: { domains: [a.example, ¶localhost] } }", "tls.acme.domains[1]", "such as example.org"),
+        ("tls: { acme: { domains: [¶192.0.2.1] } }", "tls.acme.domains[0]", "such as example.org"),
+        ("tls: { acme: { domains: [¶-a.example] } }", "tls.acme.domains[0]", "such as example.org"),
+        (
+            "tls: { acme: [{ domains: [a.example] }, { domains: [¶A.example] }] }",
+            "tls.acme[1].domains[0]",
+            "ordered at tls.acme[0].domains[0] already",
+        ),
+        ("tls: { acme: { domains: [a.example], email: ¶ops } }", "tls.acme.email", "an e-mail address"),
+        ("tls: { acme: { domains: [a.example], challenge: ¶dns-01 } }", "tls.acme.challenge", "http-01, tls-alpn-01"),
+        (
+            "tls: { acme: { domains: [a.example], directory: ¶\"http://ca.example/dir\" } }",
+            "tls.acme.directory",
+            "letsencrypt-staging",
+        ),
+        ("tls: { acme: { domains: [a.example], eab: ¶{ key_id: a } } }", "tls.acme.eab", "\"hmac_key\" is missing"),
+        (
+            "tls: { acme: { domains: [a.example], eab: { key_id: a, hmac_key: ¶\"$\" } } }",
+            "tls.acme.eab.hmac_key",
+            "in base64url",
+        ),
+        ("tls: { acme: { domains: [a.example], ca: ¶none.pem } }", "tls.acme.ca", "cannot be read as PEM"),
+        (
+            "entrypoints: { a: { address: \"1.2.3.4:1\", tls: true } }\ntls: { acme: ¶{ domains: [a.example] } }",
+            "tls.acme",
+            "http-01 is answered on port 80",
+        ),
+        (
+            "entrypoints: { a: { address: \"1.2.3.4:1\" } }\ntls: { acme: ¶{ domains: [a.example] } }",
+            "tls.acme",
+            "no entrypoint speaks TLS",
+        ),
+        (
+            "entrypoints: { a: { address: \"1.2.3.4:1\", client_certificates: ¶{ ca: a.pem } } }",
+            "entrypoints.a.client_certificates",
+            "over TLS only",
+        ),
+        (
+            "entrypoints: { a: { address: \"1.2.3.4:1\", tls: true, client_certificates: { ca: ¶a.pem } } }",
+            "entrypoints.a.client_certificates.ca",
+            "cannot be read as PEM",
+        ),
+    ] {
+        hold("cfx.yaml", &format!("{text}\n{EDGE}"), path, part);
+    }
+    let asking = "upstreams: { a: { targets: [\"http://a\"] } }\n\
+                  routes: [{ match: { path: / }, client_certificate: ¶required, upstream: a }]\n";
+    hold("cfx.yaml", asking, "routes[0].client_certificate", "no entrypoint asks its clients");
+}
+
+#[test]
 fn mistakes_in_routes() {
     for (text, path, part) in [
         ("¶[]", "routes", "no route"),

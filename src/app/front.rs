@@ -9,18 +9,16 @@ use super::patience::Patience;
 use super::reload::Reloader;
 use super::shared::SharedCounts;
 use super::stores::Stores;
+use super::tls::Tls;
 use super::{Start, StartProblem, upstreams};
 use crate::admission::{Fullness, Pepper};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Transport};
 use crate::entry::admin::{self, Admin};
-use crate::entry::certificates::Certificates;
 use crate::entry::drain::Drain;
 use crate::entry::readiness::Readiness;
 use crate::entry::sockets::Sockets;
 use crate::proxy::Services;
 use crate::telemetry::metrics::Metrics;
-use crate::units::Timestamp;
 
 /// What the admin listener shows and asks, once it is there.
 pub(super) struct Running {
@@ -35,8 +33,7 @@ pub(super) struct Front {
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Arc<Drain>,
     pub(super) readiness: Arc<Readiness>,
-    /// None where no entrypoint speaks TLS.
-    pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) tls: Tls,
     /// Whose figures the metrics show, once there are any.
     pub(super) running: Arc<OnceLock<Running>>,
     serves_admin: bool,
@@ -47,13 +44,12 @@ impl Front {
     pub(super) fn open(start: &mut Start) -> Result<Self, StartProblem> {
         let edge = &start.snapshot.edge;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
-        let certificates = certificates(edge, SystemClock.now())?;
-        let expiries = certificates.iter().flat_map(|served| served.expiries()).collect::<Vec<_>>();
-        metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+        let tls = Tls::open(edge, &start.data, SystemClock.now())?;
+        tls.show(&metrics);
         metrics.configured(SystemClock.now());
         let (drain, readiness, running) = Default::default();
         let sockets = std::mem::take(&mut start.succession.sockets);
-        Ok(Self { metrics, drain, readiness, certificates, running, serves_admin: false, sockets })
+        Ok(Self { metrics, drain, readiness, tls, running, serves_admin: false, sockets })
     }
 
     /// Opens the store, whose keys must have been made with our pepper.
@@ -143,14 +139,4 @@ impl Running {
 fn show_fullness(fullness: &Fullness, metrics: &Metrics) {
     metrics.set_fullness(fullness.in_flight, fullness.body_bytes);
     fullness.shed.iter().for_each(|(cap, total)| metrics.set_shed(cap.name(), *total));
-}
-
-/// The certificates of the TLS entrypoints, if there are any.
-fn certificates(edge: &config::Edge, now: Timestamp) -> Result<Option<Arc<Certificates>>, StartProblem> {
-    let speaks_tls = |entrypoint: &config::Entrypoint| matches!(entrypoint.transport, Transport::Tls { .. });
-    let Some(entrypoint) = edge.entrypoints.iter().find(|entrypoint| speaks_tls(entrypoint)) else { return Ok(None) };
-    match Certificates::load(&edge.certificates, now) {
-        Ok(certificates) => Ok(Some(Arc::new(certificates))),
-        Err(problem) => Err(StartProblem::Certificate(format!("entrypoint {}: {problem}", entrypoint.name))),
-    }
 }

@@ -127,7 +127,7 @@ fn notes(snapshot: &Snapshot, on_redis: bool) -> Vec<String> {
         ),
     }];
     let tls = snapshot.edge.entrypoints.iter().find(|entrypoint| matches!(entrypoint.transport, Transport::Tls { .. }));
-    if let (Some(tls), true) = (tls, snapshot.edge.certificates.is_empty()) {
+    if let (Some(tls), true) = (tls, snapshot.edge.certificates.is_empty() && snapshot.edge.issuers.is_empty()) {
         notes.push(format!(
             "entrypoint {:?} has no certificate: cfx run needs one under tls.certificates (cfx dev makes its own)",
             tls.name

@@ -9,6 +9,7 @@ macro_rules! say {
 }
 
 pub mod banner;
+pub mod cert;
 pub mod check;
 mod dev;
 pub mod dev_key;
@@ -57,6 +58,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Create and list users
     User(user::UserArgs),
+    /// Look at certificates, and have them ordered anew
+    Cert(cert::CertArgs),
     /// Look at the ledger's spool: what waits for the store, and what was set aside
     Ledger(ledger::LedgerArgs),
     /// Bring the store to this version's schema
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Key(args) => key::run(args),
         Command::User(args) => user::run(args),
+        Command::Cert(args) => cert::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Migrate(args) => migrate::run(args),
     };

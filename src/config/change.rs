@@ -1,12 +1,14 @@
 //! In what one configuration differs from another, value by value, and which of the differences take a restart.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::snapshot::{Edge, Entrypoint, Snapshot, Transport};
+use super::tls::ClientCertificates;
 
 /// One value that differs. It prints as `cfx.yaml upstreams.litellm.breaker.failures: 5 → 7`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +40,7 @@ impl Change {
                     self.path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 };
                 let opened = within("entrypoints") && !self.path.ends_with(".redirect");
-                opened || ["admin.address", "server.threads", "ledger.spool"].into_iter().any(within)
+                opened || ["admin.address", "server.threads", "ledger.spool", "tls.min_version"].into_iter().any(within)
             }
             "limits.yaml" => self.path == "on_store_outage",
             _ => false,
@@ -50,12 +52,13 @@ impl Snapshot {
     /// What becomes of `self` in a process that runs on `running`: what takes a restart stays as it is there, and what is
     /// the same is the same in memory.
     pub fn beside(mut self, running: &Snapshot) -> Snapshot {
-        let Edge { entrypoints, admin, server, ledger, .. } = &*running.edge;
+        let Edge { entrypoints, admin, server, ledger, min_tls_version, .. } = &*running.edge;
         let edge = Arc::make_mut(&mut self.edge);
         if !open_alike(&edge.entrypoints, entrypoints) {
             edge.entrypoints.clone_from(entrypoints);
         }
         edge.admin = *admin;
+        edge.min_tls_version = *min_tls_version;
         edge.server.threads = server.threads;
         edge.ledger.spool = ledger.spool;
         Arc::make_mut(&mut self.limits).on_store_outage = running.limits.on_store_outage;
@@ -102,10 +105,13 @@ fn same_or<T: PartialEq>(next: Arc<T>, running: &Arc<T>) -> Arc<T> {
 
 /// Whether the same sockets are to be opened in the same way. Where a plain one redirects to is no part of that.
 fn open_alike(some: &[Entrypoint], others: &[Entrypoint]) -> bool {
-    let opened = |entrypoint: &Entrypoint| match entrypoint.transport {
-        Transport::Plain { .. } => (entrypoint.name.clone(), entrypoint.address, None),
-        Transport::Tls { http2 } => (entrypoint.name.clone(), entrypoint.address, Some(http2)),
-    };
+    fn opened(entrypoint: &Entrypoint) -> (&str, SocketAddr, Option<bool>, Option<&ClientCertificates>) {
+        let http2 = match entrypoint.transport {
+            Transport::Plain { .. } => None,
+            Transport::Tls { http2 } => Some(http2),
+        };
+        (&entrypoint.name, entrypoint.address, http2, entrypoint.client_certificates.as_ref())
+    }
     some.iter().map(opened).eq(others.iter().map(opened))
 }
 

@@ -8,7 +8,9 @@ use super::raw::{self, Environment, Node, Value};
 use super::source::Source;
 
 /// Values under keys of these names, and of any that ends in `_file`, name files.
-const NAMES_A_FILE: [&str; 2] = ["cert", "key"];
+const NAMES_A_FILE: [&str; 4] = ["cert", "key", "ca", "file"];
+/// What stands under it are pages by status.
+const PAGES: &str = "errors";
 
 /// Every file that would be read, or would be if it were there. Empty where all of them are built in. Names are relative
 /// to the directory or to what is beside it, by what they are for: each is listed as both.
@@ -36,6 +38,10 @@ fn gather<'a>(node: &'a Node, names: &mut Vec<&'a str>) {
             for entry in entries {
                 match &entry.value.value {
                     Value::Scalar(scalar) if names_a_file(&entry.key) => names.push(&scalar.text),
+                    Value::Map(pages) if entry.key == PAGES => names.extend(pages.iter().filter_map(|page| {
+                        let Value::Scalar(scalar) = &page.value.value else { return None };
+                        Some(scalar.text.as_str())
+                    })),
                     _ => gather(&entry.value, names),
                 }
             }
@@ -57,14 +63,17 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let conf = root.path().join("conf");
         std::fs::create_dir(&conf).unwrap();
-        let edge = "tls: { certificates: [{ cert: \"${CERT:-}\", key: certs/a.key }] }\nnobody: [knows, this]\n";
+        let edge = "tls: { certificates: [{ cert: \"${CERT:-}\", key: certs/a.key }] }\nnobody: [knows, this]\n\
+            routes: [{ basic_auth: { file: /users }, errors: { \"404\": /404.html } }]\n";
         std::fs::write(conf.join("cfx.yaml"), edge).unwrap();
         std::fs::write(conf.join("models.yaml"), "stages: { plan: { system_file: prompts/plan.md } }\n").unwrap();
         std::fs::write(conf.join("limits.yaml"), "no: [yaml\n").unwrap();
         let env = |name: &str| (name == "CERT").then(|| "/secrets/a.pem".to_owned());
         let found = files(&Source::Directory(conf.clone()), &env);
         let mut expected = vec![
+            PathBuf::from("/404.html"),
             PathBuf::from("/secrets/a.pem"),
+            PathBuf::from("/users"),
             root.path().join("certs/a.key"),
             root.path().join("prompts/plan.md"),
             conf.join("certs/a.key"),

@@ -22,6 +22,7 @@ mod snapshot;
 mod source;
 mod target;
 mod timeouts;
+mod tls;
 mod watching;
 
 use std::io;
@@ -41,6 +42,7 @@ pub use snapshot::*;
 pub use source::Source;
 pub use target::{Http2, Target};
 pub use timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
+pub use tls::{Challenge, ClientCertificates, ExternalAccount, Issuer, TlsVersion};
 pub use watching::{Breaker, Health};
 
 use problem::{Checked, Report};

@@ -17,6 +17,8 @@ pub struct Route {
     pub action: Action,
     pub edits: Option<Box<Edits>>,
     pub guards: Option<Box<Guards>>,
+    /// Whether only clients that showed a certificate are served.
+    pub client_certificate: bool,
 }
 
 /// What a request must be for its route; all of it must hold.

@@ -23,10 +23,15 @@ pub fn schema(file: &str) -> Option<Value> {
 }
 
 fn edge() -> Value {
+    let client_certificates = object(&[
+        ("ca", text("The PEM file of the CAs whose certificates clients may show.")),
+        ("required", flag("Whether a client without one gets no connection. Default: true.")),
+    ]);
     let entrypoint = object(&[
         ("address", text("An IP address with its port, such as 0.0.0.0:443.")),
         ("tls", flag("Whether TLS is spoken. It needs a certificate.")),
         ("http2", flag("Whether HTTP/2 is offered over TLS. Default: true.")),
+        ("client_certificates", client_certificates),
         ("redirect", text("The https entrypoint that everything but /health and /ready is sent to.")),
     ]);
     let certificate = object(&[
@@ -50,7 +55,17 @@ fn edge() -> Value {
                 ("token", text("What /-/reload and /-/config are to be shown as Authorization: Bearer.")),
             ]),
         ),
-        ("tls", object(&[("certificates", list(certificate, "The first answers clients that ask for no name."))])),
+        (
+            "tls",
+            object(&[
+                ("certificates", list(certificate, "The first answers clients that ask for no name.")),
+                (
+                    "min_version",
+                    any(&[number(""), words(&["1.2", "1.3"], "")], "Default: 1.2. A change takes a restart."),
+                ),
+                ("acme", any(&[issuer(), list(issuer(), "")], "Whom further certificates are ordered from.")),
+            ]),
+        ),
         ("upstreams", named(upstream(), "Where requests go, by name.")),
         ("routes", list(schema_routes::route(), "The most specific answers, whatever the order.")),
         ("trusted_proxies", list(text("An address or a network."), "Whose X-Forwarded-For is to be believed.")),
@@ -75,6 +90,18 @@ fn edge() -> Value {
                 ),
             ]),
         ),
+    ])
+}
+
+fn issuer() -> Value {
+    let account = object(&[("key_id", text("As the CA names it.")), ("hmac_key", text("In base64."))]);
+    object(&[
+        ("email", text("Whom the CA may write to.")),
+        ("domains", list(text("A name without a star."), "Each gets a certificate of its own.")),
+        ("challenge", words(&["http-01", "tls-alpn-01"], "Answered on port 80 or 443. Default: http-01.")),
+        ("directory", text("The URL of the CA's directory. Default: Let's Encrypt's.")),
+        ("eab", account),
+        ("ca", text("The PEM file that the directory's own certificate is trusted by.")),
     ])
 }
 

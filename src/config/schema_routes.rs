@@ -29,6 +29,7 @@ pub(super) fn route() -> Value {
     object(&[
         ("name", text("For logs and the label `route`. Default: its path.")),
         ("match", matching()),
+        ("client_certificate", words(&["required", "optional"], "Whether only clients that showed one are served.")),
         ("llm", text("The upstream of models: keys, quotas, stages, metering.")),
         ("upstream", text("The upstream of a web application.")),
         ("redirect", redirect),

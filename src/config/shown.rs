@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::shown_route::route;
 use super::snapshot::*;
 use super::timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
+use super::tls::{Challenge, ClientCertificates, ExternalAccount, Issuer, TlsVersion};
 use super::watching::{Breaker, Health};
 use super::{Http2, Target};
 
@@ -26,15 +27,30 @@ impl Snapshot {
 }
 
 fn edge(edge: &Edge) -> Value {
-    let Edge { entrypoints, admin, admin_token, certificates, upstreams, routes, trusted_proxies, ledger, server } =
-        edge;
+    let Edge {
+        entrypoints,
+        admin,
+        admin_token,
+        certificates,
+        issuers,
+        min_tls_version,
+        upstreams,
+        routes,
+        trusted_proxies,
+        ledger,
+        server,
+    } = edge;
     let Ledger { retention, spool: Spool { size, fsync, on_full } } = ledger;
     let Server { threads, grace, drain_after } = server;
     let pair = |CertificateFiles { cert, key }: &CertificateFiles| json!({ "cert": cert, "key": key });
     json!({
         "entrypoints": named(entrypoints.iter().map(|entrypoint| (entrypoint.name.as_str(), self::entrypoint(entrypoint)))),
         "admin": { "address": admin, "token": admin_token.as_ref().map(|_| HIDDEN) },
-        "tls": { "certificates": certificates.iter().map(pair).collect::<Vec<_>>() },
+        "tls": {
+            "certificates": certificates.iter().map(pair).collect::<Vec<_>>(),
+            "min_version": match min_tls_version { TlsVersion::V1_2 => "1.2", TlsVersion::V1_3 => "1.3" },
+            "acme": issuers.iter().map(issuer).collect::<Vec<_>>(),
+        },
         "upstreams": named(upstreams.iter().map(|(name, upstream)| (name.as_str(), self::upstream(upstream)))),
         "routes": routes.iter().map(|one| route(one)).collect::<Vec<_>>(),
         "trusted_proxies": trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -50,11 +66,30 @@ fn edge(edge: &Edge) -> Value {
     })
 }
 
-fn entrypoint(Entrypoint { name: _, address, transport }: &Entrypoint) -> Value {
+fn entrypoint(Entrypoint { name: _, address, transport, client_certificates }: &Entrypoint) -> Value {
+    let asked = |ClientCertificates { ca, required }: &ClientCertificates| json!({ "ca": ca, "required": required });
     match transport {
         Transport::Plain { redirect_to } => json!({ "address": address, "redirect": redirect_to }),
-        Transport::Tls { http2 } => json!({ "address": address, "tls": true, "http2": http2 }),
+        Transport::Tls { http2 } => json!({
+            "address": address,
+            "tls": true,
+            "http2": http2,
+            "client_certificates": client_certificates.as_ref().map(asked),
+        }),
     }
+}
+
+fn issuer(Issuer { directory, email, domains, challenge, external_account, trust }: &Issuer) -> Value {
+    let account =
+        |ExternalAccount { key_id, hmac_key: _ }: &ExternalAccount| json!({ "key_id": key_id, "hmac_key": HIDDEN });
+    json!({
+        "directory": directory,
+        "email": email,
+        "domains": domains,
+        "challenge": match challenge { Challenge::Http01 => "http-01", Challenge::TlsAlpn01 => "tls-alpn-01" },
+        "eab": external_account.as_ref().map(account),
+        "ca": trust,
+    })
 }
 
 fn upstream(upstream: &Upstream) -> Value {

@@ -10,8 +10,12 @@ use super::routes::{Action, HostPattern, Matching, PathPattern, Route, ValuePatt
 use super::shown::{overrides, span};
 
 pub(super) fn route(route: &Route) -> Value {
-    let Route { name, matching, action, edits, guards } = route;
-    let mut shown = json!({ "name": &**name, "match": self::matching(matching) });
+    let Route { name, matching, action, edits, guards, client_certificate } = route;
+    let mut shown = json!({
+        "name": &**name,
+        "match": self::matching(matching),
+        "client_certificate": if *client_certificate { "required" } else { "optional" },
+    });
     let (key, value) = match action {
         Action::Llm(upstream) => ("llm", json!(upstream.name)),
         Action::Proxy(upstream) => ("upstream", json!(upstream.name)),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::routes::Route;
 use super::target::Target;
 use super::timeouts::{TimeoutOverrides, Timeouts};
+use super::tls::{ClientCertificates, Issuer, TlsVersion};
 use super::watching::{Breaker, Health};
 use crate::units::Stage;
 
@@ -35,6 +36,9 @@ pub struct Edge {
     pub admin_token: Option<Secret>,
     /// Certificates in file order; the first is served where no name matches.
     pub certificates: Vec<CertificateFiles>,
+    /// Whom further certificates are ordered from.
+    pub issuers: Vec<Issuer>,
+    pub min_tls_version: TlsVersion,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Most specific first; the first that takes a request has it.
     pub routes: Vec<Arc<Route>>,
@@ -49,6 +53,8 @@ pub struct Entrypoint {
     pub name: String,
     pub address: SocketAddr,
     pub transport: Transport,
+    /// None: clients are not asked for certificates.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,15 +20,13 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use pingora_runtime::current_handle;
 use pingora_timeout::fast_timeout::fast_timeout;
-use rustls::ServerConfig;
-use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio_rustls::LazyConfigAcceptor;
 
 use super::arrival::Arrival;
 use super::connection::{Connection, buffered};
 use super::drain::Drain;
+use super::tls::TlsDoor;
 use crate::telemetry::seldom::Seldom;
 
 /// From the first byte to the last of a handshake.
@@ -43,7 +41,7 @@ pub struct Door {
     /// Listens, and does not block.
     pub socket: StdTcpListener,
     /// None: plain.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<TlsDoor>>,
 }
 
 /// The service that accepts at all of them.
@@ -58,7 +56,7 @@ pub struct Doors<A> {
 struct Hall<A> {
     app: Arc<A>,
     name: String,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<TlsDoor>>,
     closing: ShutdownWatch,
     no_room: Seldom,
 }
@@ -126,7 +124,7 @@ impl<A: ServerApp + Send + Sync + 'static> Hall<A> {
     async fn serve(self: Arc<Self>, stream: StdTcpStream, peer: SocketAddr) {
         // Boxed: what a handshake takes is not to be kept for the life of the connection.
         let mut next = match Box::pin(self.greet(stream, peer)).await {
-            Ok(stream) => Some(stream),
+            Ok(stream) => stream,
             Err(error) => return tracing::debug!(%error, %peer, entrypoint = self.name, "no connection came of it"),
         };
         while let Some(stream) = next {
@@ -134,17 +132,16 @@ impl<A: ServerApp + Send + Sync + 'static> Hall<A> {
         }
     }
 
-    async fn greet(&self, stream: StdTcpStream, peer: SocketAddr) -> io::Result<Stream> {
+    /// None: it came for no request.
+    async fn greet(&self, stream: StdTcpStream, peer: SocketAddr) -> io::Result<Option<Stream>> {
         stream.set_nodelay(true)?;
         let stream = TcpStream::from_std(stream)?;
-        let arrival = Arrival { peer };
-        let Some(tls) = &self.tls else { return Ok(Box::new(Connection::plain(stream, arrival)?)) };
-        let handshake = async {
-            let hello = LazyConfigAcceptor::new(Acceptor::default(), buffered(stream)).await?;
-            hello.into_stream(Arc::clone(tls)).await
+        let Some(tls) = &self.tls else {
+            return Ok(Some(Box::new(Connection::plain(stream, Arrival { peer, tls: None })?)));
         };
-        let stream = fast_timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        Ok(Box::new(Connection::tls(stream, arrival)?))
+        let greeted = fast_timeout(HANDSHAKE_WITHIN, tls.greet(buffered(stream))).await;
+        let Some((stream, greeting)) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else { return Ok(None) };
+        Ok(Some(Box::new(Connection::tls(stream, Arrival { peer, tls: Some(greeting) })?)))
     }
 }
 

@@ -1,14 +1,11 @@
-//! How pingora is to treat connections, and how TLS is spoken over them.
+//! How pingora is to treat connections.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::configuration::ServerConf;
-use rustls::ServerConfig;
 
-use super::certificates::Certificates;
 use crate::config::Server;
 
 /// Without a limit idle HTTP/2 connections pile up for ever.
@@ -44,14 +41,4 @@ pub fn h2_options() -> H2Options {
         .max_concurrent_streams(H2_STREAMS)
         .max_header_list_size(64 << 10);
     options
-}
-
-/// How TLS is spoken with `certificates`: 1.2 and 1.3, by rustls' own choice of ciphers.
-pub fn tls(certificates: Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = config.with_no_client_auth().with_cert_resolver(certificates);
-    let spoken: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
-    config.alpn_protocols = spoken.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(Arc::new(config))
 }

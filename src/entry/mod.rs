@@ -3,6 +3,7 @@
 //!
 //! Owns: sockets before a request is known. Must not know: routes, keys, models.
 
+pub mod acme;
 pub mod admin;
 pub mod arrival;
 pub mod certificates;
@@ -18,3 +19,5 @@ pub mod signals;
 pub mod sockets;
 pub mod successor;
 pub mod supervisor;
+pub mod tls;
+pub mod whole_file;

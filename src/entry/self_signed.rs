@@ -1,9 +1,9 @@
-//! A certificate of our own for `cfx dev`, made once and kept, so that a browser is asked to trust it only once.
+//! Certificates of our own: that of `cfx dev`, made once and kept, so that a browser is asked to trust it only once, and
+//! what is shown while a CA has not answered yet.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use rcgen::{
 };
 
 use crate::config::CertificateFiles;
-use crate::entry::certificates::Certificate;
+use crate::entry::certificates::{Certificate, CertificateProblem};
+use crate::entry::whole_file::write_whole;
 use crate::units::Timestamp;
 
 /// Always in the certificate, whatever else is asked for.
@@ -22,12 +23,29 @@ const LIFE: Duration = Duration::from_secs(825 * 86_400);
 /// Clocks of clients differ from ours: valid a little before it was made.
 const SLACK: Duration = Duration::from_secs(3_600);
 
+const STOPGAP_LIFE: Duration = Duration::from_secs(7 * 86_400);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StopgapProblem {
+    #[error(transparent)]
+    Made(#[from] rcgen::Error),
+    #[error(transparent)]
+    Read(#[from] CertificateProblem),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SelfSignedProblem {
     #[error("{}: {source}", path.display())]
     Unwritable { path: PathBuf, source: io::Error },
     #[error("no certificate could be made for {names}: {source}")]
     Refused { names: String, source: rcgen::Error },
+}
+
+/// One for a name that has none yet, kept nowhere. No client trusts it; a short life keeps it from being taken for one
+/// that is to stay.
+pub fn stopgap(name: &str, now: Timestamp) -> Result<Certificate, StopgapProblem> {
+    let (cert, key) = make(&[name.to_owned()], now, STOPGAP_LIFE)?;
+    Ok(Certificate::of_pem(Path::new(name), [cert, key].concat().as_bytes())?)
 }
 
 /// The certificate in `dir` (`self-signed.pem`, `self-signed.key`), made where there is none that is whole, alive at
@@ -41,7 +59,7 @@ pub fn ensure(dir: &Path, names: &[&str], now: Timestamp) -> Result<CertificateF
         return Ok(files);
     }
     let (cert, key) =
-        make(&wanted, now).map_err(|source| SelfSignedProblem::Refused { names: wanted.join(", "), source })?;
+        make(&wanted, now, LIFE).map_err(|source| SelfSignedProblem::Refused { names: wanted.join(", "), source })?;
     let unwritable = |path: &Path| {
         let path = path.to_owned();
         |source| SelfSignedProblem::Unwritable { path, source }
@@ -66,38 +84,17 @@ fn wanted_names(names: &[&str]) -> Vec<String> {
 }
 
 /// Certificate and key, PEM.
-fn make(names: &[String], now: Timestamp) -> Result<(String, String), rcgen::Error> {
+fn make(names: &[String], now: Timestamp, life: Duration) -> Result<(String, String), rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
     let since_epoch = Duration::from_micros(u64::try_from(now.0).unwrap_or(0));
     params.not_before = date_time_ymd(1970, 1, 1) + since_epoch.saturating_sub(SLACK);
-    params.not_after = date_time_ymd(1970, 1, 1) + since_epoch.saturating_sub(SLACK) + LIFE;
+    params.not_after = date_time_ymd(1970, 1, 1) + since_epoch.saturating_sub(SLACK) + life;
     params.distinguished_name.push(DnType::CommonName, "cfx self-signed");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let cert = params.self_signed(&key)?;
     Ok((cert.pem(), key.serialize_pem()))
-}
-
-/// Writes beside the target and renames, so that no reader ever sees half a file, nor the key with an open mode.
-fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let beside = path.with_added_extension(format!("{}.tmp", std::process::id()));
-    let written = write_new(&beside, text, mode).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
-}
-
-fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    // One left by a process of the same number that died would keep its old mode.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -96,6 +96,7 @@ fn outcome_of(destination: Result<Destination, Refusal>, route: Option<&Route>, 
     match destination {
         Ok(Destination::Health) => Outcome::Own("health"),
         Ok(Destination::Ready) => Outcome::Own("ready"),
+        Ok(Destination::Challenge { .. }) => Outcome::Own("acme-challenge"),
         Ok(Destination::Redirect { to, status }) => Outcome::Redirect(status.as_u16(), to),
         Ok(Destination::Fixed { answer }) => Outcome::Fixed(answer.status.as_u16()),
         Ok(Destination::Welcome) => Outcome::Page("the welcome page of cfx dev"),

@@ -50,6 +50,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::admission::{BodyMemory, Capacity, Concurrency, Keys, RateLimiter};
 use crate::clock::Clock;
 use crate::config::{Snapshot, Timeouts, Upstream};
+use crate::entry::acme::Challenges;
 use crate::entry::drain::{Drain, UnderWay};
 use crate::ledger::Ledger;
 use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
@@ -78,6 +79,8 @@ pub struct Services {
     pub balancer: Arc<Balancer>,
     pub dialer: Dialer,
     pub drain: Arc<Drain>,
+    /// What a CA is answered that looks whether a domain is ours.
+    pub challenges: Arc<Challenges>,
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     pub clock: Arc<dyn Clock>,
@@ -181,7 +184,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
-        let found = route::find(session, &context.exchange);
+        let found = route::find(session, &context.exchange, &self.services.challenges);
         let found = match context.exchange.guards() {
             // In a box: other routes keep no room for it.
             Some(_) => Box::pin(guarded::past_guards(&self.services, session, &mut context.exchange, found)).await,

@@ -42,7 +42,7 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
-    if let Some(Arrival { peer }) = Arrival::of(session.digest()) {
+    if let Some(Arrival { peer, .. }) = Arrival::of(session.digest()) {
         let trusted = &exchange.snapshot.edge.trusted_proxies;
         let address = match trusted.is_empty() {
             true => peer.ip(),
@@ -81,6 +81,10 @@ pub async fn serve(
         Destination::Fixed { answer } => {
             Ok(Page { kind: answer.page.kind, ..Page::json(answer.status, answer.page.body) })
         }
+        Destination::Challenge { answer } => Ok(Page {
+            kind: HeaderValue::from_static("application/octet-stream"),
+            ..Page::json(StatusCode::OK, answer)
+        }),
         Destination::Welcome => Ok(welcome_page(services, session, exchange).await),
         Destination::Web { .. } => return Ok(false),
     };

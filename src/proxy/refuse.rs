@@ -30,6 +30,7 @@ pub enum Reason {
     ClientTooSlow,
     BodyTooLarge,
     UnsupportedMediaType,
+    MisdirectedRequest,
     DailyQuotaExceeded,
     TooManyConcurrentRequests,
     RateLimited,
@@ -80,6 +81,7 @@ impl Reason {
             Reason::ClientTooSlow => "client_too_slow",
             Reason::BodyTooLarge => "body_too_large",
             Reason::UnsupportedMediaType => "unsupported_media_type",
+            Reason::MisdirectedRequest => "misdirected_request",
             Reason::DailyQuotaExceeded => "daily_quota_exceeded",
             Reason::TooManyConcurrentRequests => "too_many_concurrent_requests",
             Reason::RateLimited => "rate_limited",
@@ -112,6 +114,7 @@ impl Reason {
             Reason::BodyTimeout | Reason::ClientTooSlow => 408,
             Reason::BodyTooLarge => 413,
             Reason::UnsupportedMediaType => 415,
+            Reason::MisdirectedRequest => 421,
             Reason::DailyQuotaExceeded
             | Reason::TooManyConcurrentRequests
             | Reason::RateLimited

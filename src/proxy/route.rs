@@ -11,7 +11,8 @@ use pingora_core::protocols::http::ServerSession;
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
 use crate::config::{Action, Asked, Edge, Fixed, Route, Transport, Upstream};
-use crate::entry::arrival::Arrival;
+use crate::entry::acme::Challenges;
+use crate::entry::arrival::{Arrival, Greeting};
 use crate::llm::Endpoint;
 
 /// What is to be done with a request.
@@ -20,6 +21,10 @@ pub enum Destination {
     Health,
     /// `GET /ready`: requests are welcome here.
     Ready,
+    /// A CA looks whether this host is ours.
+    Challenge {
+        answer: String,
+    },
     /// A plain listener that sends everybody to https, or a route that leads elsewhere.
     Redirect {
         to: String,
@@ -55,7 +60,7 @@ pub enum Catalog {
 /// Decides where a request goes. Refuses what no route wants, and every `/v1` path that is not served: nothing
 /// reaches a model around admission. The route and the endpoint are noted before anything can refuse, so that a
 /// refusal is counted under its route and told in the endpoint's dialect.
-pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination, Refusal> {
+pub fn find(session: &ServerSession, exchange: &Exchange, challenges: &Challenges) -> Result<Destination, Refusal> {
     let (head, edge) = (session.req_header(), &exchange.snapshot.edge);
     let note = |name: Arc<str>| {
         let _ = exchange.route.set(name);
@@ -65,7 +70,13 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
         note(name.into());
         return destination;
     }
+    if let Some(answer) = challenges.http(&path) {
+        note("acme-challenge".into());
+        return read_only(&head.method).map(|()| Destination::Challenge { answer });
+    }
     let host = host_of(session);
+    let greeting = Arrival::of(session.digest()).and_then(|arrival| arrival.tls.as_ref());
+    refuse_misdirected(greeting, host.as_deref())?;
     if let Some(port) = redirects_to(session, edge) {
         note("redirect".into());
         return redirect(&head.uri, host.as_deref(), port);
@@ -73,6 +84,9 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
     let asked = Asked { host: host.as_deref(), path: &path, method: &head.method, headers: &head.headers };
     let route = choose(edge, &asked).ok_or_else(|| Refusal::new(Reason::NotFound, "no route serves this request"))?;
     note(Arc::clone(&route.name));
+    if route.client_certificate && !greeting.is_some_and(Greeting::has_certificate) {
+        return Err(Refusal::new(Reason::NotPermitted, "this route asks for a client certificate").final_word());
+    }
     if let Action::Llm(_) = &route.action
         && let Some(endpoint) = Endpoint::from_path(&path)
     {
@@ -113,6 +127,17 @@ pub fn destination(route: &Route, asked: &Asked, query: Option<&str>) -> Result<
             Ok(Destination::Redirect { to: redirect.location(&host, &path, query), status: redirect.status })
         }
         Action::Respond(answer) => Ok(Destination::Fixed { answer: answer.clone() }),
+    }
+}
+
+/// A client that was shown another host's certificate may believe that it speaks to that one (RFC 9110, 15.5.20). It
+/// asks again over a connection of its own.
+fn refuse_misdirected(greeting: Option<&Greeting>, host: Option<&str>) -> Result<(), Refusal> {
+    match (greeting, host) {
+        (Some(greeting), Some(host)) if !greeting.is_for(host) => {
+            Err(Refusal::new(Reason::MisdirectedRequest, "this connection was opened for another host"))
+        }
+        _ => Ok(()),
     }
 }
 

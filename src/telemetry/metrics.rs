@@ -46,6 +46,10 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_success_at: Gauge,
     reloads: IntCounterVec,
+    certificate_unreadable: IntCounter,
+    acme_orders: IntCounterVec,
+    acme_failures: IntGaugeVec,
+    tls_handshakes: IntCounterVec,
     upstreams: UpstreamSeries,
 }
 
@@ -116,6 +120,13 @@ impl Metrics {
             reload_success: registered(&registry, IntGauge::with_opts(opts(&names::RELOAD_SUCCESS))?)?,
             reload_success_at: registered(&registry, Gauge::with_opts(opts(&names::RELOAD_SUCCESS_AT))?)?,
             reloads: counters(&names::RELOADS, &[label::OUTCOME])?,
+            certificate_unreadable: registered(
+                &registry,
+                IntCounter::with_opts(opts(&names::CERTIFICATE_UNREADABLE))?,
+            )?,
+            acme_orders: counters(&names::ACME_ORDERS, &[label::OUTCOME])?,
+            acme_failures: registered(&registry, IntGaugeVec::new(opts(&names::ACME_FAILURES), &[label::NAME])?)?,
+            tls_handshakes: counters(&names::TLS_HANDSHAKES, &[label::OUTCOME])?,
             upstreams: UpstreamSeries::new(&registry)?,
             registry,
         })
@@ -246,6 +257,28 @@ impl Metrics {
     /// Forgets every upstream, target and model, for those to be shown anew that there still are.
     pub fn forget_upstreams(&self) {
         self.upstreams.forget();
+    }
+
+    /// Counts a certificate that changed on disk and cannot be served.
+    pub fn certificate_unreadable(&self) {
+        self.certificate_unreadable.inc();
+    }
+
+    /// Counts an order of a certificate by what became of it.
+    pub fn acme_order(&self, outcome: &'static str) {
+        increment(&self.acme_orders, &[outcome]);
+    }
+
+    /// How many orders in a row have failed for a domain.
+    pub fn set_acme_failures(&self, domain: &str, failures: u32) {
+        if let Ok(gauge) = self.acme_failures.get_metric_with_label_values(&[domain]) {
+            gauge.set(i64::from(failures));
+        }
+    }
+
+    /// Counts a handshake by how it went.
+    pub fn tls_handshake(&self, outcome: &'static str) {
+        increment(&self.tls_handshakes, &[outcome]);
     }
 
     /// How a breaker stands.

@@ -111,6 +111,22 @@ pub const RELOADS: Name = Name {
     name: "cfx_config_reloads_total",
     help: "How often the configuration was read anew: applied, unchanged (nothing differed) or refused (a mistake in it).",
 };
+pub const CERTIFICATE_UNREADABLE: Name = Name {
+    name: "cfx_certificate_reload_failures_total",
+    help: "Certificates that changed on disk and could not be served; the ones before them go on.",
+};
+pub const ACME_ORDERS: Name = Name {
+    name: "cfx_acme_orders_total",
+    help: "Certificates ordered from a CA: issued, refused, rate_limited, or unreachable where it did not answer.",
+};
+pub const ACME_FAILURES: Name = Name {
+    name: "cfx_acme_failures",
+    help: "Orders in a row that brought no certificate, by domain; 0 behind one that did.",
+};
+pub const TLS_HANDSHAKES: Name = Name {
+    name: "cfx_tls_handshakes_total",
+    help: "TLS handshakes: full, resumed from an earlier one, failed, or a CA's look at a challenge.",
+};
 pub const BUILD_INFO: Name = Name { name: "cfx_build_info", help: "Always 1; the labels say which build this is." };
 
 pub mod label {

@@ -7,6 +7,9 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
+mod acme_in_time;
+mod acme_limits;
 mod bad_input;
 mod bad_upstreams;
 mod broken_framing;
@@ -54,6 +57,8 @@ mod stages_upstream;
 mod starting;
 mod store_away_for_long;
 mod timeouts;
+mod tls;
+mod tls_swaps;
 mod two_edges;
 mod upgrading;
 mod upstream_over_http2;

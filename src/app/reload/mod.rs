@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, Transport, load};
+use crate::entry::acme::Acme;
 use crate::entry::admin::Control;
-use crate::entry::certificates::{Certificate, CertificateProblem, Certificates};
+use crate::entry::certificates::{Certificate, CertificateProblem, Certificates, Summary, watch as certificate_files};
 use crate::proxy::Services;
 use crate::telemetry::metrics::Reload;
 use crate::units::Timestamp;
@@ -56,6 +57,7 @@ pub struct Reloader {
     services: Arc<Services>,
     /// None where no entrypoint speaks TLS.
     certificates: Option<Arc<Certificates>>,
+    acme: Option<Arc<Acme>>,
     standing: ArcSwap<Standing>,
     /// The files as they were when they were last read. Held for as long as one reload takes.
     look: Mutex<Look>,
@@ -137,7 +139,12 @@ async fn stirs(watch: &mut Option<Watch>) {
 }
 
 impl Reloader {
-    pub(super) fn new(origin: Origin, services: Arc<Services>, certificates: Option<Arc<Certificates>>) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        services: Arc<Services>,
+        certificates: Option<Arc<Certificates>>,
+        acme: Option<Arc<Acme>>,
+    ) -> Self {
         let hash = hash_of(&services.snapshot.load().shown());
         let standing = Standing { hash, since: services.clock.now(), restart: Vec::new(), problems: Vec::new() };
         Self {
@@ -145,6 +152,7 @@ impl Reloader {
             origin,
             services,
             certificates,
+            acme,
             standing: ArcSwap::from_pointee(standing),
             applied: AtomicBool::new(false),
         }
@@ -228,6 +236,7 @@ impl Reloader {
             Some(_) if !tls => Vec::new(),
             Some(served) => served
                 .reload(&wanted.edge.certificates, now)
+                .map(|Summary { added, changed, .. }| [added, changed].concat())
                 .map_err(|problem| vec![certificate_problem(&self.origin.source, &problem)])?,
         };
         let running = services.snapshot.load_full();
@@ -237,13 +246,15 @@ impl Reloader {
         if next != *running {
             standing.hash = hash_of(&next.shown());
             standing.since = now;
+            if let Some(acme) = self.acme.as_ref().filter(|_| next.edge.issuers != running.edge.issuers) {
+                acme.reload(&next.edge.issuers);
+            }
             services.balancer.adopt(next.edge.upstreams.values(), next.models.asked_for());
             services.snapshot.store(Arc::new(next));
             self.applied.store(true, Ordering::Relaxed);
         }
         if let Some(served) = self.certificates.as_ref().filter(|_| !certificates.is_empty()) {
-            let expiries = served.expiries();
-            services.metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+            certificate_files::show(served, &services.metrics);
         }
         self.standing.store(Arc::new(standing));
         Ok(Applied { changed, certificates })

@@ -23,9 +23,11 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let root = At::root(root, report);
     let known = ["entrypoints", "admin", "tls", "upstreams", "routes", "trusted_proxies", "ledger", "server"];
     let file = root.fields(&known)?;
-    let certificates = file.or("tls", Vec::new(), |at| tls::certificates(&at, source));
-    let has_certificates = !matches!(&certificates, Ok(certificates) if certificates.is_empty());
-    let listeners = entrypoints::entrypoints(file.get("entrypoints"), has_certificates);
+    let tls = file.get("tls").map_or_else(|| Ok(tls::Tls::default()), |at| tls::tls(&at, source));
+    let has_certificates = !matches!(&tls, Ok(tls) if tls.certificates.is_empty() && tls.issuers.is_empty());
+    let listeners = entrypoints::entrypoints(file.get("entrypoints"), has_certificates, source);
+    let challenges = tls::refuse_unanswerable(&file, &tls, &listeners);
+    let askable = tls::refuse_unaskable(&file, &listeners);
     let admin = file.or("admin", (ADMIN, None), |at| admin(&at));
     let addresses = entrypoints::refuse_shared_addresses(&file);
     let upstreams = file.get("upstreams").map(|at| upstreams::upstreams(&at)).unwrap_or_default();
@@ -33,13 +35,16 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
-    addresses?;
+    addresses.and(challenges).and(askable)?;
+    let (listeners, tls) = (listeners?, tls?);
     let (admin, admin_token) = admin?;
     Ok(Edge {
-        entrypoints: listeners?,
+        entrypoints: listeners,
         admin,
         admin_token,
-        certificates: certificates?,
+        certificates: tls.certificates,
+        issuers: tls.issuers,
+        min_tls_version: tls.min_version,
         upstreams: upstreams.sound()?,
         routes: routes?,
         trusted_proxies: trusted_proxies?,

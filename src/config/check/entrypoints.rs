@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::super::problem::Checked;
 use super::super::snapshot::{Entrypoint, Transport};
+use super::super::source::Source;
+use super::super::tls::ClientCertificates;
 use super::read::{At, Fields, Named, all};
 use super::suggest::instead_of;
+use super::tls::client_certificates;
 
 /// The port is the protocol's own; an absent section opens these on every IPv4 address.
 pub(super) const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
@@ -17,16 +20,17 @@ struct Listener<'a> {
     address: Checked<SocketAddr>,
     transport: Checked<Transport>,
     redirect: Option<At<'a>>,
+    client_certificates: Checked<Option<ClientCertificates>>,
 }
 
 /// Without the section: http, and where certificates are named https, with http redirecting to it.
-pub(super) fn entrypoints(section: Option<At>, has_certificates: bool) -> Checked<Vec<Entrypoint>> {
+pub(super) fn entrypoints(section: Option<At>, has_certificates: bool, source: &Source) -> Checked<Vec<Entrypoint>> {
     let Some(section) = section else { return Ok(defaults(has_certificates)) };
     let named = section.entries()?;
     if named.is_empty() {
         return Err(section.problem_with("no entrypoint", "write for example http: { address: \"0.0.0.0:80\" }"));
     }
-    let listeners: Vec<Listener> = named.iter().map(listener).collect();
+    let listeners: Vec<Listener> = named.iter().map(|named| listener(named, source)).collect();
     all(listeners.iter().map(|listener| entrypoint(listener, &listeners)))
 }
 
@@ -35,19 +39,25 @@ fn defaults(has_certificates: bool) -> Vec<Entrypoint> {
         name: "http".to_owned(),
         address: HTTP,
         transport: Transport::Plain { redirect_to },
+        client_certificates: None,
     };
     if has_certificates { vec![http(Some(HTTPS.port())), https(HTTPS)] } else { vec![http(None)] }
 }
 
 pub(super) fn https(address: SocketAddr) -> Entrypoint {
-    Entrypoint { name: "https".to_owned(), address, transport: Transport::Tls { http2: true } }
+    let transport = Transport::Tls { http2: true };
+    Entrypoint { name: "https".to_owned(), address, transport, client_certificates: None }
 }
 
-fn listener<'a>(named: &Named<'a>) -> Listener<'a> {
-    match named.value.fields(&["address", "tls", "http2", "redirect"]) {
-        Err(reported) => {
-            Listener { name: named.name, address: Err(reported), transport: Err(reported), redirect: None }
-        }
+fn listener<'a>(named: &Named<'a>, source: &Source) -> Listener<'a> {
+    match named.value.fields(&["address", "tls", "http2", "redirect", "client_certificates"]) {
+        Err(reported) => Listener {
+            name: named.name,
+            address: Err(reported),
+            transport: Err(reported),
+            redirect: None,
+            client_certificates: Err(reported),
+        },
         Ok(fields) => Listener {
             name: named.name,
             address: fields
@@ -55,8 +65,18 @@ fn listener<'a>(named: &Named<'a>) -> Listener<'a> {
                 .and_then(|given| address(&given)),
             transport: transport(&fields),
             redirect: fields.get("redirect"),
+            client_certificates: fields.optional("client_certificates", |at| asked_of_clients(&fields, &at, source)),
         },
     }
+}
+
+fn asked_of_clients(fields: &Fields, at: &At, source: &Source) -> Checked<ClientCertificates> {
+    if fields.get("tls").is_none_or(|at| at.is_text("false")) {
+        return Err(
+            at.problem_with("clients are asked for certificates over TLS only", "add tls: true or leave it out")
+        );
+    }
+    client_certificates(at, source)
 }
 
 /// With the redirect still to come.
@@ -82,7 +102,12 @@ fn entrypoint(listener: &Listener, all: &[Listener]) -> Checked<Entrypoint> {
         Transport::Plain { .. } => Transport::Plain { redirect_to },
         tls => tls,
     };
-    Ok(Entrypoint { name: listener.name.to_owned(), address: listener.address?, transport })
+    Ok(Entrypoint {
+        name: listener.name.to_owned(),
+        address: listener.address?,
+        transport,
+        client_certificates: listener.client_certificates.clone()?,
+    })
 }
 
 /// The port of the TLS entrypoint that is named.

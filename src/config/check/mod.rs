@@ -1,5 +1,6 @@
 //! Raw trees to the checked snapshot. Every reader goes on past a mistake, so that one run reports them all.
 
+mod acme;
 mod edge;
 mod entrypoints;
 mod ledger;

@@ -39,7 +39,8 @@ fn move_listeners(edge: &mut Edge, overrides: &Overrides) {
             Some(entrypoint) => entrypoint.address = address,
             None => {
                 let transport = Transport::Plain { redirect_to: None };
-                edge.entrypoints.push(Entrypoint { name: "http".to_owned(), address, transport });
+                let name = "http".to_owned();
+                edge.entrypoints.push(Entrypoint { name, address, transport, client_certificates: None });
             }
         }
     }
@@ -131,6 +132,7 @@ fn welcome(edge: &mut Edge) {
         action: Action::Welcome,
         edits: None,
         guards: None,
+        client_certificate: false,
     };
     match edge.routes.iter_mut().find(|route| route.matching.is_everything()) {
         Some(route) => *route = Arc::new(Route { name: Arc::clone(&route.name), ..page }),

@@ -142,6 +142,10 @@ impl<'a> At<'a> {
         }
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     pub(super) fn items(&self) -> Checked<impl Iterator<Item = At<'a>> + use<'a>> {
         let Value::List(items) = &self.node.value else { return Err(self.unexpected("a list")) };
         let (report, path) = (self.report, self.path.clone());

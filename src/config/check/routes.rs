@@ -22,6 +22,7 @@ struct Placed<'a> {
     named: Option<At<'a>>,
     name: String,
     matching: Matching,
+    client_certificate: bool,
     action: Checked<Action>,
     edits: Option<Box<Edits>>,
     guards: Option<Box<Guards>>,
@@ -45,8 +46,8 @@ pub(super) fn routes(file: &Fields, upstreams: &Names<Upstream>, source: &Source
 }
 
 fn route(placed: Placed) -> Checked<Arc<Route>> {
-    let Placed { name, matching, action, edits, guards, .. } = placed;
-    Ok(Arc::new(Route { name: name.into(), matching, action: action?, edits, guards }))
+    let Placed { name, matching, action, client_certificate, edits, guards, .. } = placed;
+    Ok(Arc::new(Route { name: name.into(), matching, client_certificate, action: action?, edits, guards }))
 }
 
 fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>, source: &Source) -> Checked<Placed<'a>> {
@@ -54,15 +55,18 @@ fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>, source: &Source) -> Check
     let (named, matched) = (fields.get("name"), fields.get("match"));
     let name = fields.optional("name", |at| at.text().map(str::to_owned));
     let matching = matched.as_ref().map_or_else(|| Ok(routes_match::everything()), routes_match::matching);
+    let client_certificate = fields.or("client_certificate", false, |at| {
+        at.one_of("word for a client's certificate", &[("required", true), ("optional", false)])
+    });
     let action = action(&fields, upstreams, source);
     let edits = routes_edits::edits(&fields, source);
     let guards = routes_guards::guards(&fields, upstreams, source);
     let fitting = routes_keys::refuse_unfit(&fields);
     let matching = matching?;
     let action = action.and_then(|action| refuse_unreachable(&at, action, matching.path.as_str()));
-    let name = name?.unwrap_or_else(|| matching.path.as_str().to_owned());
+    let (name, client_certificate) = (name?.unwrap_or_else(|| matching.path.as_str().to_owned()), client_certificate?);
     fitting?;
-    Ok(Placed { at, matched, named, name, matching, action, edits: edits?, guards: guards? })
+    Ok(Placed { at, matched, named, name, matching, client_certificate, action, edits: edits?, guards: guards? })
 }
 
 fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {

@@ -6,9 +6,10 @@ use super::read::{Fields, all};
 /// What a route does; each has exactly one.
 pub(super) const ACTIONS: [&str; 4] = ["llm", "upstream", "redirect", "respond"];
 
-pub(super) const ALL: [&str; 23] = [
+pub(super) const ALL: [&str; 24] = [
     "name",
     "match",
+    "client_certificate",
     "llm",
     "upstream",
     "redirect",
@@ -35,7 +36,7 @@ pub(super) const ALL: [&str; 23] = [
 /// What an llm route takes beside its match: what turns requests away. What it sends upstream is built from the body
 /// that was admitted, under a path of cfx's own; there is nothing to edit, and nothing that could lead around keys,
 /// quotas and the ledger.
-const OF_LLM: [&str; 5] = ["allow", "rate_limit", "in_flight", "maintenance", "cors"];
+const OF_LLM: [&str; 6] = ["client_certificate", "allow", "rate_limit", "in_flight", "maintenance", "cors"];
 /// A redirect has the path to edit, and no upstream.
 const OF_REDIRECT: [&str; 4] = ["strip_prefix", "add_prefix", "rewrite", "response_headers"];
 const OF_RESPOND: [&str; 1] = ["response_headers"];

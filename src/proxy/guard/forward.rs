@@ -64,8 +64,9 @@ impl AuthServers {
         forward: &ForwardAuth,
     ) -> Result<Word, Refusal> {
         let unasked = |error: Box<Error>| {
-            let group = services.balancer.of(&forward.upstream);
-            if let Some(unwritten) = group.complaints.write(Instant::now()) {
+            if let Some(group) = services.balancer.of(&forward.upstream)
+                && let Some(unwritten) = group.complaints.write(Instant::now())
+            {
                 tracing::warn!(request = %exchange.id.0, upstream = group.name(), %error, unwritten, "nobody could be asked");
             }
             Refusal::new(Reason::UpstreamUnavailable, "whoever decides about this request cannot be asked")

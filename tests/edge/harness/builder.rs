@@ -41,6 +41,14 @@ pub struct Builder {
     web_target: Option<String>,
     threads: u32,
     server: String,
+    /// The public listeners' addresses, where they are not any that are free.
+    listening: Option<[SocketAddr; 2]>,
+    /// Further pairs of `tls.certificates`, by the names in them.
+    certificates: Vec<Vec<String>>,
+    /// Further lines of the `tls` section.
+    tls: Vec<String>,
+    /// What follows in the `https` entrypoint's braces.
+    https: String,
     front: Option<Front>,
     /// Further upstreams and routes: their lines.
     others: [String; 2],
@@ -63,6 +71,10 @@ impl Default for Builder {
             web_target: None,
             threads: 2,
             server: "grace: 2s, drain_after: off".to_string(),
+            listening: None,
+            certificates: Vec::new(),
+            tls: Vec::new(),
+            https: String::new(),
             front: None,
             others: Default::default(),
             redirects: false,
@@ -119,6 +131,31 @@ impl Builder {
     /// The plain listener sends everybody to the TLS one.
     pub fn redirecting(mut self) -> Self {
         self.redirects = true;
+        self
+    }
+
+    /// At these addresses, plain and TLS.
+    pub fn listening(mut self, http: SocketAddr, https: SocketAddr) -> Self {
+        self.listening = Some([http, https]);
+        self
+    }
+
+    /// One more certificate, for these names: `a.test.pem` and `a.test.key` in the folder of the configuration, where
+    /// `a.test` is the first of them.
+    pub fn certificate(mut self, names: &[&str]) -> Self {
+        self.certificates.push(names.iter().map(|name| name.to_string()).collect());
+        self
+    }
+
+    /// `min_version: "1.3"`: one more line of the `tls` section.
+    pub fn tls(mut self, line: &str) -> Self {
+        self.tls.push(format!("  {line}\n"));
+        self
+    }
+
+    /// `client_certificates: { … }`: more about the TLS entrypoint.
+    pub fn https(mut self, more: &str) -> Self {
+        self.https = format!(", {more}");
         self
     }
 
@@ -191,7 +228,8 @@ impl Builder {
         let (conf, data) = (folder.path().join("conf"), folder.path().join("data"));
         std::fs::create_dir_all(&conf).expect("a folder");
         std::fs::create_dir_all(&data).expect("a folder");
-        let certificate = certificate(&conf);
+        let certificate = certificate_for(&conf, &["cfx.test".to_string()]);
+        self.certificates.iter().for_each(|names| drop(certificate_for(&conf, names)));
         if let Some(front) = self.front {
             let trust = conf.join("trusted.pem");
             let target = format!("https://{}", front.start(upstream.address, &trust));
@@ -208,6 +246,7 @@ impl Builder {
         // A port that was free may be taken by the time cfx binds it: then other ports are tried.
         for attempt in 1.. {
             let [http, https, admin] = free_addresses();
+            let [http, https] = self.listening.unwrap_or([http, https]);
             let target = self.upstream_target.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
             let edge = self.edge_yaml(&conf, [http, https, admin], &target, &web);
             std::fs::write(conf.join("cfx.yaml"), edge).expect("a file");
@@ -238,16 +277,26 @@ impl Builder {
         text
     }
 
+    fn pairs(&self, conf: &Path) -> String {
+        let first = std::iter::once("cfx.test");
+        let stems = first.chain(self.certificates.iter().map(|names| names[0].as_str()));
+        let pairs = stems.map(|stem| {
+            let stem = conf.join(stem.replace('*', "any"));
+            format!("{{ cert: \"{0}.pem\", key: \"{0}.key\" }}", stem.display())
+        });
+        pairs.collect::<Vec<_>>().join(", ")
+    }
+
     fn edge_yaml(&self, conf: &Path, [http, https, admin]: [SocketAddr; 3], target: &str, web: &Scripted) -> String {
         format!(
             r#"
 entrypoints:
   http:  {{ address: "{http}"{redirect} }}
-  https: {{ address: "{https}", tls: true, http2: true }}
+  https: {{ address: "{https}", tls: true, http2: true{more} }}
 admin: {{ address: "{admin}" }}
 tls:
-  certificates: [{{ cert: "{conf}/cfx.test.pem", key: "{conf}/cfx.test.key" }}]
-upstreams:
+  certificates: [{certificates}]
+{tls}upstreams:
   litellm:
     targets: ["{target}"]
     api_key: "${{LITELLM_API_KEY}}"
@@ -267,17 +316,20 @@ server: {{ threads: {threads}, {server} }}
             server = self.server,
             upstreams = self.others[0],
             routes = self.others[1],
-            conf = conf.display(),
+            certificates = self.pairs(conf),
+            tls = self.tls.concat(),
+            more = self.https,
             extra = self.edge.join("\n"),
         )
     }
 }
 
-/// A certificate for `cfx.test`, written where `cfx.yaml` names it.
-fn certificate(conf: &Path) -> rustls::pki_types::CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(["cfx.test".to_string()]).expect("a certificate");
-    std::fs::write(conf.join("cfx.test.pem"), made.cert.pem()).expect("a file");
-    std::fs::write(conf.join("cfx.test.key"), made.signing_key.serialize_pem()).expect("a file");
+/// A certificate for these names, written under the first of them.
+pub fn certificate_for(conf: &Path, names: &[String]) -> rustls::pki_types::CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let stem = conf.join(names[0].replace('*', "any"));
+    std::fs::write(stem.with_added_extension("pem"), made.cert.pem()).expect("a file");
+    std::fs::write(stem.with_added_extension("key"), made.signing_key.serialize_pem()).expect("a file");
     made.cert.der().clone()
 }
 

@@ -125,10 +125,24 @@ impl Client {
 
     /// Over TLS with HTTP/1.1, trusting nothing but `root`.
     pub fn tls(address: SocketAddr, root: &CertificateDer<'static>) -> Self {
-        let name = ServerName::try_from("cfx.test").expect("a valid name");
-        let session = ClientConnection::new(Arc::new(trusting(root, &[b"http/1.1"])), name).expect("a TLS client");
+        Self::tls_as(address, "cfx.test", Arc::new(trusting(root, &[b"http/1.1"])))
+    }
+
+    /// Over TLS, asking for this name, in this way.
+    pub fn tls_as(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from(name.to_string()).expect("a valid name");
+        let session = ClientConnection::new(config, name).expect("a TLS client");
         let stream = StreamOwned::new(session, connect(address));
         Self { wire: Wire::Tls(Box::new(stream)), unread: Vec::new() }
+    }
+
+    /// Shakes hands, or says why not, and hands back how it went: over TLS there is a session.
+    pub fn shake_hands(&mut self) -> std::io::Result<&ClientConnection> {
+        let Wire::Tls(stream) = &mut self.wire else { panic!("a plain connection has no handshake") };
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(&stream.conn)
     }
 
     /// The server may have hung up already (it had said enough): what it said is still read.

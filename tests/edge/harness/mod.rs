@@ -8,11 +8,13 @@ pub mod client;
 pub mod http2;
 pub mod intake;
 pub mod ordinary;
+pub mod pebble;
 pub mod process;
 pub mod rows;
 pub mod scripted;
 pub mod switch;
 pub mod tls;
+pub mod trust;
 pub mod wire;
 
 use std::net::SocketAddr;

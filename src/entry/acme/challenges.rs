@@ -1,0 +1,105 @@
+//! Answers to a CA that looks whether a domain is ours, for as long as an order waits for them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_ecdsa_type;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
+/// The protocol of RFC 8737, as ALPN names it.
+pub const ACME_TLS: &[u8] = b"acme-tls/1";
+/// Where a CA asks over HTTP (RFC 8555, 8.3).
+const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
+
+/// What is to be answered at this moment.
+#[derive(Debug, Default)]
+pub struct Challenges(RwLock<Answers>);
+
+#[derive(Debug, Default)]
+struct Answers {
+    /// By token.
+    http: HashMap<String, String>,
+    /// By domain, lower case.
+    tls: HashMap<String, Arc<ServerConfig>>,
+}
+
+/// An answer that is given until this is dropped.
+#[derive(Debug)]
+#[must_use = "the answer is taken back when this is dropped"]
+pub struct Posted {
+    challenges: Arc<Challenges>,
+    key: Key,
+}
+
+#[derive(Debug)]
+enum Key {
+    Token(String),
+    Domain(String),
+}
+
+impl Challenges {
+    /// What a request for this path is answered, where a CA may be asking.
+    pub fn http(&self, path: &str) -> Option<String> {
+        let token = path.strip_prefix(WELL_KNOWN)?;
+        self.0.read().unwrap_or_else(PoisonError::into_inner).http.get(token).cloned()
+    }
+
+    /// How TLS is spoken with a CA that looks at this domain.
+    pub fn tls(&self, domain: &str) -> Option<Arc<ServerConfig>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).tls.get(domain).cloned()
+    }
+
+    pub(super) fn post_http(self: &Arc<Self>, token: &str, answer: &str) -> Posted {
+        self.change(|answers| drop(answers.http.insert(token.to_owned(), answer.to_owned())));
+        Posted { challenges: Arc::clone(self), key: Key::Token(token.to_owned()) }
+    }
+
+    /// `digest` is the SHA-256 of the key authorization.
+    pub(super) fn post_tls(self: &Arc<Self>, domain: &str, digest: &[u8]) -> Result<Posted, ChallengeProblem> {
+        let config = Arc::new(tls_answer(domain, digest)?);
+        self.change(|answers| drop(answers.tls.insert(domain.to_owned(), config)));
+        Ok(Posted { challenges: Arc::clone(self), key: Key::Domain(domain.to_owned()) })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Answers)) {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Why a challenge cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ChallengeProblem {
+    #[error("no certificate could be made for the challenge: {0}")]
+    Made(#[from] rcgen::Error),
+    #[error("the challenge's certificate cannot be shown: {0}")]
+    Shown(#[from] rustls::Error),
+}
+
+/// A certificate for the domain alone with the digest in it, shown under that protocol alone (RFC 8737, 3).
+fn tls_answer(domain: &str, digest: &[u8]) -> Result<ServerConfig, ChallengeProblem> {
+    let mut params = CertificateParams::new([domain.to_owned()])?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    // Unchecked: the extension is critical, and the library's own check of a pair knows no such.
+    let shown = CertifiedKey::new(vec![certificate.der().clone()], any_ecdsa_type(&key)?);
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
+    config.alpn_protocols = vec![ACME_TLS.to_vec()];
+    config.send_tls13_tickets = 0; // nobody comes back
+    Ok(config)
+}
+
+impl Drop for Posted {
+    fn drop(&mut self) {
+        self.challenges.change(|answers| match &self.key {
+            Key::Token(token) => drop(answers.http.remove(token)),
+            Key::Domain(domain) => drop(answers.tls.remove(domain)),
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! HTTP to a CA: over TLS by its own roots, each request within a time, and what an answer says of waiting remembered.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+
+/// One request and its answer's head.
+const WITHIN: Duration = Duration::from_secs(30);
+/// Connections are opened anew where a CA has been left alone for so long.
+const IDLE: Duration = Duration::from_secs(20);
+
+tokio::task_local! {
+    /// How long the CA last said to wait, of the order under way in this task.
+    static SAID_TO_WAIT: Cell<Option<Duration>>;
+}
+
+/// Runs an order, and hands back beside its outcome how long the CA said to wait, where it did.
+pub async fn hearing_of_waits<T>(order: impl Future<Output = T>) -> (T, Option<Duration>) {
+    let hearing = async { (order.await, SAID_TO_WAIT.with(Cell::get)) };
+    SAID_TO_WAIT.scope(Cell::new(None), hearing).await
+}
+
+/// What a CA is spoken to with.
+#[derive(Clone)]
+pub struct Http(Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>);
+
+/// Why a CA cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpProblem {
+    #[error("{0}")]
+    Tls(#[from] rustls::Error),
+    #[error("{file}: {why}")]
+    Trust { file: String, why: String },
+    #[error("this system has no certificates of CAs to trust: install ca-certificates, or name a file as acme.ca")]
+    NoRoots,
+}
+
+impl Http {
+    /// Trusts the CAs in this PEM file, or the system's.
+    pub fn trusting(file: Option<&Path>) -> Result<Self, HttpProblem> {
+        let mut roots = RootCertStore::empty();
+        match file {
+            Some(file) => {
+                let problem = |why: String| HttpProblem::Trust { file: file.display().to_string(), why };
+                let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+                for root in read.map_err(|why| problem(why.to_string()))? {
+                    roots.add(root).map_err(|why| problem(why.to_string()))?;
+                }
+            }
+            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        }
+        if roots.is_empty() {
+            return Err(HttpProblem::NoRoots);
+        }
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+        Ok(Self(Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector)))
+    }
+}
+
+impl HttpClient for Http {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let answer = timeout(WITHIN, self.0.request(request));
+        Box::pin(async move {
+            let answer = match answer.await {
+                Ok(answer) => answer.map_err(|error| Error::Other(in_full(&error).into()))?,
+                Err(_) => return Err(Error::Other(format!("no answer within {WITHIN:?}").into())),
+            };
+            let (status, headers) = (answer.status(), answer.headers());
+            if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                let said = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                let _ = SAID_TO_WAIT.try_with(|wait| wait.set(said.map(Duration::from_secs)));
+            }
+            // A page of whatever stands in front of the CA says nothing of the order.
+            let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            if status.is_server_error() && !kind.contains("json") {
+                return Err(Error::Other(format!("it answers {status}").into()));
+            }
+            Ok(BytesResponse::from(answer))
+        })
+    }
+}
+
+/// An error with its causes: what failed in connecting stands in the last of them.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

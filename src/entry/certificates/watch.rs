@@ -1,0 +1,47 @@
+//! A look at the files now and then, for those that nobody says have changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Certificates, Look};
+use crate::clock::Clock;
+use crate::telemetry::metrics::Metrics;
+use crate::units::Timestamp;
+
+/// What asks the system for nothing but the times of files.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Looks at the files for as long as the process lives.
+pub async fn watch(certificates: Arc<Certificates>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
+    let mut before = clock.now();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let now = clock.now();
+        tell(&certificates.look(now), &metrics);
+        tell_expired(&certificates, before, now);
+        show(&certificates, &metrics);
+        before = now;
+    }
+}
+
+/// Brings the metrics up to what is shown now.
+pub fn show(certificates: &Certificates, metrics: &Metrics) {
+    let expiries = certificates.expiries();
+    metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
+}
+
+fn tell(look: &Look, metrics: &Metrics) {
+    for read in &look.changed {
+        tracing::info!(name = read.label(), expires = read.expires.rfc3339(), "a certificate was read anew");
+    }
+    for problem in &look.problems {
+        metrics.certificate_unreadable();
+        tracing::error!(%problem, "a certificate has changed and cannot be served; the one before goes on");
+    }
+}
+
+fn tell_expired(certificates: &Certificates, before: Timestamp, now: Timestamp) {
+    for served in certificates.table().all().iter().filter(|served| before < served.expires && served.expires <= now) {
+        tracing::error!(name = served.label(), "a certificate that is served has expired");
+    }
+}

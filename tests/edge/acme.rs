@@ -1,0 +1,125 @@
+//! Certificates from a CA, by a whole edge and pebble: ordered by either challenge, kept, renewed when asked to, and
+//! shown again after a restart without another order.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::CertificateDer;
+
+use crate::harness::builder::free_addresses;
+use crate::harness::client::{PATIENCE, trusting};
+use crate::harness::pebble::{EXTERNAL, FORBIDDEN, Manner, NOWHERE, Pebble};
+use crate::harness::process::{cfx_of, printed};
+use crate::harness::trust::shown;
+use crate::harness::{Client, Harness, Request};
+
+/// An edge that orders from this CA, at the ports that the CA looks at.
+fn edge(manner: Manner, issuer: impl Fn(&Pebble) -> String) -> (Pebble, Harness) {
+    let [http, https, _] = free_addresses();
+    let pebble = Pebble::start(http.port(), https.port(), manner);
+    let acme = format!("acme: {}", issuer(&pebble));
+    let edge = Harness::builder().tls(&acme).redirecting().listening(http, https).start();
+    (pebble, edge)
+}
+
+/// The certificate that is shown for `name`, once it is one of this CA.
+fn issued(edge: &Harness, pebble: &Pebble, name: &str) -> CertificateDer<'static> {
+    let root = pebble.root();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut client = Client::tls_as(edge.https, name, Arc::new(trusting(&root, &[b"http/1.1"])));
+        match client.shake_hands() {
+            Ok(session) => return session.peer_certificates().expect("certificates")[0].clone().into_owned(),
+            Err(error) => assert!(Instant::now() < deadline, "{name}: {error}\n{}", edge.process.log()),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn cert(edge: &Harness, arguments: &[&str]) -> String {
+    let mut command = cfx_of(&edge.data());
+    command.arg("cert").args(arguments).arg("--conf").arg(edge.conf()).arg("--data").arg(edge.data());
+    printed(&command.output().expect("cfx starts"))
+}
+
+/// The files under the data folder's `acme`.
+fn kept(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { kept(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_certificate_is_ordered_kept_and_shown_again_after_a_restart() {
+    let manner = Manner { bad_nonces: 5, ..Manner::default() };
+    let (pebble, mut edge) = edge(manner, |pebble| pebble.issuer("one.test, two.test", "http-01"));
+    let (one, two) = (issued(&edge, &pebble, "one.test"), issued(&edge, &pebble, "two.test"));
+    assert!(one != two, "each has its own");
+    assert!(shown(edge.https, "cfx.test") == edge.certificate, "those of files are left alone");
+    assert!(shown(edge.https, "elsewhere.test") == edge.certificate, "and come first");
+    let mut client = Client::tls_as(edge.https, "one.test", Arc::new(trusting(&pebble.root(), &[])));
+    assert_eq!(client.ask(&Request::get("/").instead("Host", "two.test")).status, 421);
+
+    edge.assert_metric("cfx_acme_orders_total", &["outcome=\"issued\""], 2.0);
+    assert!(edge.metric("cfx_certificate_expiry_seconds", &["name=\"one.test\""]) > 0.0);
+    let files = kept(&edge.data().join("acme"));
+    assert_eq!(files.len(), 5, "an account, two certificates, and when to order again: {files:?}");
+    for file in &files {
+        let mode = std::fs::metadata(file).expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", file.display());
+    }
+
+    pebble.switch.kill();
+    edge.restart();
+    assert!(shown(edge.https, "one.test") == one && shown(edge.https, "two.test") == two, "from disk");
+    let list = cert(&edge, &["list"]);
+    assert!(list.contains("one.test") && list.contains("cfx.test.pem"), "{list}");
+
+    pebble.switch.revive();
+    let said = cert(&edge, &["renew", "one.test"]);
+    assert!(said.contains("one.test"), "{said}");
+    let deadline = Instant::now() + PATIENCE;
+    while shown(edge.https, "one.test") == one {
+        assert!(Instant::now() < deadline, "{}", edge.process.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(shown(edge.https, "two.test") == two, "nobody asked for that one");
+    edge.assert_metric("cfx_acme_orders_total", &["outcome=\"issued\""], 1.0);
+    let refused = cert(&edge, &["renew", "cfx.test"]);
+    assert!(refused.contains("is not ordered from a CA"), "{refused}");
+}
+
+#[test]
+fn over_tls_a_ca_looks_before_there_is_a_certificate_and_bad_names_hold_nobody_up() {
+    let domains = format!("{NOWHERE}, {FORBIDDEN}, good.test");
+    let (pebble, edge) = edge(Manner::default(), |pebble| pebble.issuer(&domains, "tls-alpn-01"));
+    issued(&edge, &pebble, "good.test");
+    edge.assert_metric("cfx_acme_failures", &[&format!("name=\"{NOWHERE}\"")], 1.0);
+    edge.assert_metric("cfx_acme_failures", &[&format!("name=\"{FORBIDDEN}\"")], 1.0);
+    edge.assert_metric("cfx_acme_orders_total", &["outcome=\"refused\""], 2.0);
+    assert!(edge.metric("cfx_tls_handshakes_total", &["outcome=\"challenge\""]) >= 1.0);
+    let meanwhile = shown(edge.https, NOWHERE);
+    let (_, meanwhile) = x509_parser::parse_x509_certificate(&meanwhile).expect("a certificate");
+    let names = meanwhile.subject_alternative_name().expect("names").expect("names");
+    assert_eq!(names.value.general_names[0].to_string(), format!("DNSName({NOWHERE})"), "one of our own");
+    let list = cert(&edge, &["list"]);
+    assert!(list.contains("Failed to connect to 127.0.0.9"), "{list}");
+    assert_eq!(edge.ask(&Request::get("/.well-known/acme-challenge/unknown")).status, 308, "no order waits for it");
+}
+
+#[test]
+fn a_ca_that_wants_an_account_of_its_own_gets_one_bound_to_it() {
+    let manner = Manner { wants_external: true, ..Manner::default() };
+    let (pebble, edge) = edge(manner, |pebble| {
+        let bound = format!("eab: {{ key_id: {}, hmac_key: {} }}", EXTERNAL.0, EXTERNAL.1);
+        let without = pebble.issuer("unbound.test", "http-01");
+        let with = pebble.issuer("bound.test", "http-01").replace(" }", &format!(", {bound} }}"));
+        format!("[{without}, {with}]")
+    });
+    issued(&edge, &pebble, "bound.test");
+    edge.assert_metric("cfx_acme_failures", &["name=\"unbound.test\""], 1.0);
+    let list = cert(&edge, &["list"]);
+    assert!(list.contains("externalAccountRequired"), "{list}");
+    assert!(!edge.process.log().contains(EXTERNAL.1), "its key is in no log");
+}
