@@ -19,7 +19,9 @@ WITHOUT_ANSWER = {"Health checks"}
 class Prometheus(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        running.ask("/v1/chat/completions", {"model": "cfx-plan", "messages": [{"role": "user", "content": "Hello"}]})
+        hello = {"model": "cfx-plan", "messages": [{"role": "user", "content": "Hello"}]}
+        running.ask("/v1/chat/completions", {**hello, "stream": True})
+        running.post(running.https, "/v1/chat/completions", hello, "no key of ours", {})
         folder = running.folder / "prometheus"
         folder.mkdir()
         shutil.copy(SHIPPED / "alerts.yaml", folder)

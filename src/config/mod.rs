@@ -12,6 +12,7 @@ mod raw;
 mod snapshot;
 mod source;
 mod target;
+mod telemetry;
 mod timeouts;
 mod watching;
 
@@ -23,6 +24,7 @@ pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;
 pub use target::{Http2, Target};
+pub use telemetry::{Telemetry, Traces};
 pub use timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
 pub use watching::{Breaker, Health};
 

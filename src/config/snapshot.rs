@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use regex::Regex;
 
 use super::target::Target;
+use super::telemetry::Telemetry;
 use super::timeouts::{TimeoutOverrides, Timeouts};
 use super::watching::{Breaker, Health};
 use crate::units::Stage;
@@ -35,6 +36,7 @@ pub struct Edge {
     pub routes: Vec<Route>,
     pub trusted_proxies: Vec<IpNet>,
     pub ledger: Ledger,
+    pub telemetry: Telemetry,
     pub server: Server,
 }
 

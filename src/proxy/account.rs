@@ -15,6 +15,9 @@ pub struct Asked<'request> {
     pub host: &'request str,
     /// Without the query: it may hold anything.
     pub path: &'request str,
+    pub query: Option<&'request str>,
+    /// Where it is to stand in the line.
+    pub user_agent: Option<&'request str>,
 }
 
 /// Accounts for one request. Called once, from `logging`.
@@ -95,7 +98,7 @@ fn observe(services: &Services, exchange: &Exchange, outcome: &Outcome, cost: Na
         model: exchange.model().map(|model| model.as_ref()),
         status: outcome.code,
         duration: exchange.latency(),
-        first_token: answer.first_token,
+        first_token: answer.first_token.filter(|_| exchange.staged.get().is_some_and(|staged| staged.stream)),
         overhead: exchange.staged.get().and(answer.overhead),
         usage: answer.usage.as_ref(),
         cost,
@@ -117,6 +120,8 @@ fn line<'exchange>(
         method: asked.method,
         host: asked.host,
         path: asked.path,
+        query: asked.query,
+        user_agent: asked.user_agent,
         status: outcome.sent,
         route: exchange.route.get().map_or("", |route| route),
         reason: outcome.reason,
@@ -135,5 +140,6 @@ fn line<'exchange>(
         first_token: answer.first_token,
         overhead: answer.overhead,
         attempts: answer.attempts,
+        fields: exchange.snapshot.edge.telemetry.access_log,
     }
 }

@@ -13,6 +13,7 @@ mod read;
 mod routes;
 mod stages;
 mod suggest;
+mod telemetry;
 mod tls;
 mod upstreams;
 mod watching;
