@@ -11,6 +11,7 @@ mod patience;
 mod problem;
 mod shared;
 pub mod stores;
+mod traces;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::units::{StoreError, Timestamp};
 use crate::upstream::{Balancer, Dialer};
 use end::End;
@@ -220,6 +222,7 @@ impl Front {
                     show_fullness(&services.capacity.fullness(), &metrics);
                     metrics.set_streams_unshared(services.concurrency.unshared());
                     metrics.set_access_log_dropped(services.access.dropped());
+                    metrics.set_spans_dropped(services.traces.as_ref().map_or(0, Traces::dropped));
                     metrics.set_store_listening(stores.listens());
                     metrics.set_quota_listening(services.quota.hears());
                     upstreams::show(&services.balancer, &metrics);
@@ -294,6 +297,7 @@ impl Edge {
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
         let models = snapshot.models.aliases.values().map(|model| &model.upstream_model);
+        let traces = traces::start(&snapshot.edge.telemetry, runtime)?;
         let balancer = Balancer::new(snapshot.edge.upstreams.values(), models);
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -309,6 +313,7 @@ impl Edge {
             drain,
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
+            traces,
             clock,
             welcomed,
         };

@@ -1,12 +1,15 @@
 //! The end of a request, whatever it was: holds are settled, the ledger is closed, metrics and the access log written.
 
+use http::HeaderMap;
+
 use super::Services;
 use super::exchange::Exchange;
 use super::outcome::{self, Outcome};
 use crate::ledger::{Closing, Refused, Status};
-use crate::llm::cost;
+use crate::llm::{Endpoint, cost};
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::metrics::RequestObservation;
+use crate::telemetry::spans::ModelCall;
 use crate::units::NanoUsd;
 
 /// What the head said, kept for the log line.
@@ -18,6 +21,8 @@ pub struct Asked<'request> {
     pub query: Option<&'request str>,
     /// Where it is to stand in the line.
     pub user_agent: Option<&'request str>,
+    /// All of it.
+    pub headers: &'request HeaderMap,
 }
 
 /// Accounts for one request. Called once, from `logging`.
@@ -37,7 +42,23 @@ pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
         None => note_refusal(services, exchange, &outcome),
     }
     observe(services, exchange, &outcome, cost);
-    services.access.write(&line(exchange, &outcome, asked, cost));
+    let line = line(exchange, &outcome, asked, cost);
+    services.access.write(&line);
+    if let Some(traces) = &services.traces {
+        traces.record(&line, model_call(exchange).as_ref(), &exchange.trace(asked.headers));
+    }
+}
+
+/// What the upstream was asked, where it was.
+fn model_call(exchange: &Exchange) -> Option<ModelCall<'_>> {
+    let operation = match exchange.endpoint.get()? {
+        Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => "chat",
+        Endpoint::Completions => "text_completion",
+        Endpoint::Embeddings => "embeddings",
+        Endpoint::CountTokens => "count_tokens",
+    };
+    let model = exchange.snapshot.models.aliases.get(exchange.model()?.as_ref())?;
+    (exchange.answer.attempts > 0).then_some(ModelCall { operation, model: &model.upstream_model })
 }
 
 fn cost_of(exchange: &Exchange) -> NanoUsd {

@@ -44,6 +44,7 @@ use crate::ledger::Ledger;
 use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::units::{RequestId, UserId};
 use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
@@ -68,6 +69,8 @@ pub struct Services {
     pub drain: Arc<Drain>,
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
+    /// Where spans are to go, if anywhere.
+    pub traces: Option<Traces>,
     pub clock: Arc<dyn Clock>,
     /// Who is shown the welcome page.
     pub welcomed: Option<Welcomed>,

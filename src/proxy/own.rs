@@ -321,6 +321,7 @@ pub fn account(services: &Services, session: &ServerSession, exchange: &mut Exch
         path: head.uri.path(),
         query: head.uri.query(),
         user_agent: agent.and_then(|agent| agent.to_str().ok()),
+        headers: &head.headers,
     };
     account::settle(services, exchange, &asked);
 }

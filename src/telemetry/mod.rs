@@ -1,7 +1,8 @@
 //! Logs and metrics: their names and forms. Knows nothing of what it counts.
 //!
 //! Two streams leave the process: the access log, one line a request, on stdout ([`access`]), and diagnostics on
-//! stderr ([`log`]). Numbers are kept in [`metrics`] and read from the admin listener.
+//! stderr ([`log`]). Numbers are kept in [`metrics`] and read from the admin listener. [`traces`] go to a collector, where
+//! there is one.
 
 use std::io::IsTerminal;
 
@@ -19,6 +20,9 @@ mod redact;
 pub mod seldom;
 mod series;
 mod shard;
+pub mod spans;
+pub mod trace_context;
+pub mod traces;
 mod upstreams;
 
 /// How a stream of lines is written.
