@@ -67,8 +67,10 @@ fn only_fields_that_are_asked_for_are_written() {
     assert_eq!(lines(&[Field::Status, Field::Stage]), format!("{always},\"status\":200,\"stage\":\"code\"}}\n"));
     for field in Field::ALL.iter().filter(|field| **field != Field::Reason) {
         let line: serde_json::Value = serde_json::from_str(&lines(&[*field])).unwrap();
-        let members: Vec<&String> = line.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["at", field.name(), "request_id"].map(|name| name.to_owned()).iter().collect::<Vec<_>>());
+        let members: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = ["at", "request_id", field.name()];
+        expected.sort_unstable();
+        assert_eq!(members, expected);
     }
 }
 

@@ -7,6 +7,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_lines;
 mod bad_input;
 mod bad_upstreams;
 mod broken_framing;
@@ -46,6 +47,7 @@ mod stages_upstream;
 mod starting;
 mod store_away_for_long;
 mod timeouts;
+mod traces;
 mod two_edges;
 mod upgrading;
 mod upstream_over_http2;

@@ -26,7 +26,7 @@ const SECRETS: &[(&str, &[&str])] = &[
 ];
 
 /// Addresses and the names of files.
-const HARMLESS: [&str; 4] = ["CFX_TLS_CERT", "CFX_TLS_KEY", "DASHBOARD_URL", "SUPABASE_URL"];
+const HARMLESS: [&str; 5] = ["CFX_OTLP_ENDPOINT", "CFX_TLS_CERT", "CFX_TLS_KEY", "DASHBOARD_URL", "SUPABASE_URL"];
 
 fn services() -> BTreeMap<String, Value> {
     let compose = yaml("docker-compose.yml");
