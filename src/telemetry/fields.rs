@@ -72,7 +72,7 @@ pub struct Fields(u32);
 
 impl Fields {
     /// All but those that somebody must ask for.
-    pub const DEFAULT: Fields = Fields(u32::MAX & !Field::Query.bit() & !Field::UserAgent.bit());
+    pub const DEFAULT: Fields = Fields(!(Field::Query.bit() | Field::UserAgent.bit()));
 
     pub fn of(fields: &[Field]) -> Self {
         Self(fields.iter().fold(0, |bits, field| bits | field.bit()))
