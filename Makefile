@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test explore lint fmt e2e bench volume flood streams shed soak torture
+.PHONY: help run test explore fuzz lint fmt e2e bench volume flood streams shed soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -24,6 +24,10 @@ test: ## every test but the long ones
 explore: ## what tests draw at random, drawn anew and a hundred times as often; ten minutes; PROPTEST_CASES
 	@scripts/setup build test
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --lib -- $(or $(FILTER),quota::tests::model json rewrite tap spool framing)
+
+fuzz: ## hostile configurations, bodies, streams, keys and headers for a minute each; FUZZ_SECONDS, FUZZ_SEED, FILTER=tap
+	@scripts/setup build
+	@scripts/fuzz $(FILTER)
 
 lint: ## rustfmt, clippy with warnings denied, cargo-deny, the import table
 	@scripts/setup build lint

@@ -14,6 +14,7 @@ pub mod reload;
 mod shared;
 pub mod stores;
 mod tls;
+mod traces;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -202,6 +203,7 @@ impl Edge {
         let pepper = pepper.expose().as_bytes();
         let keys = Keys::new(stores.keys.clone(), pepper, Arc::clone(&clock), KeySettings::default());
         let balancer = Arc::new(Balancer::new(snapshot.edge.upstreams.values(), snapshot.models.asked_for()));
+        let traces = traces::start(&snapshot.edge.telemetry, runtime)?;
         let services = Services {
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: Arc::new(keys),
@@ -217,6 +219,7 @@ impl Edge {
             challenges: tls.challenges(),
             metrics,
             access: AccessLog::start(format).map_err(StartProblem::Runtime)?,
+            traces,
             clock,
             guards: GuardState::default(),
             welcomed,

@@ -44,6 +44,19 @@ fn mistakes_in_the_small_sections_of_the_edge() {
     for (text, path, part) in [
         ("trusted_proxies: [10.0.0.0/8, \"::1\", ¶proxy]", "trusted_proxies[2]", "an address or a network"),
         ("trusted_proxies: ¶10.0.0.1", "trusted_proxies", "expected a list"),
+        (
+            "telemetry: { access_log: { fields: [status, ¶modle] } }",
+            "telemetry.access_log.fields[1]",
+            "did you mean \"model\"?",
+        ),
+        ("telemetry: { access_log: { fields: ¶some } }", "telemetry.access_log.fields", "expected a list"),
+        (
+            "telemetry: { traces: { endpoint: ¶collector:4318 } }",
+            "telemetry.traces.endpoint",
+            "http://collector:4318/v1/traces",
+        ),
+        ("telemetry: { traces: { endpoint: ¶\"http://collector:4318\" } }", "telemetry.traces.endpoint", "a whole URL"),
+        ("telemetry: { traces: { endpoint: \"http://c/v1\", sample: ¶2 } }", "telemetry.traces.sample", "from 0 to 1"),
         ("ledger: { spool: { size: ¶1KiB } }", "ledger.spool.size", "at least 1MiB"),
         ("ledger: { spool: { size: ¶lots } }", "ledger.spool.size", "a size such as"),
         ("ledger: { spool: { fsync: ¶always } }", "ledger.spool.fsync", "known here: off, each"),

@@ -33,6 +33,9 @@ impl ShutdownSignalWatch for End {
         if let Err(unwritten) = services.ledger.shutdown(LAST_WORDS).await {
             tracing::error!(%unwritten, "the store did not answer");
         }
+        if let Some(traces) = &services.traces {
+            traces.flush(LAST_WORDS).await;
+        }
         services.access.flush();
         std::process::exit(0)
     }

@@ -28,6 +28,8 @@ pub enum StartProblem {
     Tls(String),
     #[error("cannot set up the metrics: {0}")]
     Metrics(String),
+    #[error("cannot send traces: {0}")]
+    Traces(String),
 }
 
 impl From<PepperProblem> for StartProblem {

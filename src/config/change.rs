@@ -40,7 +40,7 @@ impl Change {
                     self.path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 };
                 let opened = within("entrypoints") && !self.path.ends_with(".redirect");
-                opened || ["admin.address", "server.threads", "ledger.spool", "tls.min_version"].into_iter().any(within)
+                opened || ["admin.address", "server.threads", "ledger.spool", "tls.min_version", "telemetry.traces"].into_iter().any(within)
             }
             "limits.yaml" => self.path == "on_store_outage",
             _ => false,
@@ -52,13 +52,14 @@ impl Snapshot {
     /// What becomes of `self` in a process that runs on `running`: what takes a restart stays as it is there, and what is
     /// the same is the same in memory.
     pub fn beside(mut self, running: &Snapshot) -> Snapshot {
-        let Edge { entrypoints, admin, server, ledger, min_tls_version, .. } = &*running.edge;
+        let Edge { entrypoints, admin, server, ledger, min_tls_version, telemetry, .. } = &*running.edge;
         let edge = Arc::make_mut(&mut self.edge);
         if !open_alike(&edge.entrypoints, entrypoints) {
             edge.entrypoints.clone_from(entrypoints);
         }
         edge.admin = *admin;
         edge.min_tls_version = *min_tls_version;
+        edge.telemetry.traces.clone_from(&telemetry.traces);
         edge.server.threads = server.threads;
         edge.ledger.spool = ledger.spool;
         Arc::make_mut(&mut self.limits).on_store_outage = running.limits.on_store_outage;

@@ -21,6 +21,7 @@ mod shown_route;
 mod snapshot;
 mod source;
 mod target;
+mod telemetry;
 mod timeouts;
 mod tls;
 mod watching;
@@ -41,6 +42,7 @@ pub use routes::{Action, Asked, HostPattern, Matching, Miss, PathPattern, Route,
 pub use snapshot::*;
 pub use source::Source;
 pub use target::{Http2, Target};
+pub use telemetry::{Telemetry, Traces};
 pub use timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
 pub use tls::{Challenge, ClientCertificates, ExternalAccount, Issuer, TlsVersion};
 pub use watching::{Breaker, Health};

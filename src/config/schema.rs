@@ -76,6 +76,7 @@ fn edge() -> Value {
                 ("spool", spool),
             ]),
         ),
+        ("telemetry", telemetry()),
         (
             "server",
             object(&[
@@ -90,6 +91,17 @@ fn edge() -> Value {
                 ),
             ]),
         ),
+    ])
+}
+
+fn telemetry() -> Value {
+    let traces = object(&[
+        ("endpoint", text("The whole URL, such as http://collector:4318/v1/traces.")),
+        ("sample", number("The share of requests that are traced: 0 to 1. Default: 1.")),
+    ]);
+    object(&[
+        ("access_log", object(&[("fields", list(text("A field's name."), "What a line says."))])),
+        ("traces", any(&[words(&["off"], ""), traces], "By OTLP over HTTP. A change takes a restart. Default: off.")),
     ])
 }
 

@@ -10,10 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::shown_route::route;
 use super::snapshot::*;
+use super::telemetry::{Telemetry, Traces};
 use super::timeouts::{CommitAfter, TimeoutOverrides, Timeouts};
 use super::tls::{Challenge, ClientCertificates, ExternalAccount, Issuer, TlsVersion};
 use super::watching::{Breaker, Health};
 use super::{Http2, Target};
+use crate::telemetry::fields::Field;
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "***";
@@ -39,6 +41,7 @@ fn edge(edge: &Edge) -> Value {
         trusted_proxies,
         ledger,
         server,
+        telemetry: Telemetry { access_log, traces },
     } = edge;
     let Ledger { retention, spool: Spool { size, fsync, on_full } } = ledger;
     let Server { threads, grace, drain_after } = server;
@@ -61,6 +64,12 @@ fn edge(edge: &Edge) -> Value {
                 "fsync": match fsync { Fsync::Off => "off", Fsync::Each => "each" },
                 "on_full": match on_full { OnSpoolFull::Refuse => "refuse", OnSpoolFull::Drop => "drop" },
             },
+        },
+        "telemetry": {
+            "access_log": { "fields": Field::ALL.iter().filter(|field| access_log.has(**field)).map(|field| field.name()).collect::<Vec<_>>() },
+            "traces": traces.as_ref().map_or_else(off, |Traces { endpoint, sample }| {
+                json!({ "endpoint": endpoint, "sample": sample })
+            }),
         },
         "server": { "threads": threads, "grace": span(*grace), "drain_after": drain_after.map_or_else(off, span) },
     })

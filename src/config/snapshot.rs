@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::routes::Route;
 use super::target::Target;
+use super::telemetry::Telemetry;
 use super::timeouts::{TimeoutOverrides, Timeouts};
 use super::tls::{ClientCertificates, Issuer, TlsVersion};
 use super::watching::{Breaker, Health};
@@ -44,6 +45,7 @@ pub struct Edge {
     pub routes: Vec<Arc<Route>>,
     pub trusted_proxies: Vec<IpNet>,
     pub ledger: Ledger,
+    pub telemetry: Telemetry,
     pub server: Server,
 }
 

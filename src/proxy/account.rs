@@ -1,12 +1,15 @@
 //! The end of a request, whatever it was: holds are settled, the ledger is closed, metrics and the access log written.
 
+use http::HeaderMap;
+
 use super::Services;
 use super::exchange::Exchange;
 use super::outcome::{self, Outcome};
 use crate::ledger::{Closing, Refused, Status};
-use crate::llm::cost;
+use crate::llm::{Endpoint, cost};
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::metrics::RequestObservation;
+use crate::telemetry::spans::ModelCall;
 use crate::units::NanoUsd;
 
 /// What the head said, kept for the log line.
@@ -15,6 +18,11 @@ pub struct Asked<'request> {
     pub host: &'request str,
     /// Without the query: it may hold anything.
     pub path: &'request str,
+    pub query: Option<&'request str>,
+    /// Where it is to stand in the line.
+    pub user_agent: Option<&'request str>,
+    /// All of it.
+    pub headers: &'request HeaderMap,
 }
 
 /// Accounts for one request. Called once, from `logging`.
@@ -34,7 +42,23 @@ pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
         None => note_refusal(services, exchange, &outcome),
     }
     observe(services, exchange, &outcome, cost);
-    services.access.write(&line(exchange, &outcome, asked, cost));
+    let line = line(exchange, &outcome, asked, cost);
+    services.access.write(&line);
+    if let Some(traces) = &services.traces {
+        traces.record(&line, model_call(exchange).as_ref(), &exchange.trace(asked.headers));
+    }
+}
+
+/// What the upstream was asked, where it was.
+fn model_call(exchange: &Exchange) -> Option<ModelCall<'_>> {
+    let operation = match exchange.endpoint.get()? {
+        Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => "chat",
+        Endpoint::Completions => "text_completion",
+        Endpoint::Embeddings => "embeddings",
+        Endpoint::CountTokens => "count_tokens",
+    };
+    let model = exchange.snapshot.models.aliases.get(exchange.model()?.as_ref())?;
+    (exchange.answer.attempts > 0).then_some(ModelCall { operation, model: &model.upstream_model })
 }
 
 fn cost_of(exchange: &Exchange) -> NanoUsd {
@@ -95,7 +119,7 @@ fn observe(services: &Services, exchange: &Exchange, outcome: &Outcome, cost: Na
         model: exchange.model().map(|model| model.as_ref()),
         status: outcome.code,
         duration: exchange.latency(),
-        first_token: answer.first_token,
+        first_token: answer.first_token.filter(|_| exchange.staged.get().is_some_and(|staged| staged.stream)),
         overhead: exchange.staged.get().and(answer.overhead),
         usage: answer.usage.as_ref(),
         cost,
@@ -117,6 +141,8 @@ fn line<'exchange>(
         method: asked.method,
         host: asked.host,
         path: asked.path,
+        query: asked.query,
+        user_agent: asked.user_agent,
         status: outcome.sent,
         route: exchange.route.get().map_or("", |route| route),
         reason: outcome.reason,
@@ -135,5 +161,6 @@ fn line<'exchange>(
         first_token: answer.first_token,
         overhead: answer.overhead,
         attempts: answer.attempts,
+        fields: exchange.snapshot.edge.telemetry.access_log,
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use super::admit::Admitted;
 use super::guard::Passed;
@@ -12,6 +12,7 @@ use super::refuse::Reason;
 use crate::admission::Principal;
 use crate::config::{Cors, Edits, Guards, Route, Snapshot};
 use crate::llm::{Dialect, Endpoint};
+use crate::telemetry::trace_context::{TRACEPARENT, TraceContext};
 use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
 use crate::upstream::{Standing, Trial};
 
@@ -153,6 +154,13 @@ impl Exchange {
     /// The alias that answered or will.
     pub fn model(&self) -> Option<&Arc<str>> {
         self.answer.fallback_model.as_ref().or_else(|| self.staged.get().map(|staged| &staged.model))
+    }
+
+    /// Its place in the trace that its client's headers name, if they do.
+    pub fn trace(&self, headers: &HeaderMap) -> TraceContext {
+        let sample = self.snapshot.edge.telemetry.traces.as_ref().map(|traces| traces.sample);
+        let header = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        TraceContext::of(header, self.id, sample)
     }
 
     /// Marks the moment the answer's head is ready: what was not the wait for the upstream until here was ours.

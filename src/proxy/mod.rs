@@ -56,6 +56,7 @@ use crate::ledger::Ledger;
 use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::units::{RequestId, UserId};
 use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
@@ -83,6 +84,8 @@ pub struct Services {
     pub challenges: Arc<Challenges>,
     pub metrics: Arc<Metrics>,
     pub access: AccessLog,
+    /// Where spans are to go, if anywhere.
+    pub traces: Option<Traces>,
     pub clock: Arc<dyn Clock>,
     /// What the guards of routes count and remember.
     pub guards: GuardState,

@@ -8,12 +8,14 @@ use super::exchange::Exchange;
 use super::stamp::REQUEST_ID;
 use crate::config::Upstream;
 use crate::llm::Endpoint;
+use crate::telemetry::trace_context;
 use crate::upstream::OutgoingRequest;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACEPARENT: HeaderName = HeaderName::from_static(trace_context::TRACEPARENT);
 
 /// What a provider's dialect needs from its client, and nothing that LiteLLM steers by.
-const PASSED: [HeaderName; 3] = [
+const PASSED: [HeaderName; 4] = [
+    HeaderName::from_static(trace_context::TRACESTATE),
     HeaderName::from_static("anthropic-version"),
     HeaderName::from_static("anthropic-beta"),
     HeaderName::from_static("openai-beta"),
@@ -48,7 +50,7 @@ pub fn request(
         request.header(&AUTHORIZATION, credential);
     }
     request.header(&REQUEST_ID, &exchange.id_text);
-    if let Ok(trace) = HeaderValue::from_bytes(&traceparent(exchange, from_client)) {
+    if let Ok(trace) = HeaderValue::from_bytes(&exchange.trace(from_client).to_model()) {
         request.header(&TRACEPARENT, &trace);
     }
     // A list may be spread over several lines (RFC 9110, 5.3).
@@ -56,43 +58,4 @@ pub fn request(
         request.header(name, value);
     }
     request
-}
-
-/// W3C Trace Context: the client's trace goes on with a span of ours; without one it begins here, named by the request.
-fn traceparent(exchange: &Exchange, from_client: &HeaderMap) -> [u8; 55] {
-    let mut id = [0; 32];
-    exchange.id.0.simple().encode_lower(&mut id);
-    let inherited = from_client.get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(trace_of);
-    let (trace, flags) = inherited.map_or((&id[..], &b"01"[..]), |(trace, flags)| (trace.as_bytes(), flags.as_bytes()));
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    text[3..35].copy_from_slice(trace);
-    text[36..52].copy_from_slice(&id[16..]);
-    text[53..].copy_from_slice(flags);
-    text
-}
-
-/// The trace id and flags of a well-formed version-00 header.
-fn trace_of(header: &str) -> Option<(&str, &str)> {
-    let mut parts = header.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let sound = version == "00" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && parts.next().is_none();
-    (sound && trace.bytes().any(|byte| byte != b'0')).then_some((trace, flags))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::trace_of;
-
-    #[test]
-    fn only_well_formed_traces_are_continued() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_of(&format!("00-{trace}-00f067aa0ba902b7-01")), Some((trace, "01")));
-        for bad in ["", "00", "00-xyz-00f067aa0ba902b7-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
-            assert_eq!(trace_of(bad), None, "{bad}");
-        }
-        assert_eq!(trace_of(&format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32))), None);
-    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
@@ -30,6 +30,7 @@ use crate::entry::arrival::Arrival;
 use crate::entry::client_address::client_address;
 use crate::entry::drain::Drain;
 use crate::llm::{Endpoint, KeyScope, catalog};
+use crate::telemetry::fields::Field;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The longest session id that is kept in the ledger.
@@ -370,5 +371,15 @@ pub fn account(services: &Services, session: &ServerSession, exchange: &mut Exch
     }
     let head = session.req_header();
     let host = route::host_of(session).unwrap_or_default();
-    account::settle(services, exchange, &Asked { method: head.method.as_str(), host: &host, path: head.uri.path() });
+    let shows_agent = exchange.snapshot.edge.telemetry.access_log.has(Field::UserAgent);
+    let agent = if shows_agent { head.headers.get(USER_AGENT) } else { None };
+    let asked = Asked {
+        method: head.method.as_str(),
+        host: &host,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        user_agent: agent.and_then(|agent| agent.to_str().ok()),
+        headers: &head.headers,
+    };
+    account::settle(services, exchange, &asked);
 }

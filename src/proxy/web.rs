@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, edit, route, sticky};
 use crate::config::{Guards, Upstream};
+use crate::telemetry::trace_context::TRACEPARENT;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
 /// A connection that cannot be made is tried once more, at another target.
@@ -112,6 +113,11 @@ pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, excha
     let host = host.or_else(|| session.get_header(HOST)?.to_str().ok().map(str::to_owned));
     if let Some(host) = host {
         request.insert_header("x-forwarded-host", host)?;
+    }
+    // Without a span of ours the client's own word passes as it came.
+    if exchange.snapshot.edge.telemetry.traces.is_some() {
+        let trace = exchange.trace(&session.req_header().headers);
+        request.insert_header(TRACEPARENT, trace.to_web().as_slice())?;
     }
     request.insert_header(REQUEST_ID, exchange.id_text.clone())?;
     exchange.passed.get().map_or(Ok(()), |passed| passed.tell(request))?;

@@ -1,4 +1,5 @@
-//! The access log: one line for every request, whatever became of it. Never prompts, answers, queries or keys.
+//! The access log: one line for every request, whatever became of it. Never prompts, answers, keys or what stands in
+//! queries.
 //!
 //! Failure stance: open. A request appends its line to a buffer in memory and goes on; one thread writes the buffer
 //! out in batches. Where stdout is slower than the requests, lines are dropped, counted, and the loss is reported.
@@ -8,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::telemetry::fields::Fields;
 use crate::telemetry::{Format, line};
 use crate::units::{KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
 
@@ -30,6 +32,9 @@ pub struct AccessLine<'a> {
     pub host: &'a str,
     /// Without the query, which may carry secrets.
     pub path: &'a str,
+    /// Shown with its values masked, where it is asked for.
+    pub query: Option<&'a str>,
+    pub user_agent: Option<&'a str>,
     pub status: u16,
     pub route: &'a str,
     /// Why it was refused or how it failed: the error code the client saw, or `cancelled` where it left.
@@ -56,6 +61,8 @@ pub struct AccessLine<'a> {
     pub overhead: Option<Duration>,
     /// Requests sent upstream for it.
     pub attempts: u8,
+    /// What of all this is written, as JSON. A line for people is always the same.
+    pub fields: Fields,
 }
 
 /// The open access log. Clones write to the same stream.

@@ -25,6 +25,8 @@ fn a_line(path: &str) -> AccessLine<'_> {
         method: "GET",
         host: "",
         path,
+        query: None,
+        user_agent: None,
         status: 200,
         route: "/",
         reason: None,
@@ -43,6 +45,7 @@ fn a_line(path: &str) -> AccessLine<'_> {
         first_token: None,
         overhead: None,
         attempts: 0,
+        fields: Fields::DEFAULT,
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLine;
-use crate::telemetry::escape;
+use crate::telemetry::fields::{Field, Fields};
+use crate::telemetry::{escape, redact};
 use crate::units::{NanoUsd, Stage, StageSource, Usage};
 
 /// Calls `take` with the line as text, its newline included. The buffer is the thread's own and is used again.
@@ -29,43 +30,51 @@ pub(super) fn formatted<T>(line: &AccessLine<'_>, format: Format, take: impl FnO
 fn json(text: &mut String, line: &AccessLine<'_>) {
     text.push_str("{\"at\":\"");
     line.at.write_micros(text);
-    text.push('"');
-    let mut object = Object(text);
-    object.uuid(member!("request_id"), line.request.0);
+    text.push_str("\",\"request_id\":");
+    push_uuid(text, line.request.0);
+    let mut object = Object { text, fields: line.fields };
     if let Some(client) = line.client {
-        object.address(member!("client"), client);
+        object.address(Field::Client, client);
     }
-    object.text(member!("method"), line.method);
-    object.text(member!("host"), line.host);
-    object.text(member!("path"), line.path);
-    object.number(member!("status"), line.status.into());
-    object.text(member!("route"), line.route);
-    object.optional(member!("reason"), line.reason);
+    object.text(Field::Method, line.method);
+    object.text(Field::Host, line.host);
+    object.text(Field::Path, &redact::keys(line.path));
+    if let Some(query) = line.query
+        && line.fields.has(Field::Query)
+    {
+        object.text(Field::Query, &redact::query(query));
+    }
+    if let Some(agent) = line.user_agent {
+        object.text(Field::UserAgent, &redact::keys(agent));
+    }
+    object.number(Field::Status, line.status.into());
+    object.text(Field::Route, line.route);
+    object.optional(Field::Reason, line.reason);
     if let Some(user) = line.user {
-        object.uuid(member!("user"), user.0);
+        object.uuid(Field::User, user.0);
     }
     if let Some(key) = line.key {
-        object.uuid(member!("key"), key.0);
+        object.uuid(Field::Key, key.0);
     }
-    object.optional(member!("stage"), line.stage.map(Stage::as_str));
-    object.optional(member!("stage_source"), line.stage_source.map(StageSource::as_str));
-    object.optional(member!("model"), line.model);
-    object.boolean(member!("stream"), line.stream);
-    object.number(member!("bytes_in"), line.bytes_in);
-    object.number(member!("bytes_out"), line.bytes_out);
+    object.optional(Field::Stage, line.stage.map(Stage::as_str));
+    object.optional(Field::StageSource, line.stage_source.map(StageSource::as_str));
+    object.optional(Field::Model, line.model);
+    object.boolean(Field::Stream, line.stream);
+    object.number(Field::BytesIn, line.bytes_in);
+    object.number(Field::BytesOut, line.bytes_out);
     if let Some(usage) = line.usage {
         object.usage(usage, line.estimated);
-        object.decimal(member!("cost_usd"), u64::try_from(line.cost.0).unwrap_or(0), 9);
+        object.decimal(Field::CostUsd, u64::try_from(line.cost.0).unwrap_or(0), 9);
     }
-    object.milliseconds(member!("duration_ms"), line.duration);
+    object.milliseconds(Field::DurationMs, line.duration);
     if let Some(first_token) = line.first_token {
-        object.milliseconds(member!("first_token_ms"), first_token);
+        object.milliseconds(Field::FirstTokenMs, first_token);
     }
     if let Some(overhead) = line.overhead {
-        object.milliseconds(member!("overhead_ms"), overhead);
+        object.milliseconds(Field::OverheadMs, overhead);
     }
-    object.number(member!("attempts"), line.attempts.into());
-    text.push('}');
+    object.number(Field::Attempts, line.attempts.into());
+    object.text.push('}');
 }
 
 /// `12:30:05  200    1.52s  POST    /v1/chat/completions      code    deepseek       1204→512 tok  $0.003120`, and
@@ -76,7 +85,7 @@ fn human(text: &mut String, line: &AccessLine<'_>, colour: bool) {
     let (paint, reset) = if colour { (colour_of(line.status), "\x1b[0m") } else { ("", "") };
     let _ = write!(text, "  {paint}{}{reset}  {:>7}  ", line.status, Human(line.duration).to_string());
     column(text, line.method, 6);
-    column(text, line.path, 26);
+    column(text, &redact::keys(line.path), 26);
     column(text, line.stage.map_or("", Stage::as_str), 6);
     column(text, line.model.unwrap_or_default(), 16);
     if let Some(usage) = line.usage {
@@ -96,82 +105,95 @@ fn human(text: &mut String, line: &AccessLine<'_>, colour: bool) {
     text.truncate(kept);
 }
 
-/// The name of a further member, with its comma, quotes and colon: one piece to copy.
-macro_rules! member {
-    ($name:literal) => {
-        concat!(",\"", $name, "\":")
-    };
+/// Members of a JSON object that has one already, as far as they are asked for.
+struct Object<'a> {
+    text: &'a mut String,
+    fields: Fields,
 }
-use member;
-
-/// Members of a JSON object that has one already, each behind a [`member!`].
-struct Object<'a>(&'a mut String);
 
 impl Object<'_> {
-    fn text(&mut self, member: &'static str, value: &str) {
-        self.0.push_str(member);
-        escape::json_string(self.0, value);
+    /// The text, with the field's name written, where the field is asked for.
+    fn begun(&mut self, field: Field) -> Option<&mut String> {
+        let wanted = self.fields.has(field);
+        wanted.then(|| {
+            self.text.push_str(field.member());
+            &mut *self.text
+        })
     }
 
-    fn optional(&mut self, member: &'static str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(member, value);
+    fn text(&mut self, field: Field, value: &str) {
+        if let Some(text) = self.begun(field) {
+            escape::json_string(text, value);
         }
     }
 
-    fn uuid(&mut self, member: &'static str, value: uuid::Uuid) {
-        self.0.push_str(member);
-        self.0.push('"');
-        self.0.push_str(value.hyphenated().encode_lower(&mut [0; 36]));
-        self.0.push('"');
+    fn optional(&mut self, field: Field, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(field, value);
+        }
     }
 
-    fn address(&mut self, member: &'static str, value: IpAddr) {
-        self.0.push_str(member);
-        self.0.push('"');
+    fn uuid(&mut self, field: Field, value: uuid::Uuid) {
+        if let Some(text) = self.begun(field) {
+            push_uuid(text, value);
+        }
+    }
+
+    fn address(&mut self, field: Field, value: IpAddr) {
+        let Some(text) = self.begun(field) else { return };
+        text.push('"');
         match value {
             // In nearly every line, and several times as dear by way of its Display.
             IpAddr::V4(address) => {
                 for (place, octet) in address.octets().into_iter().enumerate() {
-                    self.0.push_str(if place == 0 { "" } else { "." });
-                    self.0.push_str(itoa::Buffer::new().format(octet));
+                    text.push_str(if place == 0 { "" } else { "." });
+                    text.push_str(itoa::Buffer::new().format(octet));
                 }
             }
             IpAddr::V6(address) => {
-                let _ = write!(self.0, "{address}");
+                let _ = write!(text, "{address}");
             }
         }
-        self.0.push('"');
+        text.push('"');
     }
 
-    fn number(&mut self, member: &'static str, value: u64) {
-        self.0.push_str(member);
-        self.0.push_str(itoa::Buffer::new().format(value));
+    fn number(&mut self, field: Field, value: u64) {
+        if let Some(text) = self.begun(field) {
+            text.push_str(itoa::Buffer::new().format(value));
+        }
     }
 
-    fn boolean(&mut self, member: &'static str, value: bool) {
-        self.0.push_str(member);
-        self.0.push_str(if value { "true" } else { "false" });
+    fn boolean(&mut self, field: Field, value: bool) {
+        if let Some(text) = self.begun(field) {
+            text.push_str(if value { "true" } else { "false" });
+        }
     }
 
     fn usage(&mut self, usage: &Usage, estimated: bool) {
-        self.number(member!("input_tokens"), usage.input);
-        self.number(member!("cached_input_tokens"), usage.cached_input);
-        self.number(member!("cache_write_tokens"), usage.cache_write);
-        self.number(member!("output_tokens"), usage.output);
-        self.number(member!("reasoning_tokens"), usage.reasoning);
-        self.boolean(member!("estimated"), estimated);
+        self.number(Field::InputTokens, usage.input);
+        self.number(Field::CachedInputTokens, usage.cached_input);
+        self.number(Field::CacheWriteTokens, usage.cache_write);
+        self.number(Field::OutputTokens, usage.output);
+        self.number(Field::ReasoningTokens, usage.reasoning);
+        self.boolean(Field::Estimated, estimated);
     }
 
-    fn milliseconds(&mut self, member: &'static str, value: Duration) {
-        self.decimal(member, u64::try_from(value.as_micros()).unwrap_or(u64::MAX), 3);
+    fn milliseconds(&mut self, field: Field, value: Duration) {
+        self.decimal(field, u64::try_from(value.as_micros()).unwrap_or(u64::MAX), 3);
     }
 
     /// `value` / 10^`places`, exactly.
-    fn decimal(&mut self, member: &'static str, value: u64, places: u8) {
-        self.0.push_str(member);
-        push_decimal(self.0, value, places);
+    fn decimal(&mut self, field: Field, value: u64, places: u8) {
+        if let Some(text) = self.begun(field) {
+            push_decimal(text, value, places);
+        }
     }
+}
+
+fn push_uuid(out: &mut String, value: uuid::Uuid) {
+    out.push('"');
+    out.push_str(value.hyphenated().encode_lower(&mut [0; 36]));
+    out.push('"');
 }
 
 fn push_decimal(out: &mut String, value: u64, places: u8) {

@@ -16,6 +16,8 @@ fn a_line() -> AccessLine<'static> {
         method: "POST",
         host: "cfx.example",
         path: "/v1/chat/completions",
+        query: Some("api_key=of-the-client"),
+        user_agent: Some("OpenAI/Python 1.0 sk-abcdefghijklmnop"),
         status: 200,
         route: "/v1/",
         reason: None,
@@ -34,6 +36,7 @@ fn a_line() -> AccessLine<'static> {
         first_token: Some(Duration::from_millis(210)),
         overhead: Some(Duration::from_micros(70)),
         attempts: 1,
+        fields: Fields::DEFAULT,
     }
 }
 
@@ -54,6 +57,36 @@ fn a_json_line_has_every_field_that_is_known() {
         "\n"
     );
     assert_eq!(text(&a_line(), Format::Json), expected);
+}
+
+#[test]
+fn only_fields_that_are_asked_for_are_written() {
+    let lines = |fields: &[Field]| text(&AccessLine { fields: Fields::of(fields), ..a_line() }, Format::Json);
+    let always = r#"{"at":"2026-01-31T23:59:59.000042Z","request_id":"00000000-0000-0000-0000-000000000001""#;
+    assert_eq!(lines(&[]), format!("{always}}}\n"));
+    assert_eq!(lines(&[Field::Status, Field::Stage]), format!("{always},\"status\":200,\"stage\":\"code\"}}\n"));
+    for field in Field::ALL.iter().filter(|field| **field != Field::Reason) {
+        let line: serde_json::Value = serde_json::from_str(&lines(&[*field])).unwrap();
+        let members: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = ["at", "request_id", field.name()];
+        expected.sort_unstable();
+        assert_eq!(members, expected);
+    }
+}
+
+#[test]
+fn secrets_of_clients_are_masked_wherever_they_are_shown() {
+    let key = "cfx_live_UZ2k8HP2zGndAbCdEfGhIjKlMnOpQrStUvWxYz0123456789AB";
+    let path = format!("/v1/{key}");
+    let line = AccessLine { path: &path, fields: Fields::of(Field::ALL), ..a_line() };
+    let json = text(&line, Format::Json);
+    assert!(
+        json.contains(r#""path":"/v1/cfx_live_***","query":"api_key=***","user_agent":"OpenAI/Python 1.0 sk-***""#)
+    );
+    for format in [Format::Json, Format::Human { colour: false }] {
+        let shown = text(&line, format);
+        assert!(!["UZ2k8", "of-the-client", "abcdefg"].iter().any(|secret| shown.contains(secret)), "{shown}");
+    }
 }
 
 #[test]

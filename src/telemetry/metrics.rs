@@ -39,6 +39,7 @@ pub struct Metrics {
     spool_bytes: IntGauge,
     spool_cuts: IntCounter,
     access_log_dropped: IntCounter,
+    spans_dropped: IntCounter,
     streams_unshared: IntCounter,
     store_listening: IntGauge,
     quota_listening: IntGauge,
@@ -110,6 +111,7 @@ impl Metrics {
             spool_bytes: registered(&registry, IntGauge::with_opts(opts(&names::SPOOL_BYTES))?)?,
             spool_cuts: registered(&registry, IntCounter::with_opts(opts(&names::SPOOL_CUTS))?)?,
             access_log_dropped: registered(&registry, IntCounter::with_opts(opts(&names::ACCESS_LOG_DROPPED))?)?,
+            spans_dropped: registered(&registry, IntCounter::with_opts(opts(&names::SPANS_DROPPED))?)?,
             streams_unshared: registered(&registry, IntCounter::with_opts(opts(&names::STREAMS_UNSHARED))?)?,
             store_listening: registered(&registry, IntGauge::with_opts(opts(&names::STORE_LISTENING))?)?,
             quota_listening: registered(&registry, IntGauge::with_opts(opts(&names::QUOTA_LISTENING))?)?,
@@ -203,6 +205,11 @@ impl Metrics {
     /// Brings the count of lost access lines up to `total`.
     pub fn set_access_log_dropped(&self, total: u64) {
         raise(&self.access_log_dropped, total);
+    }
+
+    /// Brings the count of lost spans up to `total`.
+    pub fn set_spans_dropped(&self, total: u64) {
+        raise(&self.spans_dropped, total);
     }
 
     /// Brings the count of streams admitted without the other edges up to `total`.

@@ -1,22 +1,28 @@
 //! Logs and metrics: their names and forms. Knows nothing of what it counts.
 //!
 //! Two streams leave the process: the access log, one line a request, on stdout ([`access`]), and diagnostics on
-//! stderr ([`log`]). Numbers are kept in [`metrics`] and read from the admin listener.
+//! stderr ([`log`]). Numbers are kept in [`metrics`] and read from the admin listener. [`traces`] go to a collector, where
+//! there is one.
 
 use std::io::IsTerminal;
 
 pub mod access;
 mod escape;
 mod exposition;
+pub mod fields;
 mod histogram;
 mod json;
 mod line;
 pub mod log;
 pub mod metrics;
 pub mod names;
+mod redact;
 pub mod seldom;
 mod series;
 mod shard;
+pub mod spans;
+pub mod trace_context;
+pub mod traces;
 mod upstreams;
 
 /// How a stream of lines is written.

@@ -79,6 +79,10 @@ pub const ACCESS_LOG_DROPPED: Name = Name {
     name: "cfx_access_log_dropped_total",
     help: "Lines of the access log given up because stdout took them too slowly.",
 };
+pub const SPANS_DROPPED: Name = Name {
+    name: "cfx_trace_spans_dropped_total",
+    help: "Spans of traces given up because the collector was too slow or away.",
+};
 pub const QUOTA_LEASE: Name = Name {
     name: "cfx_quota_lease_total",
     help: "Quota leases the store granted, and requests admitted locally while it was away, by outcome.",

@@ -7,6 +7,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_lines;
 mod acme;
 mod acme_in_time;
 mod acme_limits;
@@ -59,6 +60,7 @@ mod store_away_for_long;
 mod timeouts;
 mod tls;
 mod tls_swaps;
+mod traces;
 mod two_edges;
 mod upgrading;
 mod upstream_over_http2;

@@ -9,8 +9,9 @@ use super::super::problem::{Checked, Report};
 use super::super::raw::Node;
 use super::super::snapshot::{Edge, Secret, Server};
 use super::super::source::Source;
+use super::super::telemetry::Telemetry;
 use super::read::{At, all};
-use super::{entrypoints, ledger, quantity, routes, tls, upstreams};
+use super::{entrypoints, ledger, quantity, routes, telemetry, tls, upstreams};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const GRACE: Duration = Duration::from_secs(30 * 60);
@@ -21,7 +22,8 @@ const SHORTEST_TOKEN: usize = 16;
 
 pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> Checked<Edge> {
     let root = At::root(root, report);
-    let known = ["entrypoints", "admin", "tls", "upstreams", "routes", "trusted_proxies", "ledger", "server"];
+    let known =
+        ["entrypoints", "admin", "tls", "upstreams", "routes", "trusted_proxies", "ledger", "telemetry", "server"];
     let file = root.fields(&known)?;
     let tls = file.get("tls").map_or_else(|| Ok(tls::Tls::default()), |at| tls::tls(&at, source));
     let has_certificates = !matches!(&tls, Ok(tls) if tls.certificates.is_empty() && tls.issuers.is_empty());
@@ -34,6 +36,7 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let routes = routes::routes(&file, &upstreams, source);
     let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
+    let telemetry = file.or("telemetry", Telemetry::default(), |at| telemetry::telemetry(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
     addresses.and(challenges).and(askable)?;
     let (listeners, tls) = (listeners?, tls?);
@@ -49,6 +52,7 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
         routes: routes?,
         trusted_proxies: trusted_proxies?,
         ledger: ledger?,
+        telemetry: telemetry?,
         server: server?,
     })
 }

@@ -19,6 +19,7 @@ mod routes_keys;
 mod routes_match;
 mod stages;
 mod suggest;
+mod telemetry;
 mod tls;
 mod upstreams;
 mod watching;
