@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cfx::config::{Action, CertificateFiles, OnStoreOutage, Overrides, Problems, Snapshot, Source, Transport, load};
+use cfx::config::{
+    Action, CertificateFiles, Challenge, OnStoreOutage, Overrides, Problems, Snapshot, Source, TlsVersion, Transport,
+    load,
+};
 use proptest::prelude::*;
 
 fn in_repository(path: &str) -> PathBuf {
@@ -348,4 +351,27 @@ fn how_an_upstream_is_watched_has_defaults_that_fit_together() {
     assert_eq!((health.interval, health.timeout, health.healthy, health.unhealthy), (seconds(10), seconds(2), 2, 3));
     let (_, health) = watched(", health: { path: /health, interval: 1s }");
     assert_eq!(health.unwrap().timeout, seconds(1), "a check ends before the next begins");
+}
+
+#[test]
+fn who_issues_certificates_is_said_in_a_line_and_opens_https() {
+    let acme = "tls: { acme: { email: ops@example.org, domains: [Example.org, www.example.org] } }\n";
+    let (_folder, source) = directory(&[("cfx.yaml", &format!("{EDGE}{acme}")), ("models.yaml", MODELS)]);
+    let edge = load_plain(&source).unwrap_or_else(|problems| panic!("{problems}")).edge;
+    assert_eq!(edge.entrypoints.len(), 2, "http for the challenge, https for the certificate");
+    assert_eq!(edge.min_tls_version, TlsVersion::V1_2);
+    let [issuer] = &edge.issuers[..] else { panic!("one CA") };
+    assert_eq!(issuer.directory, "https://acme-v02.api.letsencrypt.org/directory");
+    assert_eq!(issuer.domains, ["example.org", "www.example.org"]);
+    assert_eq!((issuer.challenge, issuer.external_account.as_ref()), (Challenge::Http01, None));
+
+    let several = "entrypoints: { https: { address: \"127.0.0.1:443\", tls: true } }\n\
+                   tls:\n  min_version: 1.3\n  acme:\n    - { domains: [a.example], challenge: tls-alpn-01 }\n    \
+                   - { domains: [b.example], challenge: tls-alpn-01, directory: zerossl,\n        \
+                   eab: { key_id: mine, hmac_key: \"c2VjcmV0LWtleQ==\" } }\n";
+    let (_folder, source) = directory(&[("cfx.yaml", &format!("{EDGE}{several}")), ("models.yaml", MODELS)]);
+    let edge = load_plain(&source).unwrap_or_else(|problems| panic!("{problems}")).edge;
+    assert_eq!((edge.issuers.len(), edge.min_tls_version), (2, TlsVersion::V1_3));
+    assert_eq!(edge.issuers[1].external_account.as_ref().map(|account| account.key_id.as_str()), Some("mine"));
+    assert!(!format!("{edge:?}").contains("c2VjcmV0"), "a secret is not printed");
 }

@@ -43,6 +43,8 @@ struct Sources {
 struct Kept {
     files: CertificateFiles,
     stamp: Stamp,
+    /// Whether what is on disk now could be read: else the certificate is the one before.
+    sound: bool,
     certificate: Arc<Certificate>,
 }
 
@@ -92,8 +94,11 @@ impl Certificates {
             let before = sources.files.iter().find(|kept| kept.files == *pair);
             let stamp = Stamp::of(pair);
             let read = match before {
-                Some(before) if before.stamp == stamp => before.clone(),
-                _ => Kept { files: pair.clone(), stamp, certificate: Arc::new(Certificate::read(pair, now)?) },
+                Some(before) if before.stamp == stamp && before.sound => before.clone(),
+                _ => {
+                    let certificate = Arc::new(Certificate::read(pair, now)?);
+                    Kept { files: pair.clone(), stamp, sound: true, certificate }
+                }
             };
             let name = || read.certificate.label().to_owned();
             match before {
@@ -123,8 +128,9 @@ impl Certificates {
             if stamp == kept.stamp {
                 continue;
             }
-            kept.stamp = stamp;
-            match Certificate::read(&kept.files, now) {
+            let read = Certificate::read(&kept.files, now);
+            (kept.stamp, kept.sound) = (stamp, read.is_ok());
+            match read {
                 Ok(read) => {
                     kept.certificate = Arc::new(read);
                     look.changed.push(Arc::clone(&kept.certificate));

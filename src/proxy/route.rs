@@ -2,7 +2,6 @@
 //! endpoint's own fixed path; a web application gets its path and query as the client wrote them.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, Uri};
@@ -75,8 +74,11 @@ pub fn find(session: &ServerSession, exchange: &Exchange, challenges: &Challenge
         return read_only(&head.method).map(|()| Destination::Challenge { answer });
     }
     let host = host_of(session);
-    let greeting = Arrival::of(session.digest()).and_then(|arrival| arrival.tls.as_ref());
-    refuse_misdirected(greeting, host.as_deref())?;
+    let arrival = Arrival::of(session.digest());
+    let greeting = arrival.and_then(|arrival| arrival.tls.as_ref());
+    if !arrival.is_some_and(|arrival| is_trusted(arrival, edge)) {
+        refuse_misdirected(greeting, host.as_deref())?;
+    }
     if let Some(port) = redirects_to(session, edge) {
         note("redirect".into());
         return redirect(&head.uri, host.as_deref(), port);
@@ -131,7 +133,7 @@ pub fn destination(route: &Route, asked: &Asked, query: Option<&str>) -> Result<
 }
 
 /// A client that was shown another host's certificate may believe that it speaks to that one (RFC 9110, 15.5.20). It
-/// asks again over a connection of its own.
+/// asks again over a connection of its own. A proxy of ours in front knows where it connects to, by whatever name.
 fn refuse_misdirected(greeting: Option<&Greeting>, host: Option<&str>) -> Result<(), Refusal> {
     match (greeting, host) {
         (Some(greeting), Some(host)) if !greeting.is_for(host) => {
@@ -227,9 +229,14 @@ fn in_url(host: &str) -> Cow<'_, str> {
 /// Whether the client speaks TLS: to us, or to a proxy in front that we trust and that says so.
 pub fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    let is_trusted = |peer: IpAddr| edge.trusted_proxies.iter().any(|range| range.contains(&peer));
-    let trusted = Arrival::of(session.digest()).is_some_and(|arrival| is_trusted(arrival.peer.ip().to_canonical()));
+    let trusted = Arrival::of(session.digest()).is_some_and(|arrival| is_trusted(arrival, edge));
     over_tls || (trusted && session.get_header("x-forwarded-proto").is_some_and(|scheme| scheme == "https"))
+}
+
+/// Whether a proxy of ours is at the other end.
+fn is_trusted(arrival: &Arrival, edge: &Edge) -> bool {
+    let peer = arrival.peer.ip().to_canonical();
+    edge.trusted_proxies.iter().any(|range| range.contains(&peer))
 }
 
 #[cfg(test)]

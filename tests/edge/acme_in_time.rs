@@ -183,7 +183,7 @@ fn while_the_ca_is_away_what_there_is_is_shown_and_after_a_restart_too() {
     rig.look();
     let first = rig.shown("good.test");
     assert!(rig.trusts("good.test"));
-    rig.clock.advance(63 * DAY);
+    rig.clock.advance(64 * DAY);
     rig.pebble.switch.kill();
     for _ in 0..60 {
         rig.look();

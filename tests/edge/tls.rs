@@ -76,18 +76,6 @@ fn who_comes_back_is_spared_the_whole_handshake() {
 }
 
 #[test]
-fn a_session_of_one_name_is_none_of_another() {
-    let edge = Harness::builder().certificate(&["two.test"]).start();
-    let config = Arc::new(trusting_anybody(&[&TLS13]));
-    // The client keeps sessions by name: only a server that mixed them up would resume here.
-    for name in ["cfx.test", "two.test"] {
-        let mut client = Client::tls_as(edge.https, name, Arc::clone(&config));
-        assert_eq!(get(&mut client, "/health", name).status, 200);
-        assert_eq!(client.shake_hands().expect("a session").handshake_kind(), Some(HandshakeKind::Full), "{name}");
-    }
-}
-
-#[test]
 fn the_oldest_version_that_is_spoken_is_the_operators_to_say() {
     let usual = Harness::start();
     let strict = Harness::builder().tls("min_version: \"1.3\"").start();
@@ -130,6 +118,13 @@ fn nobody_is_answered_over_a_connection_that_was_opened_for_another_host() {
     assert_eq!(get(&mut client, "/", "cfx.test").status, SERVED, "the connection itself is sound");
     assert_eq!(get(&mut edge.client(), "/", "two.test").status, SERVED, "without TLS nothing was promised");
     edge.assert_metric("cfx_refusals_total", &["reason=\"misdirected_request\""], 5.0);
+}
+
+#[test]
+fn a_proxy_of_ours_may_connect_by_whatever_name() {
+    let builder = Harness::builder().certificate(&["two.test"]).edge("trusted_proxies: [127.0.0.1]");
+    let edge = builder.start();
+    assert_eq!(get(&mut connect(&edge, "cfx.test"), "/", "two.test").status, SERVED);
 }
 
 #[test]

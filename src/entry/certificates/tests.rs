@@ -200,6 +200,8 @@ fn a_pair_that_does_not_go_together_is_told_once_and_the_last_good_one_stays() {
     assert!(problems[1].contains("b.key: No such file"), "{problems:?}");
     assert!(Arc::ptr_eq(&before, &label(&certificates, "a.example").1));
     assert!(certificates.look(NOW).problems.is_empty(), "the same mistake is not told every minute");
+    let told = certificates.reload(&[a.clone(), b.clone()], NOW).unwrap_err().to_string();
+    assert!(told.contains("a.key: does not belong to"), "who asks is told: {told}");
 
     fs::copy(&next.key, &a.key).unwrap();
     assert_eq!(certificates.look(NOW).changed.len(), 1);
