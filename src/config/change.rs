@@ -40,7 +40,10 @@ impl Change {
                     self.path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 };
                 let opened = within("entrypoints") && !self.path.ends_with(".redirect");
-                opened || ["admin.address", "server.threads", "ledger.spool", "tls.min_version", "telemetry.traces"].into_iter().any(within)
+                opened
+                    || ["admin.address", "server.threads", "ledger.spool", "tls.min_version", "telemetry.traces"]
+                        .into_iter()
+                        .any(within)
             }
             "limits.yaml" => self.path == "on_store_outage",
             _ => false,
