@@ -40,10 +40,9 @@ impl Change {
                     self.path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 };
                 let opened = within("entrypoints") && !self.path.ends_with(".redirect");
-                opened
-                    || ["admin.address", "server.threads", "ledger.spool", "tls.min_version", "telemetry.traces"]
-                        .into_iter()
-                        .any(within)
+                let collected = within("telemetry.traces") && !self.path.ends_with(".sample");
+                let others = ["admin.address", "server.threads", "ledger.spool", "tls.min_version"];
+                opened || collected || others.into_iter().any(within)
             }
             "limits.yaml" => self.path == "on_store_outage",
             _ => false,
@@ -62,7 +61,10 @@ impl Snapshot {
         }
         edge.admin = *admin;
         edge.min_tls_version = *min_tls_version;
-        edge.telemetry.traces.clone_from(&telemetry.traces);
+        match (&mut edge.telemetry.traces, &telemetry.traces) {
+            (Some(next), Some(now)) => next.endpoint.clone_from(&now.endpoint),
+            (next, now) => next.clone_from(now),
+        }
         edge.server.threads = server.threads;
         edge.ledger.spool = ledger.spool;
         Arc::make_mut(&mut self.limits).on_store_outage = running.limits.on_store_outage;

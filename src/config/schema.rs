@@ -96,12 +96,15 @@ fn edge() -> Value {
 
 fn telemetry() -> Value {
     let traces = object(&[
-        ("endpoint", text("The whole URL, such as http://collector:4318/v1/traces.")),
+        (
+            "endpoint",
+            text("By OTLP over HTTP: the whole URL, http://collector:4318/v1/traces. A change takes a restart."),
+        ),
         ("sample", number("The share of requests that are traced: 0 to 1. Default: 1.")),
     ]);
     object(&[
         ("access_log", object(&[("fields", list(text("A field's name."), "What a line says."))])),
-        ("traces", any(&[words(&["off"], ""), traces], "By OTLP over HTTP. A change takes a restart. Default: off.")),
+        ("traces", traces),
     ])
 }
 

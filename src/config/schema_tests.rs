@@ -42,7 +42,7 @@ routes:
 trusted_proxies: [10.0.0.0/8]
 ledger: { spool: { size: 1GiB } }
 server: { threads: auto }
-telemetry: { access_log: { fields: [time] }, traces: { endpoint: "http://collector:4318/v1/traces" } }
+telemetry: { access_log: { fields: [client] }, traces: { endpoint: "http://collector:4318/v1/traces" } }
 "#;
 const MODELS: &str = r#"
 stages:

@@ -67,9 +67,7 @@ fn edge(edge: &Edge) -> Value {
         },
         "telemetry": {
             "access_log": { "fields": Field::ALL.iter().filter(|field| access_log.has(**field)).map(|field| field.name()).collect::<Vec<_>>() },
-            "traces": traces.as_ref().map_or_else(off, |Traces { endpoint, sample }| {
-                json!({ "endpoint": endpoint, "sample": sample })
-            }),
+            "traces": traces.as_ref().map(|Traces { endpoint, sample }| json!({ "endpoint": endpoint, "sample": sample })),
         },
         "server": { "threads": threads, "grace": span(*grace), "drain_after": drain_after.map_or_else(off, span) },
     })
