@@ -52,7 +52,7 @@ flood: ## more than 10,000 invented keys a second against the door, beside an ho
 	@scripts/setup build test bench
 	@scripts/flood
 
-streams: ## 10,000 open streams, plain and TLS: memory of each, tokens on time; then 20 fast ones; fifteen minutes
+streams: ## 10,000 open streams, plain and TLS: memory of each, tokens on time; then 20 fast ones; twenty minutes
 	@scripts/setup build bench
 	@scripts/streams $(ARGS)
 	@scripts/streams --chunks
