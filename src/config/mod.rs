@@ -7,6 +7,7 @@
 //! of `snapshot`, and whatever is wrong on the way is a [`Problem`]. No step stops at the first one.
 
 mod check;
+mod guards;
 mod problem;
 mod raw;
 mod snapshot;
@@ -19,6 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use guards::{ClientHeader, EncodedSlash, Guards, Underscores};
 pub use problem::{Mark, Problem, Problems};
 pub use snapshot::*;
 pub use source::Source;

@@ -1,7 +1,7 @@
 //! The checked configuration: what the rest of cfx reads. Every name in it resolves, every number is in range.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::guards::{ClientHeader, Guards};
 use super::target::Target;
 use super::timeouts::{TimeoutOverrides, Timeouts};
 use super::watching::{Breaker, Health};
@@ -33,7 +34,10 @@ pub struct Edge {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Most specific first: exact hosts before any host, longer paths before shorter.
     pub routes: Vec<Route>,
+    /// Whose word on who the client is counts, by headers and by PROXY headers.
     pub trusted_proxies: Vec<IpNet>,
+    pub client_header: ClientHeader,
+    pub guards: Guards,
     pub ledger: Ledger,
     pub server: Server,
 }
@@ -44,6 +48,8 @@ pub struct Entrypoint {
     pub name: String,
     pub address: SocketAddr,
     pub transport: Transport,
+    /// Trusted proxies begin their connections here with a PROXY header, of version 1 or 2.
+    pub proxy_protocol: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,6 +336,14 @@ impl Models {
             Stage::Review => Some(&self.review),
             Stage::Direct => None,
         }
+    }
+}
+
+impl Edge {
+    /// Whether what this address says of its clients counts.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|range| range.contains(&address))
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::admit::Admitted;
-use super::refuse::Reason;
+use super::refuse::{Reason, Refusal};
 use crate::admission::Principal;
 use crate::config::Snapshot;
+use crate::entry::guard::Guard;
 use crate::llm::{Dialect, Endpoint};
 use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
 use crate::upstream::Trial;
@@ -57,6 +58,8 @@ pub struct Staged {
 pub struct Observed {
     pub status: u16,
     pub refusal: Option<Reason>,
+    /// The guard that refused it, where one did.
+    pub guard: Option<Guard>,
     /// The model that answered, where it is not the stage's own.
     pub fallback_model: Option<Arc<str>>,
     pub attempts: u8,
@@ -152,6 +155,11 @@ impl Exchange {
 }
 
 impl Observed {
+    /// Notes what is about to be told to the client.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        (self.refusal, self.guard) = (Some(refusal.reason), refusal.guard);
+    }
+
     /// Ends the wait for the upstream, however it ended: an attempt that was given up waited all the same.
     pub fn wait_is_over(&mut self) {
         if let Some(since) = self.waiting_since.take() {

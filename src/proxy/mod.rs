@@ -1,5 +1,6 @@
 //! The request's life, one file a step: `route`, `admit`, `relay` (with `attempts`, `commit`, `outgoing`, `meter` and `patience`),
-//! `account` (with `outcome`); and for everything that is not a model endpoint, `web`.
+//! `account` (with `outcome`); and for everything that is not a model endpoint, `web` (with `forwarding`). Before all of
+//! them, `guard` (with `path`).
 //!
 //! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
 //! Must not know: where anything is stored, the control API, the dashboard.
@@ -12,10 +13,13 @@ mod commit;
 mod credential;
 mod downstream;
 mod exchange;
+mod forwarding;
+mod guard;
 mod meter;
 mod outcome;
 mod outgoing;
 mod own;
+mod path;
 mod patience;
 mod refuse;
 mod relay;
@@ -47,10 +51,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::units::{RequestId, UserId};
 use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
+pub use guard::Gate;
 use route::Destination;
-
-/// Between two requests of an HTTP/1.1 connection.
-const KEEP_ALIVE_SECONDS: u64 = 60;
 
 /// What the steps work with; shared by all requests.
 pub struct Services {
@@ -151,15 +153,14 @@ impl ProxyHttp for Proxy {
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         if self.services.drain.is_ending() {
             session.set_keepalive(None);
-        } else if session.get_keepalive() == Some(0) {
-            session.set_keepalive(Some(KEEP_ALIVE_SECONDS)); // pingora's "for ever"; its "off" stays off
         }
         own::note_client(session, &context.exchange);
-        Ok(())
+        path::to_origin_form(session.req_header_mut())
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
-        match route::find(session, &context.exchange) {
+        let passed = guard::look(session, &context.exchange.snapshot.edge.guards);
+        match passed.and_then(|()| route::find(session, &context.exchange)) {
             Ok(Destination::Web { upstream }) => {
                 context.web = Some(upstream);
                 Ok(false)

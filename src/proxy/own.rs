@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::FailToProxy;
@@ -24,11 +24,10 @@ use super::{Services, Welcomed, body, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::Upstream;
 use crate::entry::arrival::Arrival;
-use crate::entry::client_address::client_address;
+use crate::entry::client_address::client;
 use crate::entry::drain::Drain;
 use crate::llm::{Endpoint, KeyScope, catalog};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The longest session id that is kept in the ledger.
 const SESSION_ID_LENGTH: usize = 128;
 
@@ -39,17 +38,10 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
-    if let Some(Arrival { peer }) = Arrival::of(session.digest()) {
-        let trusted = &exchange.snapshot.edge.trusted_proxies;
-        let address = match trusted.is_empty() {
-            true => peer.ip(),
-            false => {
-                let lines = session.req_header().headers.get_all(X_FORWARDED_FOR).iter();
-                let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-                client_address(peer.ip(), trusted, lines.into_iter())
-            }
-        };
-        let _ = exchange.client.set(address);
+    if let Some(arrival) = Arrival::of(session.digest()) {
+        arrival.note_head();
+        let headers = &session.req_header().headers;
+        let _ = exchange.client.set(client(arrival.peer.ip(), &exchange.snapshot.edge, headers).address);
     }
     let named = session.get_header(CFX_SESSION_ID).and_then(|value| value.to_str().ok());
     if let Some(id) = named.filter(|id| !id.is_empty() && id.len() <= SESSION_ID_LENGTH) {
@@ -223,7 +215,7 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
 /// afterwards, so that the client gets to read our answer: for a shorter one where it was shed, because that is when
 /// there is no time for it.
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
-    exchange.answer.refusal = Some(refusal.reason);
+    exchange.answer.refused(&refusal);
     let page = Page::json(
         StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         refusal.body(exchange.dialect(), exchange.id),

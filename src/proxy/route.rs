@@ -1,17 +1,17 @@
 //! From host and path to a route. The path is read once, in one normal form. A model request goes upstream under the
 //! endpoint's own fixed path; a web application gets its path and query as the client wrote them.
 
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, Uri};
 use pingora_core::protocols::http::ServerSession;
 
 use super::exchange::Exchange;
+use super::path;
 use super::refuse::{Reason, Refusal};
 use crate::config::{Action, Edge, Route, Transport, Upstream};
 use crate::entry::arrival::Arrival;
+use crate::entry::client_address::client;
 use crate::llm::Endpoint;
 
 /// What is to be done with a request.
@@ -55,7 +55,7 @@ pub fn find(session: &ServerSession, exchange: &Exchange) -> Result<Destination,
     let note = |name: Arc<str>| {
         let _ = exchange.route.set(name);
     };
-    let path = normal_path(head.uri.path());
+    let path = path::routed(head.uri.path());
     match path.as_ref() {
         "/health" => {
             note("health".into());
@@ -118,20 +118,6 @@ fn read_only(method: &Method) -> Result<(), Refusal> {
     }
 }
 
-/// One slash where several stand: a base URL with a trailing slash gives `//models`.
-fn normal_path(path: &str) -> Cow<'_, str> {
-    if !path.contains("//") {
-        return Cow::Borrowed(path);
-    }
-    let mut normal = String::with_capacity(path.len());
-    for letter in path.chars() {
-        if letter != '/' || !normal.ends_with('/') {
-            normal.push(letter);
-        }
-    }
-    Cow::Owned(normal)
-}
-
 fn matches(route: &Route, host: Option<&str>, path: &str) -> bool {
     let host_fits = route.host.as_deref().is_none_or(|wanted| host == Some(wanted));
     host_fits && path_fits(&route.path, path)
@@ -181,9 +167,11 @@ fn redirect(uri: &Uri, host: Option<&str>, port: u16) -> Result<Destination, Ref
 /// Whether the client speaks TLS: to us, or to a proxy in front that we trust and that says so.
 pub fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    let is_trusted = |peer: IpAddr| edge.trusted_proxies.iter().any(|range| range.contains(&peer));
-    let trusted = Arrival::of(session.digest()).is_some_and(|arrival| is_trusted(arrival.peer.ip().to_canonical()));
-    over_tls || (trusted && session.get_header("x-forwarded-proto").is_some_and(|scheme| scheme == "https"))
+    let told = || {
+        let peer = Arrival::of(session.digest())?.peer.ip();
+        client(peer, edge, &session.req_header().headers).https
+    };
+    over_tls || told() == Some(true)
 }
 
 #[cfg(test)]
@@ -197,12 +185,6 @@ mod tests {
         assert!(path_fits("/v1", "/v1/models"));
         assert!(path_fits("/", "/anything"));
         assert!(!path_fits("/v1/", "/v1x"));
-    }
-
-    #[test]
-    fn repeated_slashes_are_one() {
-        assert_eq!(normal_path("//v1///models/"), "/v1/models/");
-        assert_eq!(normal_path("/v1/models"), "/v1/models");
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::HOST;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -12,7 +11,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
-use super::{WEB_IDLE, route};
+use super::{WEB_IDLE, forwarding};
 use crate::config::Upstream;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
@@ -85,17 +84,7 @@ fn is_about_connecting(kind: &ErrorType) -> bool {
 /// Tells the web application who asked and how, and the id under which it is logged. What the client claims about
 /// itself in these headers is replaced.
 pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
-    let https = route::came_by_https(session, &exchange.snapshot.edge);
-    request.remove_header("forwarded");
-    if let Some(client) = exchange.client.get() {
-        request.insert_header("x-forwarded-for", client.to_string())?;
-    }
-    request.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
-    let host = session.req_header().uri.authority().map(|authority| authority.as_str().to_owned());
-    let host = host.or_else(|| session.get_header(HOST)?.to_str().ok().map(str::to_owned));
-    if let Some(host) = host {
-        request.insert_header("x-forwarded-host", host)?;
-    }
+    forwarding::tell(session, request, exchange)?;
     request.insert_header(REQUEST_ID, exchange.id_text.clone())
 }
 

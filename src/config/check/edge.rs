@@ -10,7 +10,7 @@ use super::super::raw::Node;
 use super::super::snapshot::{Edge, Server};
 use super::super::source::Source;
 use super::read::{At, all};
-use super::{entrypoints, ledger, quantity, routes, tls, upstreams};
+use super::{entrypoints, guards, ledger, quantity, routes, tls, upstreams};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const GRACE: Duration = Duration::from_secs(30 * 60);
@@ -20,7 +20,18 @@ const MOST_THREADS: usize = 1024;
 
 pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> Checked<Edge> {
     let root = At::root(root, report);
-    let known = ["entrypoints", "admin", "tls", "upstreams", "routes", "trusted_proxies", "ledger", "server"];
+    let known = [
+        "entrypoints",
+        "admin",
+        "tls",
+        "upstreams",
+        "routes",
+        "trusted_proxies",
+        "client_header",
+        "guards",
+        "ledger",
+        "server",
+    ];
     let file = root.fields(&known)?;
     let certificates = file.or("tls", Vec::new(), |at| tls::certificates(&at, source));
     let has_certificates = !matches!(&certificates, Ok(certificates) if certificates.is_empty());
@@ -30,8 +41,11 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let upstreams = file.get("upstreams").map(|at| upstreams::upstreams(&at)).unwrap_or_default();
     let routes = routes::routes(&file, &upstreams);
     let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
+    let client_header = file.or("client_header", Default::default(), |at| guards::client_header(&at));
+    let guards = file.or("guards", guards::DEFAULTS, |at| guards::guards(&at));
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
+    entrypoints::refuse_headers_of_nobody(&file, trusted_proxies.as_ref().is_ok_and(Vec::is_empty))?;
     addresses?;
     Ok(Edge {
         entrypoints: listeners?,
@@ -40,6 +54,8 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
         upstreams: upstreams.sound()?,
         routes: routes?,
         trusted_proxies: trusted_proxies?,
+        client_header: client_header?,
+        guards: guards?,
         ledger: ledger?,
         server: server?,
     })

@@ -17,6 +17,7 @@ struct Listener<'a> {
     address: Checked<SocketAddr>,
     transport: Checked<Transport>,
     redirect: Option<At<'a>>,
+    proxy_protocol: Checked<bool>,
 }
 
 /// Without the section: http, and where certificates are named https, with http redirecting to it.
@@ -35,18 +36,20 @@ fn defaults(has_certificates: bool) -> Vec<Entrypoint> {
         name: "http".to_owned(),
         address: HTTP,
         transport: Transport::Plain { redirect_to },
+        proxy_protocol: false,
     };
     if has_certificates { vec![http(Some(HTTPS.port())), https(HTTPS)] } else { vec![http(None)] }
 }
 
 pub(super) fn https(address: SocketAddr) -> Entrypoint {
-    Entrypoint { name: "https".to_owned(), address, transport: Transport::Tls { http2: true } }
+    Entrypoint { name: "https".to_owned(), address, transport: Transport::Tls { http2: true }, proxy_protocol: false }
 }
 
 fn listener<'a>(named: &Named<'a>) -> Listener<'a> {
-    match named.value.fields(&["address", "tls", "http2", "redirect"]) {
+    match named.value.fields(&["address", "tls", "http2", "redirect", "proxy_protocol"]) {
         Err(reported) => {
-            Listener { name: named.name, address: Err(reported), transport: Err(reported), redirect: None }
+            let (address, transport, proxy_protocol) = (Err(reported), Err(reported), Err(reported));
+            Listener { name: named.name, address, transport, redirect: None, proxy_protocol }
         }
         Ok(fields) => Listener {
             name: named.name,
@@ -55,6 +58,7 @@ fn listener<'a>(named: &Named<'a>) -> Listener<'a> {
                 .and_then(|given| address(&given)),
             transport: transport(&fields),
             redirect: fields.get("redirect"),
+            proxy_protocol: fields.or("proxy_protocol", false, |at| at.flag()),
         },
     }
 }
@@ -82,7 +86,8 @@ fn entrypoint(listener: &Listener, all: &[Listener]) -> Checked<Entrypoint> {
         Transport::Plain { .. } => Transport::Plain { redirect_to },
         tls => tls,
     };
-    Ok(Entrypoint { name: listener.name.to_owned(), address: listener.address?, transport })
+    let (address, proxy_protocol) = (listener.address?, listener.proxy_protocol?);
+    Ok(Entrypoint { name: listener.name.to_owned(), address, transport, proxy_protocol })
 }
 
 /// The port of the TLS entrypoint that is named.
@@ -127,6 +132,17 @@ pub(super) fn refuse_shared_addresses(file: &Fields) -> Checked<()> {
                 Ok(())
             }
         }
+    });
+    all(checks).map(drop)
+}
+
+/// PROXY headers are read from trusted proxies alone: where there are none, an entrypoint that asks for them asks nobody.
+pub(super) fn refuse_headers_of_nobody(file: &Fields, trusts_nobody: bool) -> Checked<()> {
+    let sections = file.get("entrypoints").map(|at| at.children()).unwrap_or_default();
+    let asking = sections.into_iter().filter_map(|section| section.child("proxy_protocol"));
+    let checks = asking.filter(|at| trusts_nobody && at.is_text("true")).map(|at| -> Checked<()> {
+        let remedy = "name the proxies that send PROXY headers there, or leave it out";
+        Err(at.problem_with("PROXY headers are read from trusted_proxies alone, which names none", remedy))
     });
     all(checks).map(drop)
 }

@@ -2,6 +2,7 @@
 
 mod edge;
 mod entrypoints;
+mod guards;
 mod ledger;
 mod limits;
 mod models;

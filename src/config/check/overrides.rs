@@ -37,7 +37,12 @@ fn move_listeners(edge: &mut Edge, overrides: &Overrides) {
             Some(entrypoint) => entrypoint.address = address,
             None => {
                 let transport = Transport::Plain { redirect_to: None };
-                edge.entrypoints.push(Entrypoint { name: "http".to_owned(), address, transport });
+                edge.entrypoints.push(Entrypoint {
+                    name: "http".to_owned(),
+                    address,
+                    transport,
+                    proxy_protocol: false,
+                });
             }
         }
     }
