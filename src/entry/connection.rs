@@ -251,3 +251,7 @@ impl<S> fmt::Debug for Connection<S> {
         f.debug_struct("Connection").field("peer", &self.socket.peer_addr()).field("tls", &self.tls.is_some()).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -219,7 +219,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
                 arrival = arrival.from(client);
             }
         }
-        let connection = self.shake_hands(stream, &arrival, write_within(rules)).await;
+        let shaken =
+            fast_timeout(rules.edge.guards.header_timeout, self.shake_hands(stream, &arrival, write_within(rules)));
+        let connection = shaken.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         connection.map(|stream| Some((stream, arrival))).map_err(declined(Guard::Handshake))
     }
 

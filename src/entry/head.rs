@@ -159,7 +159,10 @@ impl Lines {
         match line.first() {
             // The value before it, folded: some parsers join the two, others do not.
             Some(b' ' | b'\t') => return Err(NoHead::Refused(Guard::InvalidHead)),
-            Some(b'c' | b'C') if is_named(line, b"content-length:") => self.lengths += 1,
+            Some(b'c' | b'C') if is_named(line, b"content-length:") => {
+                // A list of lengths is as many lengths; what else may be wrong with one is pingora's to find.
+                self.lengths += 1 + line.iter().filter(|byte| **byte == b',').count();
+            }
             Some(b't' | b'T') if is_named(line, b"transfer-encoding:") => {
                 self.codings += 1;
                 let coding = line.get(b"transfer-encoding:".len()..).unwrap_or_default().trim_ascii();
@@ -178,11 +181,15 @@ impl Lines {
     }
 }
 
-/// pingora would mend a target with blanks in it; who stands behind it would not.
+/// pingora would mend a target with blanks in it, and cut off a fragment; who reads it elsewhere might not.
 fn request_line(line: &[u8]) -> Result<(), NoHead> {
     let versioned = line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0");
     let parts = line.iter().filter(|byte| **byte == b' ').count() + 1;
-    if versioned && parts == 3 { Ok(()) } else { Err(NoHead::Refused(Guard::InvalidHead)) }
+    if versioned && parts == 3 && memchr(b'#', line).is_none() {
+        Ok(())
+    } else {
+        Err(NoHead::Refused(Guard::InvalidHead))
+    }
 }
 
 /// Methods are words; blank lines may come before them.

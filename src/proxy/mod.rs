@@ -162,6 +162,7 @@ impl ProxyHttp for Proxy {
         let passed = guard::look(session, &context.exchange.snapshot.edge.guards);
         match passed.and_then(|()| route::find(session, &context.exchange)) {
             Ok(Destination::Web { upstream }) => {
+                session.set_write_timeout(Some(context.exchange.snapshot.limits.read_stall));
                 context.web = Some(upstream);
                 Ok(false)
             }

@@ -232,7 +232,7 @@ pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusa
         headers.insert(name, value);
     });
     let unread = !body::drained(session).await;
-    if unread {
+    if unread || refusal.guard.is_some() {
         session.set_keepalive(None);
     }
     let written = write(session, exchange, page.status, headers, page.body).await;

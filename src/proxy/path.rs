@@ -62,9 +62,6 @@ fn fault(head: &RequestHeader, encoded_slash: EncodedSlash) -> Option<&'static s
     if !head.raw_path().starts_with(b"/") {
         return Some("the request's target is no path");
     }
-    if head.raw_path().contains(&b'#') {
-        return Some("a fragment stays with the client");
-    }
     let path = head.uri.path().as_bytes();
     let (mut segment, mut at) = (Vec::new(), 0);
     while at <= path.len() {

@@ -7,6 +7,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_bytes;
 mod bad_input;
 mod bad_upstreams;
 mod broken_framing;
@@ -21,6 +22,7 @@ mod early_status;
 mod failing_over;
 mod faults;
 mod flood_of_keys;
+mod guards;
 mod headers;
 mod honest_endings;
 mod keys_at_the_door;
@@ -40,6 +42,7 @@ mod relay;
 mod shedding;
 mod silence_behind_nginx;
 mod silent_streams;
+mod slow_attacks;
 mod slow_readers;
 mod spool;
 mod stages_upstream;
@@ -52,3 +55,4 @@ mod upstream_over_http2;
 mod upstream_over_http2_fails;
 mod upstream_over_tls;
 mod upstreams_fail;
+mod who_asks;

@@ -45,6 +45,7 @@ pub struct Builder {
     /// Further LLM upstreams, each at a host of its own: their lines under `upstreams` and `routes`.
     others: [String; 2],
     redirects: bool,
+    proxy_protocol: bool,
     environment: String,
 }
 
@@ -65,6 +66,7 @@ impl Default for Builder {
             front: None,
             others: Default::default(),
             redirects: false,
+            proxy_protocol: false,
             environment: String::new(),
         }
     }
@@ -117,6 +119,12 @@ impl Builder {
     /// The plain listener sends everybody to the TLS one.
     pub fn redirecting(mut self) -> Self {
         self.redirects = true;
+        self
+    }
+
+    /// Trusted proxies begin their connections with a PROXY header.
+    pub fn proxy_protocol(mut self) -> Self {
+        self.proxy_protocol = true;
         self
     }
 
@@ -219,8 +227,8 @@ impl Builder {
         format!(
             r#"
 entrypoints:
-  http:  {{ address: "{http}"{redirect} }}
-  https: {{ address: "{https}", tls: true, http2: true }}
+  http:  {{ address: "{http}"{redirect}{proxied} }}
+  https: {{ address: "{https}", tls: true, http2: true{proxied} }}
 admin: {{ address: "{admin}" }}
 tls:
   certificates: [{{ cert: "{conf}/cfx.test.pem", key: "{conf}/cfx.test.key" }}]
@@ -237,6 +245,7 @@ server: {{ threads: {threads}, {server} }}
 {extra}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
+            proxied = if self.proxy_protocol { ", proxy_protocol: true" } else { "" },
             timeouts = self.timeouts,
             upstream = self.upstream.concat(),
             web = self.web_target.clone().unwrap_or_else(|| format!("http://{}", web.address)),
