@@ -19,6 +19,7 @@ use crate::entry::readiness::Readiness;
 use crate::entry::sockets::Sockets;
 use crate::proxy::Services;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What the admin listener shows and asks, once it is there.
 pub(super) struct Running {
@@ -120,6 +121,7 @@ impl Running {
         show_fullness(&services.capacity.fullness(), metrics);
         metrics.set_streams_unshared(services.concurrency.unshared());
         metrics.set_access_log_dropped(services.access.dropped());
+        metrics.set_spans_dropped(services.traces.as_ref().map_or(0, Traces::dropped));
         metrics.set_store_listening(stores.listens());
         metrics.set_quota_listening(services.quota.hears());
         if reloader.has_applied() {
