@@ -66,11 +66,11 @@ fn a_redirect_keeps_path_and_query_and_leads_to_no_host_that_the_client_names() 
         let answer = edge.ask(request);
         (answer.status, answer.header("location").unwrap_or_default().to_string())
     };
-    let moved = to(&Request::new("POST", "/a/b?c=d").instead("Host", "example.org:80").header("Content-Length", "0"));
+    let moved = to(&Request::new("POST", "/a/b?c=d").instead("Host", "example.org:80"));
     assert_eq!(moved, (308, "https://www.example.org/a/b?c=d".to_string()));
     assert_eq!(to(&Request::get("/old/x?y")), (302, "/new/x?y".to_string()));
     assert_eq!(to(&Request::get("/same//evil.example")), (303, "/evil.example".to_string()));
-    assert_eq!(to(&Request::get("/same/\\evil.example")), (303, "/%5Cevil.example".to_string()));
+    assert_eq!(to(&Request::get("/same/\\evil.example")), (400, String::new()));
     assert_eq!(to(&Request::get("/host")), (307, "http://cfx.test/x".to_string()));
     assert_eq!(edge.web.count(), 0);
 }
