@@ -61,9 +61,10 @@ shed: ## ten times the clients that an edge takes, then 500 uploads of 10 MB: wh
 	@scripts/setup build bench
 	@scripts/shed $(ARGS)
 
-soak: ## the long tests: 10,000 requests of every kind, then what they left behind; two minutes of silence behind nginx
+soak: ## the long tests: 10,000 requests of every kind, silence behind nginx, bad bytes before nginx and uvicorn, slow clients by the thousand
 	@scripts/setup build test soak
-	@scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)
+	@. scripts/tools.sh; export CFX_TEST_PYTHON="$$UVICORN_VENV/bin/python"; \
+	  scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)
 
 torture: ## kill -9 the edge under load 200 times on each store and count its rows; TORTURE_KILLS, TORTURE_SEED, TORTURE_STORE
 	@scripts/setup build test

@@ -55,10 +55,13 @@ class Installation:
             "E2E_CERT": str(self.certificate), "E2E_CERT_KEY": str(self.folder / "cert.key"),
         }
         self.data.mkdir()
+        # A copy, so that a test may change it under the running edge.
+        self.conf = self.folder / "conf"
+        shutil.copytree(ROOT / "e2e/conf", self.conf)
         subprocess.run([CFX, "migrate", "--data", self.data], env=self.environment, check=True, capture_output=True)
         self.key = self.new_key("ada@example.org")
         self.cfx = self.spawn("cfx", [
-            CFX, "run", "--conf", ROOT / "e2e/conf", "--data", self.data, "--http", f"127.0.0.1:{http_port}",
+            CFX, "run", "--conf", self.conf, "--data", self.data, "--http", f"127.0.0.1:{http_port}",
             "--https", f"127.0.0.1:{https_port}", "--admin", f"127.0.0.1:{self.admin_port}",
         ], self.environment)
         self.wait_for(self.cfx, "cfx", self.admin_port, "/-/ready")

@@ -4,6 +4,7 @@ import http.client
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 import unittest
@@ -13,7 +14,7 @@ from installation import PATIENCE, ROOT, free_port, running
 
 SHIPPED = ROOT / "conf/prometheus"
 # Nothing in this installation asks targets for their health.
-WITHOUT_ANSWER = {"Health checks"}
+WITHOUT_ANSWER = {"Health checks", "Turned away by guards", "Orders of certificates"}
 
 
 class Prometheus(unittest.TestCase):
@@ -70,7 +71,20 @@ class Prometheus(unittest.TestCase):
 
     def test_the_certificate_of_two_days_fires_its_alerts_and_no_other_fires(self):
         wait_until(lambda: {"CfxCertificateExpiresSoon", "CfxCertificateExpires"} <= self.firing(), "no alert fires")
-        self.assertEqual(self.firing(), {"CfxCertificateExpiresSoon", "CfxCertificateExpires"})
+        self.assertEqual(self.firing() - {"CfxConfigurationRefused"}, {"CfxCertificateExpiresSoon", "CfxCertificateExpires"})
+
+    def test_a_refused_configuration_fires_its_alert_until_it_is_mended(self):
+        file = running.conf / "limits.yaml"
+        sound = file.read_text()
+        self.assertNotIn("CfxConfigurationRefused", self.firing())
+        try:
+            file.write_text(sound + "\nno_such_limit: 1\n")
+            running.cfx.send_signal(signal.SIGHUP)
+            wait_until(lambda: "CfxConfigurationRefused" in self.firing(), "no alert fires")
+        finally:
+            file.write_text(sound)
+            running.cfx.send_signal(signal.SIGHUP)
+        wait_until(lambda: "CfxConfigurationRefused" not in self.firing(), "the alert stays")
 
     def test_every_panel_of_the_dashboard_has_an_answer(self):
         dashboard = json.loads(pathlib.Path(ROOT / "conf/grafana/dashboards/cfx.json").read_text())

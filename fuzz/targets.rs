@@ -8,11 +8,13 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use cfx::admission::RawKey;
-use cfx::config::{Overrides, Snapshot, Source, load};
-use cfx::entry::client_address::client_address;
+use cfx::config::{ClientHeader, Edge, Overrides, Snapshot, Source, load};
+use cfx::entry::client_address::client;
 use cfx::llm::{AnswerTap, Dialect, Endpoint, KeyScope, Request, StreamReport, Tap, choose, rewrite};
 use cfx::telemetry::trace_context::TraceContext;
 use cfx::units::RequestId;
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// An event of up to so many bytes is read in one go.
 const HELD: usize = 16 * 1024;
@@ -140,19 +142,29 @@ pub fn key(bytes: &[u8]) {
     }
 }
 
-/// Lines of `X-Forwarded-For` behind the connection's own address, from a trusted network and from none.
+/// Lines of a header that names the client, behind the connection's own address, from a trusted network and from none.
 pub fn forwarded(bytes: &[u8]) {
     let Some((peer, text)) = bytes.split_at_checked(4) else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
     let peer = IpAddr::from([peer[0], peer[1], peer[2], peer[3]]);
     let everybody = ["0.0.0.0/0", "::/0"].map(|range| range.parse().expect("a range"));
-    assert_eq!(client_address(peer, &[], text.lines()), peer, "an untrusted address was believed");
-    for trusted in [&everybody[..], &everybody[..1], &["10.0.0.0/8".parse().expect("a range")]] {
-        let client = client_address(peer, trusted, text.lines());
-        let named =
-            text.lines().flat_map(|line| line.split(',')).filter_map(|entry| entry.trim().parse::<IpAddr>().ok());
-        assert!(client == peer || named.map(|address| address.to_canonical()).any(|address| address == client));
-        assert_eq!(client, client.to_canonical());
+    let named = HeaderName::from_static("cf-connecting-ip");
+    for (name, header) in [
+        (HeaderName::from_static("x-forwarded-for"), ClientHeader::XForwardedFor),
+        (FORWARDED, ClientHeader::Forwarded),
+        (named.clone(), ClientHeader::Named(named)),
+    ] {
+        let values = text.lines().filter_map(|line| HeaderValue::from_str(line).ok());
+        let headers = values.map(|value| (name.clone(), value)).collect::<HeaderMap>();
+        let mut edge = Edge::clone(&SHIPPED.edge);
+        edge.client_header = header;
+        assert_eq!(client(peer, &edge, &headers).address, peer, "an untrusted address was believed");
+        for trusted in [&everybody[..], &everybody[..1], &["10.0.0.0/8".parse().expect("a range")]] {
+            edge.trusted_proxies = trusted.to_vec();
+            let client = client(peer, &edge, &headers).address;
+            assert!(client == peer || edge.trusts(peer), "an untrusted address was believed");
+            assert_eq!(client, client.to_canonical());
+        }
     }
 }
 

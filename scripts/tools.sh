@@ -2,5 +2,7 @@
 TOOLS="${CFX_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/cfx-tools}"
 CARGO_DENY_VERSION=0.20.2
 CARGO_DENY="$TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny"
+UVICORN_VERSION=0.54.0
+UVICORN_VENV="$TOOLS/uvicorn-$UVICORN_VERSION"
 # One environment for each set of pins.
 E2E_VENV="$TOOLS/e2e-$(cat e2e/requirements.txt e2e/constraints.txt | cksum | cut -d' ' -f1)"

@@ -40,7 +40,7 @@ use crate::entry::sockets::Sockets;
 use crate::entry::{listeners, successor, supervisor};
 use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolSettings};
 use crate::llm::Calibration;
-use crate::proxy::{GuardState, Proxy, Services, Welcomed};
+use crate::proxy::{Gate, GuardState, Proxy, Services, Welcomed};
 use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
@@ -260,16 +260,17 @@ impl Edge {
         server.bootstrap();
         let mut app = http_proxy(&server.configuration, Proxy::new(Arc::clone(&self.services)));
         app.server_options = Some(listeners::server_options());
-        app.h2_options = Some(listeners::h2_options());
+        app.h2_options = Some(listeners::h2_options(&snapshot.edge.guards));
         let mut open = Vec::new();
         for entrypoint in &snapshot.edge.entrypoints {
             let address = entrypoint.address;
             let problem = |error| StartProblem::Listen { address, what: named(entrypoint), error };
             let socket = self.sockets.open(address).map_err(problem)?;
             let tls = self.tls.door(&snapshot.edge, entrypoint, &self.services.metrics)?;
-            open.push(Door { name: entrypoint.name.clone(), socket, tls });
+            open.push(Door { name: entrypoint.name.clone(), socket, tls, proxy_protocol: entrypoint.proxy_protocol });
         }
-        let (doors, accepting) = Doors::new(app, open, Arc::clone(&self.services.drain));
+        let (drain, gate) = (Arc::clone(&self.services.drain), Gate::new(Arc::clone(&self.services)));
+        let (doors, accepting) = Doors::new(app, open, drain, gate);
         server.add_service(doors);
         Ok((server, accepting))
     }

@@ -41,7 +41,15 @@ impl Change {
                 };
                 let opened = within("entrypoints") && !self.path.ends_with(".redirect");
                 let collected = within("telemetry.traces") && !self.path.ends_with(".sample");
-                let others = ["admin.address", "server.threads", "ledger.spool", "tls.min_version"];
+                let others = [
+                    "admin.address",
+                    "server.threads",
+                    "ledger.spool",
+                    "tls.min_version",
+                    // What HTTP/2 is spoken with is settled when the listeners open.
+                    "guards.http2_streams",
+                    "guards.header_bytes",
+                ];
                 opened || collected || others.into_iter().any(within)
             }
             "limits.yaml" => self.path == "on_store_outage",
@@ -54,7 +62,7 @@ impl Snapshot {
     /// What becomes of `self` in a process that runs on `running`: what takes a restart stays as it is there, and what is
     /// the same is the same in memory.
     pub fn beside(mut self, running: &Snapshot) -> Snapshot {
-        let Edge { entrypoints, admin, server, ledger, min_tls_version, telemetry, .. } = &*running.edge;
+        let Edge { entrypoints, admin, server, ledger, min_tls_version, telemetry, guards, .. } = &*running.edge;
         let edge = Arc::make_mut(&mut self.edge);
         if !open_alike(&edge.entrypoints, entrypoints) {
             edge.entrypoints.clone_from(entrypoints);
@@ -65,6 +73,8 @@ impl Snapshot {
             (Some(next), Some(now)) => next.endpoint.clone_from(&now.endpoint),
             (next, now) => next.clone_from(now),
         }
+        edge.guards.http2_streams = guards.http2_streams;
+        edge.guards.header_bytes = guards.header_bytes;
         edge.server.threads = server.threads;
         edge.ledger.spool = ledger.spool;
         Arc::make_mut(&mut self.limits).on_store_outage = running.limits.on_store_outage;
@@ -111,12 +121,13 @@ fn same_or<T: PartialEq>(next: Arc<T>, running: &Arc<T>) -> Arc<T> {
 
 /// Whether the same sockets are to be opened in the same way. Where a plain one redirects to is no part of that.
 fn open_alike(some: &[Entrypoint], others: &[Entrypoint]) -> bool {
-    fn opened(entrypoint: &Entrypoint) -> (&str, SocketAddr, Option<bool>, Option<&ClientCertificates>) {
+    fn opened(entrypoint: &Entrypoint) -> (&str, SocketAddr, Option<bool>, Option<&ClientCertificates>, bool) {
         let http2 = match entrypoint.transport {
             Transport::Plain { .. } => None,
             Transport::Tls { http2 } => Some(http2),
         };
-        (&entrypoint.name, entrypoint.address, http2, entrypoint.client_certificates.as_ref())
+        let asked = entrypoint.client_certificates.as_ref();
+        (&entrypoint.name, entrypoint.address, http2, asked, entrypoint.proxy_protocol)
     }
     some.iter().map(opened).eq(others.iter().map(opened))
 }

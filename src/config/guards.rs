@@ -1,122 +1,60 @@
-//! Whom a route lets pass, how much of it, and for how long.
+//! What a connection and the head of a request may be, before anything is known of who asks for what.
 
-use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
-use ipnet::IpNet;
+use http::HeaderName;
 
-use super::edits::Page;
-use super::snapshot::{Secret, Upstream};
-use super::timeouts::TimeoutOverrides;
-
-/// What a request must pass on its route. None of it is looked at where nothing is asked for.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Guards {
-    /// Empty: every address.
-    pub allow: Vec<IpNet>,
-    pub rate: Option<Rate>,
-    /// Requests under way at once, by address.
-    pub in_flight: Option<u32>,
-    pub maintenance: Option<Maintenance>,
-    pub cors: Option<Cors>,
-    pub basic: Option<BasicAuth>,
-    pub forward: Option<ForwardAuth>,
-    /// Bytes of a request's body.
-    pub body: Option<u64>,
-    /// In place of the upstream's; `connect` and `between_chunks` alone.
-    pub timeouts: Option<TimeoutOverrides>,
-}
-
-/// So many requests an address may make in a while, and so many of them at once.
+/// `guards` of `cfx.yaml`. A connection keeps those it came in under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub requests: NonZeroU32,
-    pub per: Duration,
-    pub burst: NonZeroU32,
+pub struct Guards {
+    /// From a head's first byte to its last, of a connection's first head from when the connection was accepted.
+    pub header_timeout: Duration,
+    /// Of a request line and its headers together, in bytes.
+    pub header_bytes: usize,
+    /// Header lines of one request.
+    pub headers: usize,
+    /// Between two requests of a connection.
+    pub idle: Duration,
+    /// After so many requests a connection over HTTP/1.1 is closed. None: never for that.
+    pub requests_per_connection: Option<u32>,
+    /// The first answer after so long is the last of a connection over HTTP/1.1. None: never for that.
+    pub connection_age: Option<Duration>,
+    /// Connections at once. None: as many as the process has descriptors for.
+    pub connections: Option<usize>,
+    /// Those of one address, of IPv6 of one /64. None: half of all.
+    pub connections_per_address: Option<usize>,
+    /// Requests at once on one connection over HTTP/2.
+    pub http2_streams: u32,
+    pub encoded_slash: EncodedSlash,
+    pub underscores: Underscores,
 }
 
-/// Everybody is told to come back later.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Maintenance {
-    /// None: the error that a refusal is.
-    pub page: Option<Page>,
-    pub retry_after: Option<Duration>,
-    /// Addresses that are served all the same.
-    pub except: Vec<IpNet>,
+/// What becomes of a path with a slash in it that is written `%2F`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncodedSlash {
+    /// Whoever decodes it behind us would read another path than the one that was routed.
+    Refuse,
+    Pass,
 }
 
-/// Which pages of other origins may read the answers (the Fetch standard, 3.3).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cors {
-    /// None: every origin.
-    pub origins: Option<Vec<HeaderValue>>,
-    /// As a header's list.
-    pub methods: HeaderValue,
-    pub headers: HeaderValue,
-    pub expose: Option<HeaderValue>,
-    pub credentials: bool,
-    /// Seconds.
-    pub max_age: Option<HeaderValue>,
+/// What becomes of a header whose name has an underscore, which applications with CGI's habits cannot tell from the one
+/// that has a hyphen there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underscores {
+    /// The request goes on without it.
+    Drop,
+    Pass,
+    Refuse,
 }
 
-/// Names and passwords of a file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BasicAuth {
-    /// What `WWW-Authenticate` says.
-    pub challenge: HeaderValue,
-    pub users: Vec<User>,
-    /// The header that tells the upstream the user's name.
-    pub user_header: Option<HeaderName>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct User {
-    pub name: String,
-    pub hash: Hash,
-}
-
-/// A password that cannot be read back. It prints as `***`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Hash {
-    Bcrypt(Secret),
-    Argon2(Secret),
-}
-
-/// A server that is asked about every request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ForwardAuth {
-    pub upstream: Arc<Upstream>,
-    /// As it stands in the request line.
-    pub path: String,
-    /// Of the whole exchange.
-    pub timeout: Duration,
-    /// Headers of its 2xx that the request goes on with, and that no client can bring along.
-    pub copy: Vec<HeaderName>,
-}
-
-impl Guards {
-    /// Whether this address may come at all.
-    pub fn allows(&self, address: Option<IpAddr>) -> bool {
-        self.allow.is_empty() || address.is_some_and(|address| is_in(&self.allow, address))
-    }
-}
-
-impl Maintenance {
-    pub fn excepts(&self, address: Option<IpAddr>) -> bool {
-        address.is_some_and(|address| is_in(&self.except, address))
-    }
-}
-
-fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&address))
-}
-
-impl Cors {
-    /// Whether a page of this origin may read answers.
-    pub fn allows(&self, origin: &HeaderValue) -> bool {
-        self.origins.as_ref().is_none_or(|origins| origins.contains(origin))
-    }
+/// Where proxies that are trusted write who asked them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ClientHeader {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto` and `X-Forwarded-Host` beside it.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded`, of RFC 7239.
+    Forwarded,
+    /// A header that holds one address, such as a CDN's own; `X-Forwarded-Proto` and `X-Forwarded-Host` beside it.
+    Named(HeaderName),
 }

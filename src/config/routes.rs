@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::edits::{Edits, Fixed, Redirect};
-use super::guards::Guards;
+use super::route_guards::RouteGuards;
 use super::snapshot::Upstream;
 
 /// One line of the table. What it does not ask for is None, so that a plain route costs nothing beyond its match.
@@ -16,7 +16,7 @@ pub struct Route {
     pub matching: Matching,
     pub action: Action,
     pub edits: Option<Box<Edits>>,
-    pub guards: Option<Box<Guards>>,
+    pub guards: Option<Box<RouteGuards>>,
     /// Whether only clients that showed a certificate are served.
     pub client_certificate: bool,
 }

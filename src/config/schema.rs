@@ -33,6 +33,7 @@ fn edge() -> Value {
         ("http2", flag("Whether HTTP/2 is offered over TLS. Default: true.")),
         ("client_certificates", client_certificates),
         ("redirect", text("The https entrypoint that everything but /health and /ready is sent to.")),
+        ("proxy_protocol", flag("Whether trusted proxies begin with a PROXY header. Default: false.")),
     ]);
     let certificate = object(&[
         ("cert", text("The PEM file of the chain, the leaf first.")),
@@ -68,7 +69,9 @@ fn edge() -> Value {
         ),
         ("upstreams", named(upstream(), "Where requests go, by name.")),
         ("routes", list(schema_routes::route(), "The most specific answers, whatever the order.")),
-        ("trusted_proxies", list(text("An address or a network."), "Whose X-Forwarded-For is to be believed.")),
+        ("trusted_proxies", list(text("An address or a network."), "Whose word on who the client is counts.")),
+        ("client_header", text("x-forwarded-for (the default), forwarded, or a header that holds one address.")),
+        ("guards", guards()),
         (
             "ledger",
             object(&[
@@ -90,6 +93,26 @@ fn edge() -> Value {
                     span_or_off("How long connections are accepted behind a stop, where somebody asks for readiness."),
                 ),
             ]),
+        ),
+    ])
+}
+
+fn guards() -> Value {
+    let or = |word: &str, value: Value, what: &str| any(&[value, words(&[word], "")], what);
+    object(&[
+        ("header_timeout", span("From a head's first byte to its last. Default: 15s.")),
+        ("header_bytes", size("Of a request line and its headers. Default: 32KiB. A change takes a restart.")),
+        ("headers", whole("Lines of one request. Default: 100.")),
+        ("idle", span("Between two requests of a connection. Default: 60s.")),
+        ("requests_per_connection", or("off", whole(""), "Over HTTP/1.1. Default: off.")),
+        ("connection_age", span_or_off("Over HTTP/1.1: the first answer after it is the last. Default: off.")),
+        ("connections", or("auto", whole(""), "At once, on all entrypoints. Default: auto, by descriptors.")),
+        ("connections_per_address", or("auto", whole(""), "Of IPv6 by /64. Default: auto, half of `connections`.")),
+        ("http2_streams", whole("At once on one connection. Default: 128. A change takes a restart.")),
+        ("encoded_slash", words(&["refuse", "pass"], "What becomes of %2F in a path. Default: refuse.")),
+        (
+            "underscores",
+            words(&["drop", "pass", "refuse"], "Of header names, towards web applications. Default: drop."),
         ),
     ])
 }

@@ -40,6 +40,7 @@ routes:
   - { match: { path: /old }, redirect: { to: /app } }
   - { match: { path: /gone }, respond: { status: 410 } }
 trusted_proxies: [10.0.0.0/8]
+guards: { headers: 50 }
 ledger: { spool: { size: 1GiB } }
 server: { threads: auto }
 telemetry: { access_log: { fields: [client] }, traces: { endpoint: "http://collector:4318/v1/traces" } }

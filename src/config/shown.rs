@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::guards::{ClientHeader, EncodedSlash, Guards, Underscores};
 use super::shown_route::route;
 use super::snapshot::*;
 use super::telemetry::{Telemetry, Traces};
@@ -39,6 +40,8 @@ fn edge(edge: &Edge) -> Value {
         upstreams,
         routes,
         trusted_proxies,
+        client_header,
+        guards,
         ledger,
         server,
         telemetry: Telemetry { access_log, traces },
@@ -57,6 +60,12 @@ fn edge(edge: &Edge) -> Value {
         "upstreams": named(upstreams.iter().map(|(name, upstream)| (name.as_str(), self::upstream(upstream)))),
         "routes": routes.iter().map(|one| route(one)).collect::<Vec<_>>(),
         "trusted_proxies": trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "client_header": match client_header {
+            ClientHeader::XForwardedFor => "x-forwarded-for",
+            ClientHeader::Forwarded => "forwarded",
+            ClientHeader::Named(name) => name.as_str(),
+        },
+        "guards": self::guards(guards),
         "ledger": {
             "retention": format!("{retention} months"),
             "spool": {
@@ -73,17 +82,55 @@ fn edge(edge: &Edge) -> Value {
     })
 }
 
-fn entrypoint(Entrypoint { name: _, address, transport, client_certificates }: &Entrypoint) -> Value {
+fn entrypoint(entrypoint: &Entrypoint) -> Value {
+    let Entrypoint { name: _, address, transport, client_certificates, proxy_protocol } = entrypoint;
     let asked = |ClientCertificates { ca, required }: &ClientCertificates| json!({ "ca": ca, "required": required });
     match transport {
-        Transport::Plain { redirect_to } => json!({ "address": address, "redirect": redirect_to }),
+        Transport::Plain { redirect_to } => {
+            json!({ "address": address, "redirect": redirect_to, "proxy_protocol": proxy_protocol })
+        }
         Transport::Tls { http2 } => json!({
             "address": address,
             "tls": true,
             "http2": http2,
             "client_certificates": client_certificates.as_ref().map(asked),
+            "proxy_protocol": proxy_protocol,
         }),
     }
+}
+
+fn guards(guards: &Guards) -> Value {
+    let Guards {
+        header_timeout,
+        header_bytes,
+        headers,
+        idle,
+        requests_per_connection,
+        connection_age,
+        connections,
+        connections_per_address,
+        http2_streams,
+        encoded_slash,
+        underscores,
+    } = guards;
+    let or_auto = |most: &Option<usize>| most.map_or_else(|| json!("auto"), |most| json!(most));
+    json!({
+        "header_timeout": span(*header_timeout),
+        "header_bytes": header_bytes,
+        "headers": headers,
+        "idle": span(*idle),
+        "requests_per_connection": requests_per_connection.map_or_else(off, |most| json!(most)),
+        "connection_age": connection_age.map_or_else(off, span),
+        "connections": or_auto(connections),
+        "connections_per_address": or_auto(connections_per_address),
+        "http2_streams": http2_streams,
+        "encoded_slash": match encoded_slash { EncodedSlash::Refuse => "refuse", EncodedSlash::Pass => "pass" },
+        "underscores": match underscores {
+            Underscores::Drop => "drop",
+            Underscores::Pass => "pass",
+            Underscores::Refuse => "refuse",
+        },
+    })
 }
 
 fn issuer(Issuer { directory, email, domains, challenge, external_account, trust }: &Issuer) -> Value {

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::edits::{Compress, Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Redirect, Rewrite, Sticky};
-use super::guards::{BasicAuth, Cors, ForwardAuth, Guards, Maintenance, Rate, User};
+use super::route_guards::{BasicAuth, Cors, ForwardAuth, Maintenance, Rate, RouteGuards, User};
 use super::routes::{Action, HostPattern, Matching, PathPattern, Route, ValuePattern};
 use super::shown::{overrides, span};
 
@@ -86,8 +86,8 @@ fn show_edits(Edits { path, request, response, errors, sticky, compress }: &Edit
     }
 }
 
-fn show_guards(guards: &Guards, shown: &mut Value) {
-    let Guards { allow, rate, in_flight, maintenance, cors, basic, forward, body, timeouts } = guards;
+fn show_guards(guards: &RouteGuards, shown: &mut Value) {
+    let RouteGuards { allow, rate, in_flight, maintenance, cors, basic, forward, body, timeouts } = guards;
     if !allow.is_empty() {
         shown["allow"] = networks(allow);
     }

@@ -1,7 +1,7 @@
 //! The checked configuration: what the rest of cfx reads. Every name in it resolves, every number is in range.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::guards::{ClientHeader, Guards};
 use super::routes::Route;
 use super::target::Target;
 use super::telemetry::Telemetry;
@@ -43,7 +44,10 @@ pub struct Edge {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Most specific first; the first that takes a request has it.
     pub routes: Vec<Arc<Route>>,
+    /// Whose word on who the client is counts, by headers and by PROXY headers.
     pub trusted_proxies: Vec<IpNet>,
+    pub client_header: ClientHeader,
+    pub guards: Guards,
     pub ledger: Ledger,
     pub telemetry: Telemetry,
     pub server: Server,
@@ -57,6 +61,8 @@ pub struct Entrypoint {
     pub transport: Transport,
     /// None: clients are not asked for certificates.
     pub client_certificates: Option<ClientCertificates>,
+    /// Trusted proxies begin their connections here with a PROXY header, of version 1 or 2.
+    pub proxy_protocol: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,6 +347,14 @@ impl Models {
             Stage::Review => Some(&self.review),
             Stage::Direct => None,
         }
+    }
+}
+
+impl Edge {
+    /// Whether what this address says of its clients counts.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|range| range.contains(&address))
     }
 }
 

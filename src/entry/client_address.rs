@@ -1,52 +1,124 @@
-//! Who the client is: the peer of the connection, or what a trusted proxy says of it.
+//! Who the client is: the peer of the connection, or what trusted proxies say of it.
+//!
+//! One answer for log, limits, allow lists and what web applications are told. Headers are read from the right, where
+//! our own proxies write: the first address that is not one of theirs is the client, and what stands left of it the
+//! client may have written itself. Only the header that the configuration names is read: a proxy that writes one lets
+//! the other pass.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use http::{HeaderMap, HeaderName};
 
-/// The client's address. `forwarded_for` is read from the right, where our own proxies write: the first address that is
-/// not one of theirs is the client; what stands left of it the client may have written itself. A malformed entry ends
-/// the reading at the last address that was sound.
-pub fn client_address<'header>(
-    peer: IpAddr,
-    trusted: &[IpNet],
-    forwarded_for: impl DoubleEndedIterator<Item = &'header str>,
-) -> IpAddr {
-    let is_ours = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
-    let mut client = peer.to_canonical();
-    if !is_ours(client) {
-        return client;
+use super::forwarded::{self, Element};
+use crate::config::{ClientHeader, Edge};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// One request's client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    pub address: IpAddr,
+    /// Whether it spoke TLS to the outermost of our proxies. None: nobody who is trusted says.
+    pub https: Option<bool>,
+    /// The host that it asked that proxy for.
+    pub host: Option<String>,
+}
+
+/// The client behind `peer`, as `headers` have it where that is one of our proxies.
+pub fn client(peer: IpAddr, edge: &Edge, headers: &HeaderMap) -> Client {
+    let peer = peer.to_canonical();
+    if edge.trusted_proxies.is_empty() || !edge.trusts(peer) {
+        return Client { address: peer, https: None, host: None };
     }
-    for entry in forwarded_for.rev().flat_map(|line| line.rsplit(',')) {
-        let Ok(address) = entry.trim().parse::<IpAddr>() else { break };
-        client = address.to_canonical();
-        if !is_ours(client) {
+    match &edge.client_header {
+        ClientHeader::XForwardedFor => {
+            let (address, hops) = outermost(peer, edge, lines(headers, &X_FORWARDED_FOR).rev().flat_map(from_right));
+            beside(address, hops, headers)
+        }
+        ClientHeader::Forwarded => by_forwarded(peer, edge, headers),
+        ClientHeader::Named(name) => {
+            let mut values = headers.get_all(name).iter();
+            let only = values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok());
+            beside(only.and_then(address).unwrap_or(peer), 1, headers)
+        }
+    }
+}
+
+/// The first address from the right that is not one of ours, and which entry that was. One that is malformed ends the
+/// reading at the last that was sound.
+fn outermost<'h>(peer: IpAddr, edge: &Edge, entries: impl Iterator<Item = &'h str>) -> (IpAddr, usize) {
+    let (mut client, mut hops) = (peer, 0);
+    for entry in entries {
+        hops += 1;
+        let Some(address) = address(entry) else { break };
+        client = address;
+        if !edge.trusts(client) {
             break;
         }
     }
-    client
+    (client, hops)
+}
+
+/// Scheme and host as the proxy wrote them that wrote the client's address, `hops` entries from the right; a header
+/// that is not appended to has one value, which is that proxy's.
+fn beside(address: IpAddr, hops: usize, headers: &HeaderMap) -> Client {
+    let entry = |name: &HeaderName| {
+        let entries = lines(headers, name).rev().flat_map(from_right);
+        entries.take(hops.max(1)).last().map(str::trim).filter(|entry| !entry.is_empty())
+    };
+    let https = entry(&X_FORWARDED_PROTO).and_then(is_https);
+    Client { address, https, host: entry(&X_FORWARDED_HOST).map(str::to_owned) }
+}
+
+fn by_forwarded(peer: IpAddr, edge: &Edge, headers: &HeaderMap) -> Client {
+    let (mut client, mut last) = (peer, Element::default());
+    for line in lines(headers, &http::header::FORWARDED).rev() {
+        for element in forwarded::from_right(line) {
+            let Some(element) = element else { return told(client, last) };
+            let address = element.node.as_deref().and_then(address);
+            last = element;
+            let Some(address) = address else { return told(client, last) };
+            client = address;
+            if !edge.trusts(client) {
+                return told(client, last);
+            }
+        }
+    }
+    told(client, last)
+}
+
+fn told(address: IpAddr, element: Element) -> Client {
+    Client { address, https: element.proto.as_deref().and_then(is_https), host: element.host }
+}
+
+fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'h str> + use<'h> {
+    // A line that is no text is one that is malformed, and ends the reading like any other.
+    headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("?"))
+}
+
+fn from_right(line: &str) -> impl Iterator<Item = &str> {
+    line.rsplit(',')
+}
+
+fn is_https(scheme: &str) -> Option<bool> {
+    match scheme {
+        _ if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") => Some(true),
+        _ if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("ws") => Some(false),
+        _ => None,
+    }
+}
+
+/// `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:443`.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = || text.parse::<IpAddr>().ok();
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    bare().or_else(bracketed).or_else(with_port).map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(peer: &str, trusted: &[&str], lines: &[&str]) -> String {
-        let trusted: Vec<IpNet> = trusted.iter().map(|range| range.parse().unwrap()).collect();
-        client_address(peer.parse().unwrap(), &trusted, lines.iter().copied()).to_string()
-    }
-
-    #[test]
-    fn only_trusted_proxies_are_believed() {
-        assert_eq!(seen("203.0.113.9", &[], &["198.51.100.1"]), "203.0.113.9");
-        assert_eq!(seen("10.0.0.1", &["10.0.0.0/8"], &["198.51.100.1"]), "198.51.100.1");
-        assert_eq!(seen("10.0.0.1", &["10.0.0.0/8"], &[]), "10.0.0.1");
-    }
-
-    #[test]
-    fn what_a_client_writes_itself_is_not_believed() {
-        assert_eq!(seen("10.0.0.1", &["10.0.0.0/8"], &["6.6.6.6, 198.51.100.1, 10.0.0.7"]), "198.51.100.1");
-        assert_eq!(seen("10.0.0.1", &["10.0.0.0/8"], &["6.6.6.6", "198.51.100.1"]), "198.51.100.1");
-        assert_eq!(seen("10.0.0.1", &["10.0.0.0/8"], &["junk, 10.0.0.7"]), "10.0.0.7");
-    }
-}
+#[path = "client_address_tests.rs"]
+mod tests;

@@ -1,25 +1,35 @@
 //! One client's connection, as pingora takes it: the socket, under TLS or not, and what was learnt of both as it came in.
+//!
+//! Three guards stand here, because nothing above sees what they look at: what pingora would say to a head that it
+//! refuses by itself is said in our words; a client that takes nothing of what is written for long is left; frames of
+//! HTTP/2 that ask for work and bring none are counted.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf, Bytes};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType,
 };
+use pingora_timeout::fast_timeout::fast_sleep;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::arrival::Arrival;
+use super::frames::Frames;
+use super::guard::Guard;
 
 /// A head and a short body leave in one system call.
 const WRITE_BUFFER: usize = 4 << 10;
@@ -35,8 +45,17 @@ pub struct Connection<S> {
     stream: S,
     fd: RawFd,
     socket: Arc<SocketDigest>,
-    arrival: Arc<ProxyDigest>,
+    arrival: Arc<Arrival>,
+    carried: Arc<ProxyDigest>,
     tls: Option<Tls>,
+    /// Of HTTP/2 alone.
+    frames: Option<Frames>,
+    /// What is said in the place of an answer of pingora's own, as far as it is not written yet.
+    refusal: Option<Bytes>,
+    /// For how long a write may wait.
+    write_within: Duration,
+    /// Set while one waits.
+    write_by: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 struct Tls {
@@ -45,23 +64,68 @@ struct Tls {
 }
 
 impl Connection<BufWriter<TcpStream>> {
-    pub fn plain(socket: TcpStream, arrival: Arrival) -> io::Result<Self> {
+    /// A write that waits for longer than `write_within` ends the connection.
+    pub fn plain(socket: TcpStream, arrival: Arc<Arrival>, write_within: Duration) -> io::Result<Self> {
         let fd = socket.as_raw_fd();
-        let stream = BufWriter::with_capacity(WRITE_BUFFER, socket);
-        Ok(Self { stream, fd, socket: digest(fd, arrival.peer), arrival: carried(arrival)?, tls: None })
+        Self::new(BufWriter::with_capacity(WRITE_BUFFER, socket), fd, arrival, None, write_within)
     }
 }
 
 impl Connection<TlsStream<Buffered>> {
-    /// After the handshake.
-    pub fn tls(stream: TlsStream<Buffered>, arrival: Arrival) -> io::Result<Self> {
+    /// After the handshake. A write that waits for longer than `write_within` ends the connection.
+    pub fn tls(stream: TlsStream<Buffered>, arrival: Arc<Arrival>, write_within: Duration) -> io::Result<Self> {
         let (socket, session) = stream.get_ref();
         let fd = socket.get_ref().as_raw_fd();
         let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown");
         let speaks_http2 = session.alpn_protocol() == Some(b"h2");
         let tls = Tls { digest: Arc::new(SslDigest::new(cipher, version, None, None, Vec::new())), speaks_http2 };
-        Ok(Self { stream, fd, socket: digest(fd, arrival.peer), arrival: carried(arrival)?, tls: Some(tls) })
+        Self::new(stream, fd, arrival, Some(tls), write_within)
+    }
+}
+
+impl<S> Connection<S> {
+    fn new(stream: S, fd: RawFd, arrival: Arc<Arrival>, tls: Option<Tls>, write_within: Duration) -> io::Result<Self> {
+        let carried = arrival.digest().map_err(|error| io::Error::other(error.to_string()))?;
+        let frames = tls.as_ref().filter(|tls| tls.speaks_http2).map(|_| Frames::new());
+        let (socket, refusal, write_by) = (digest(fd, arrival.peer), None, None);
+        Ok(Self { stream, fd, socket, arrival, carried, tls, frames, refusal, write_within, write_by })
+    }
+
+    /// Whether what is written now is no answer to a request, but pingora's own to a head that it does not take.
+    fn refuses(&self) -> bool {
+        self.frames.is_none() && !self.arrival.has_head()
+    }
+
+    /// Takes pingora's words and has ours written in their place.
+    fn replace(&mut self, words: &[u8]) {
+        if self.refusal.is_none() {
+            let guard = if words.starts_with(b"HTTP/1.1 405") { Guard::Method } else { Guard::InvalidHead };
+            self.refusal = Some(self.arrival.porter().refuse(guard, &self.arrival));
+        }
+    }
+
+    /// A write that waits does so for a time: then it has failed.
+    fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_by = None;
+            return written;
+        }
+        let within = self.write_within;
+        ready!(self.write_by.get_or_insert_with(|| Box::pin(fast_sleep(within))).as_mut().poll(context));
+        self.write_by = None;
+        self.arrival.porter().count(Guard::WriteStall);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Connection<S> {
+    fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(words) = self.refusal.as_mut().filter(|words| !words.is_empty()) {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, words))?;
+            words.advance(count);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -76,23 +140,30 @@ fn digest(fd: RawFd, peer: SocketAddr) -> Arc<SocketDigest> {
     Arc::new(digest)
 }
 
-fn carried(arrival: Arrival) -> io::Result<Arc<ProxyDigest>> {
-    arrival.into_digest().map_err(|error| io::Error::other(error.to_string()))
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let had = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.frames.as_mut().is_none_or(|frames| frames.may(&buffer.filled()[had..])) {
+            return Poll::Ready(Ok(()));
+        }
+        self.arrival.porter().count(Guard::Http2Flood);
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        if self.refuses() {
+            self.replace(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.bounded(context, written)
     }
 
     fn poll_write_vectored(
@@ -100,7 +171,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        if self.refuses() {
+            self.replace(pieces.first().map_or(&[], |piece| piece));
+            return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.bounded(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -108,11 +184,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = match self.poll_refusal(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(context),
+            other => other,
+        };
+        self.bounded(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = match self.poll_refusal(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_shutdown(context),
+            other => other,
+        };
+        self.bounded(context, shut)
     }
 }
 
@@ -155,7 +239,7 @@ impl<S> GetTimingDigest for Connection<S> {
 
 impl<S> GetProxyDigest for Connection<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(Arc::clone(&self.arrival))
+        Some(Arc::clone(&self.carried))
     }
 }
 
@@ -167,3 +251,7 @@ impl<S> fmt::Debug for Connection<S> {
         f.debug_struct("Connection").field("peer", &self.socket.peer_addr()).field("tls", &self.tls.is_some()).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

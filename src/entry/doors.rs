@@ -6,7 +6,8 @@
 //! event; its task keeps no room for a handshake that is over; and listeners close when the drain says so, with nothing
 //! behind it that would drop who came in a moment ago.
 //!
-//! Failure stance: a connection that fails harms no other. Where the process has no room for another, accepting pauses.
+//! Failure stance: a connection that fails harms no other. Where the process has no room for another, accepting pauses;
+//! where the configuration grants none, the connection is closed and counted.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
@@ -25,8 +26,12 @@ use tokio::sync::oneshot;
 
 use super::arrival::Arrival;
 use super::connection::{Connection, buffered};
+use super::crowd::{Crowd, Place, room_of_process};
 use super::drain::Drain;
+use super::guard::{Guard, Porter};
 use super::tls::TlsDoor;
+use super::{proxy_header, visit};
+use crate::config::Snapshot;
 use crate::telemetry::seldom::Seldom;
 
 /// From the first byte to the last of a handshake.
@@ -42,6 +47,8 @@ pub struct Door {
     pub socket: StdTcpListener,
     /// None: plain.
     pub tls: Option<Arc<TlsDoor>>,
+    /// Whether trusted proxies say whose their connections are.
+    pub proxy_protocol: bool,
 }
 
 /// The service that accepts at all of them.
@@ -49,6 +56,7 @@ pub struct Doors<A> {
     app: Arc<A>,
     doors: Vec<Door>,
     drain: Arc<Drain>,
+    porter: Arc<dyn Porter>,
     accepting: Option<oneshot::Sender<()>>,
 }
 
@@ -57,24 +65,40 @@ struct Hall<A> {
     app: Arc<A>,
     name: String,
     tls: Option<Arc<TlsDoor>>,
+    proxy_protocol: bool,
     closing: ShutdownWatch,
+    porter: Arc<dyn Porter>,
+    /// Of all listeners.
+    crowd: Arc<Crowd>,
+    /// Connections that there are descriptors for.
+    room: usize,
     no_room: Seldom,
+    full: Seldom,
+}
+
+/// Why no connection came of one.
+struct Declined {
+    guard: Guard,
+    error: io::Error,
 }
 
 impl<A> Doors<A> {
     /// The receiver hears once every listener accepts.
-    pub fn new(app: A, doors: Vec<Door>, drain: Arc<Drain>) -> (Self, oneshot::Receiver<()>) {
+    pub fn new(app: A, doors: Vec<Door>, drain: Arc<Drain>, porter: Arc<dyn Porter>) -> (Self, oneshot::Receiver<()>) {
         let (sender, accepting) = oneshot::channel();
-        (Self { app: Arc::new(app), doors, drain, accepting: Some(sender) }, accepting)
+        (Self { app: Arc::new(app), doors, drain, porter, accepting: Some(sender) }, accepting)
     }
 }
 
 #[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> Service for Doors<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> Service for Doors<A> {
     async fn start_service(&mut self, _fds: Option<ListenFds>, _shutdown: ShutdownWatch, _listeners_per_fd: usize) {
-        for Door { name, socket, tls } in self.doors.drain(..) {
-            let (app, closing) = (Arc::clone(&self.app), self.drain.closing());
-            let hall = Arc::new(Hall { app, name, tls, closing, no_room: Seldom::new(Instant::now()) });
+        let (crowd, room) = (Crowd::new(), room_of_process());
+        for Door { name, socket, tls, proxy_protocol } in self.doors.drain(..) {
+            let (app, closing, porter) = (Arc::clone(&self.app), self.drain.closing(), Arc::clone(&self.porter));
+            let (crowd, [no_room, full]) = (Arc::clone(&crowd), [(); 2].map(|()| Seldom::new(Instant::now())));
+            let hall = Hall { app, name, tls, proxy_protocol, closing, porter, crowd, room, no_room, full };
+            let hall = Arc::new(hall);
             match TcpListener::from_std(socket) {
                 Ok(socket) => drop(tokio::spawn(hall.accept_all(socket))),
                 Err(error) => return tracing::error!(%error, entrypoint = hall.name, "cannot listen"),
@@ -96,7 +120,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Doors<A> {
     }
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Hall<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
     async fn accept_all(self: Arc<Self>, socket: TcpListener) {
         let mut closing = self.closing.clone();
         let closed = closing.wait_for(|closed| *closed);
@@ -108,7 +132,12 @@ impl<A: ServerApp + Send + Sync + 'static> Hall<A> {
                 accepted = socket.accept() => accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))),
             };
             match accepted {
-                Ok((stream, peer)) => drop(current_handle().spawn(Arc::clone(&self).serve(stream, peer))),
+                Ok((stream, peer)) => {
+                    let rules = self.porter.rules();
+                    if let Some(place) = self.place(peer, &rules) {
+                        drop(current_handle().spawn(Arc::clone(&self).serve(stream, peer, place, rules)));
+                    }
+                }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     if let Some(unwritten) = self.no_room.write(Instant::now()) {
@@ -120,29 +149,105 @@ impl<A: ServerApp + Send + Sync + 'static> Hall<A> {
         }
     }
 
-    /// Serves one connection to its end, on the thread that is to have it and with that thread's reactor.
-    async fn serve(self: Arc<Self>, stream: StdTcpStream, peer: SocketAddr) {
-        // Boxed: what a handshake takes is not to be kept for the life of the connection.
-        let mut next = match Box::pin(self.greet(stream, peer)).await {
-            Ok(stream) => stream,
-            Err(error) => return tracing::debug!(%error, %peer, entrypoint = self.name, "no connection came of it"),
+    /// Room for one more connection, counted as its address's where that is known by now.
+    fn place(&self, peer: SocketAddr, rules: &Snapshot) -> Option<Place> {
+        let Some(mut place) = self.crowd.enter(self.most(rules)) else {
+            self.porter.count(Guard::Connections);
+            if let Some(unwritten) = self.full.write(Instant::now()) {
+                tracing::warn!(entrypoint = self.name, unwritten, "as many connections as guards.connections allows");
+            }
+            return None;
         };
-        while let Some(stream) = next {
-            next = self.app.process_new(stream, &self.closing).await;
+        // Behind a proxy many come from one address.
+        let counts = !rules.edge.trusts(peer.ip());
+        (!counts || self.has_room_for(&mut place, peer, rules)).then_some(place)
+    }
+
+    fn has_room_for(&self, place: &mut Place, client: SocketAddr, rules: &Snapshot) -> bool {
+        let most = rules.edge.guards.connections_per_address.unwrap_or(self.most(rules) / 2).max(1);
+        let has_room = place.of(client.ip(), most);
+        if !has_room {
+            self.porter.count(Guard::ConnectionsPerAddress);
         }
+        has_room
+    }
+
+    fn most(&self, rules: &Snapshot) -> usize {
+        rules.edge.guards.connections.unwrap_or(self.room)
+    }
+
+    /// Serves one connection to its end, on the thread that is to have it and with that thread's reactor.
+    async fn serve(self: Arc<Self>, stream: StdTcpStream, peer: SocketAddr, mut place: Place, rules: Arc<Snapshot>) {
+        // Boxed: what a handshake takes is not to be kept for the life of the connection.
+        let (stream, arrival) = match Box::pin(self.greet(stream, peer, &mut place, &rules)).await {
+            Ok(Some(greeted)) => greeted,
+            Ok(None) => return,
+            Err(Declined { guard, error }) => {
+                if error.kind() != io::ErrorKind::UnexpectedEof && !is_the_clients(&error) {
+                    self.porter.count(guard);
+                }
+                return tracing::debug!(%error, %peer, entrypoint = self.name, "no connection came of it");
+            }
+        };
+        let guards = rules.edge.guards;
+        drop(rules);
+        visit::serve(&self.app, stream, &arrival, &guards, &self.closing).await;
+    }
+
+    /// None: there is no room for the client that a proxy has named, or it came for no request.
+    async fn greet(
+        &self,
+        stream: StdTcpStream,
+        peer: SocketAddr,
+        place: &mut Place,
+        rules: &Snapshot,
+    ) -> Result<Option<(Stream, Arc<Arrival>)>, Declined> {
+        let mut arrival = Arrival::new(peer, Arc::clone(&self.porter));
+        let opened = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
+        let mut stream = opened.map_err(declined(Guard::Handshake))?;
+        if self.proxy_protocol && rules.edge.trusts(peer.ip()) {
+            let within = rules.edge.guards.header_timeout;
+            let named = fast_timeout(within, proxy_header::read(&mut stream)).await;
+            let named = named.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            if let Some(client) = named.map_err(declined(Guard::ProxyHeader))? {
+                if !self.has_room_for(place, client, rules) {
+                    return Ok(None);
+                }
+                arrival.peer = client;
+            }
+        }
+        let shaken =
+            fast_timeout(rules.edge.guards.header_timeout, self.shake_hands(stream, arrival, write_within(rules)));
+        let greeted = shaken.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        greeted.map_err(declined(Guard::Handshake))
     }
 
     /// None: it came for no request.
-    async fn greet(&self, stream: StdTcpStream, peer: SocketAddr) -> io::Result<Option<Stream>> {
-        stream.set_nodelay(true)?;
-        let stream = TcpStream::from_std(stream)?;
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        mut arrival: Arrival,
+        write_within: Duration,
+    ) -> io::Result<Option<(Stream, Arc<Arrival>)>> {
         let Some(tls) = &self.tls else {
-            return Ok(Some(Box::new(Connection::plain(stream, Arrival { peer, tls: None })?)));
+            let arrival = Arc::new(arrival);
+            return Ok(Some((Box::new(Connection::plain(stream, Arc::clone(&arrival), write_within)?), arrival)));
         };
         let greeted = fast_timeout(HANDSHAKE_WITHIN, tls.greet(buffered(stream))).await;
         let Some((stream, greeting)) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else { return Ok(None) };
-        Ok(Some(Box::new(Connection::tls(stream, Arrival { peer, tls: Some(greeting) })?)))
+        arrival.tls = Some(greeting);
+        let arrival = Arc::new(arrival);
+        Ok(Some((Box::new(Connection::tls(stream, Arc::clone(&arrival), write_within)?), arrival)))
     }
+}
+
+fn declined(guard: Guard) -> impl FnOnce(io::Error) -> Declined {
+    move |error| Declined { guard, error }
+}
+
+/// The relay leaves who does not read after `read_stall`, with an account of it; this is for all that it does not see.
+fn write_within(rules: &Snapshot) -> Duration {
+    2 * rules.limits.read_stall
 }
 
 /// Whether accepting failed for a client that was gone before its turn came. Anything else is ours.

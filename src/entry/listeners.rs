@@ -6,13 +6,12 @@ use pingora_core::apps::HttpServerOptions;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::configuration::ServerConf;
 
-use crate::config::Server;
+use crate::config::{Guards, Server};
 
 /// Without a limit idle HTTP/2 connections pile up for ever.
 const H2_IDLE: Duration = Duration::from_secs(300);
 /// A window that lets a 10 MB prompt come in without a round trip every 64 KB.
 const H2_WINDOW: u32 = 1 << 20;
-const H2_STREAMS: u32 = 128;
 
 /// pingora's settings for the whole process. Shutting down is decided by our own signal watch, so its grace is none.
 pub fn server_conf(server: Server) -> ServerConf {
@@ -33,12 +32,13 @@ pub fn server_options() -> HttpServerOptions {
     options
 }
 
-pub fn h2_options() -> H2Options {
+pub fn h2_options(guards: &Guards) -> H2Options {
     let mut options = H2Options::new();
     options
         .initial_window_size(H2_WINDOW)
         .initial_connection_window_size(H2_WINDOW * 4)
-        .max_concurrent_streams(H2_STREAMS)
-        .max_header_list_size(64 << 10);
+        .max_concurrent_streams(guards.http2_streams)
+        // What is beyond this is answered by h2 itself, with a bare 431: heads that are only too large are ours.
+        .max_header_list_size(u32::try_from(2 * guards.header_bytes).unwrap_or(u32::MAX));
     options
 }

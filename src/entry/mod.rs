@@ -1,5 +1,5 @@
-//! How connections come in and how they end: sockets, certificates, the admin listener, readiness, the stop, and the
-//! hand-over to another process.
+//! How connections come in and how they end: sockets, certificates, the guards before a request is one, the admin
+//! listener, readiness, the stop, and the hand-over to another process.
 //!
 //! Owns: sockets before a request is known. Must not know: routes, keys, models.
 
@@ -9,10 +9,16 @@ pub mod arrival;
 pub mod certificates;
 pub mod client_address;
 pub mod connection;
+mod crowd;
 pub mod doors;
 pub mod drain;
+mod forwarded;
+mod frames;
+pub mod guard;
 pub mod handover;
+mod head;
 pub mod listeners;
+mod proxy_header;
 pub mod readiness;
 pub mod self_signed;
 pub mod signals;
@@ -20,4 +26,5 @@ pub mod sockets;
 pub mod successor;
 pub mod supervisor;
 pub mod tls;
+mod visit;
 pub mod whole_file;

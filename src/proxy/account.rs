@@ -110,6 +110,9 @@ fn note_refusal(services: &Services, exchange: &Exchange, outcome: &Outcome) {
 
 fn observe(services: &Services, exchange: &Exchange, outcome: &Outcome, cost: NanoUsd) {
     let answer = &exchange.answer;
+    if let Some(guard) = answer.guard {
+        services.metrics.guarded(guard.label());
+    }
     if let Some(reason) = outcome::failure(answer) {
         services.metrics.refusal(reason.code());
     }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
-use super::route::normal_path;
+use super::path::routed;
 use crate::config::{Edits, HeaderEdits, Page, PathEdits};
 
 /// What stands before the prefix that was cut off, for an application that builds addresses of its own.
@@ -31,7 +31,7 @@ pub fn headers(edits: &HeaderEdits, headers: &mut impl Headers) -> Result<()> {
 
 /// The path and query that go upstream.
 pub fn target(edits: &PathEdits, path: &str, query: Option<&str>) -> String {
-    let path = normal_path(path);
+    let path = routed(path);
     let path = edits.apply(&path);
     match query {
         Some(query) => format!("{path}?{query}"),
@@ -42,10 +42,7 @@ pub fn target(edits: &PathEdits, path: &str, query: Option<&str>) -> String {
 /// The prefix that this path loses.
 pub fn stripped<'edits>(edits: &'edits PathEdits, path: &str) -> Option<&'edits str> {
     let prefix = edits.strip_prefix.as_deref()?;
-    normal_path(path)
-        .strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        .then_some(prefix)
+    routed(path).strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')).then_some(prefix)
 }
 
 /// A web request, dressed already, as the route wants it.

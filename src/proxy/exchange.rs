@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue};
 
 use super::admit::Admitted;
-use super::guard::Passed;
-use super::refuse::Reason;
+use super::refuse::{Reason, Refusal};
+use super::route_guard::Passed;
 use crate::admission::Principal;
-use crate::config::{Cors, Edits, Guards, Route, Snapshot};
+use crate::config::{Cors, Edits, Route, RouteGuards, Snapshot};
+use crate::entry::guard::Guard;
 use crate::llm::{Dialect, Endpoint};
 use crate::telemetry::trace_context::{TRACEPARENT, TraceContext};
 use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
@@ -64,6 +65,8 @@ pub struct Staged {
 pub struct Observed {
     pub status: u16,
     pub refusal: Option<Reason>,
+    /// The guard that refused it, where one did.
+    pub guard: Option<Guard>,
     /// The model that answered, where it is not the stage's own.
     pub fallback_model: Option<Arc<str>>,
     pub attempts: u8,
@@ -143,7 +146,7 @@ impl Exchange {
         self.matched.get()?.edits.as_deref()
     }
 
-    pub fn guards(&self) -> Option<&Guards> {
+    pub fn guards(&self) -> Option<&RouteGuards> {
         self.matched.get()?.guards.as_deref()
     }
 
@@ -182,6 +185,11 @@ impl Exchange {
 }
 
 impl Observed {
+    /// Notes what is about to be told to the client.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        (self.refusal, self.guard) = (Some(refusal.reason), refusal.guard);
+    }
+
     /// Ends the wait for the upstream, however it ended: an attempt that was given up waited all the same.
     pub fn wait_is_over(&mut self) {
         if let Some(since) = self.waiting_since.take() {

@@ -2,10 +2,11 @@
 //! limit or address is looked at.
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
+use pingora::http::RequestHeader;
 
-use super::edit;
 use super::refuse::{Reason, Refusal};
 use super::route::{self, Destination};
+use super::{edit, guard, path};
 use crate::config::{Asked, Edge, Entrypoint, Miss, Route, Transport};
 
 /// A request that somebody may send.
@@ -58,10 +59,13 @@ pub struct Sent {
 /// Walks the table for a request.
 pub fn explain<'edge>(edge: &'edge Edge, question: &Question) -> Explanation<'edge> {
     let entrypoint = entrypoint(edge, &question.url);
-    let path = route::normal_path(question.url.path());
+    let path = path::routed(question.url.path());
     let host = question.url.host().map(|host| host.trim_matches(['[', ']']).to_ascii_lowercase());
     let asked = Asked { host: host.as_deref(), path: &path, method: &question.method, headers: &question.headers };
     let explained = |looked_at, outcome| Explanation { entrypoint, looked_at, outcome };
+    if let Err(refusal) = looked_over(edge, question) {
+        return explained(Vec::new(), outcome_of(Err(refusal), None, question));
+    }
     if let Some((_, destination)) = route::own_page(&path, &question.method) {
         return explained(Vec::new(), outcome_of(destination, None, question));
     }
@@ -79,6 +83,19 @@ pub fn explain<'edge>(edge: &'edge Edge, question: &Question) -> Explanation<'ed
         }
     }
     explained(looked_at, Outcome::Refused(Reason::NotFound.status(), Reason::NotFound.code()))
+}
+
+/// What is refused for how it is written.
+fn looked_over(edge: &Edge, question: &Question) -> Result<(), Refusal> {
+    let target = question.url.path_and_query().map_or("/", |target| target.as_str());
+    let head = RequestHeader::build(question.method.clone(), target.as_bytes(), Some(question.headers.len()));
+    let unwritable = |_| Refusal::new(Reason::InvalidPath, "the request's target is no path");
+    let mut head = head.map_err(unwritable)?;
+    for (name, value) in &question.headers {
+        // The only way to fail is a name that no header has.
+        let _ = head.append_header(name, value);
+    }
+    guard::look_at(&head, &edge.guards)
 }
 
 /// The listener at the URL's port; where it names none, the first of its scheme.

@@ -6,9 +6,9 @@ use pingora_core::Result as PingoraResult;
 use pingora_core::protocols::http::ServerSession;
 
 use super::exchange::Exchange;
-use super::guard::{self, Gate};
 use super::refuse::Refusal;
 use super::route::Destination;
+use super::route_guard::{self, Gate};
 use super::stamp::stamp;
 use super::{Services, body, own};
 
@@ -30,8 +30,8 @@ pub async fn past_guards(
     let found = found.map_err(Turned::Away);
     let Some(route) = exchange.matched.get().cloned() else { return found };
     let Some(guards) = &route.guards else { return found };
-    guard::note_origin(exchange, session.req_header());
-    match guard::pass(services, session, exchange, &route, guards).await {
+    route_guard::note_origin(exchange, session.req_header());
+    match route_guard::pass(services, session, exchange, &route, guards).await {
         Ok(Gate::Open(passed)) => {
             let _ = exchange.passed.set(passed);
             found

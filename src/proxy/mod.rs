@@ -1,5 +1,6 @@
 //! The request's life, one file a step: `route`, `admit` (with `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter` and `patience`),
-//! `account` (with `outcome`); and for everything that is not a model endpoint, `web`.
+//! `account` (with `outcome`); and for everything that is not a model endpoint, `web` (with `forwarding`). Before all of
+//! them, `guard` (with `path`).
 //!
 //! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
 //! Must not know: where anything is stored, the control API, the dashboard.
@@ -16,23 +17,27 @@ mod downstream;
 mod edit;
 mod exchange;
 pub mod explain;
+mod forwarding;
 mod guard;
 mod guarded;
 mod meter;
 mod outcome;
 mod outgoing;
 mod own;
+mod path;
 mod patience;
 mod refuse;
 mod relay;
 mod route;
+mod route_guard;
 mod stamp;
 mod sticky;
 mod web;
 mod web_body;
 pub mod welcome;
 
-pub use guard::GuardState;
+pub use guard::Gate;
+pub use route_guard::GuardState;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,9 +67,6 @@ use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
 use route::Destination;
 use web_body::WebBody;
-
-/// Between two requests of an HTTP/1.1 connection.
-const KEEP_ALIVE_SECONDS: u64 = 60;
 
 /// What the steps work with; shared by all requests.
 pub struct Services {
@@ -131,7 +133,7 @@ pub struct Context {
     left: Option<Seat>,
     /// When a web upstream was first asked for.
     asked: Option<Instant>,
-    intake: guard::Intake,
+    intake: route_guard::Intake,
     /// What becomes of a web answer's body on its way.
     body: WebBody,
     _under_way: UnderWay,
@@ -167,7 +169,7 @@ impl ProxyHttp for Proxy {
             seat: None,
             left: None,
             asked: None,
-            intake: guard::Intake::default(),
+            intake: route_guard::Intake::default(),
             body: WebBody::AsItComes,
             _under_way: self.services.drain.track(),
         })
@@ -179,15 +181,14 @@ impl ProxyHttp for Proxy {
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         if self.services.drain.is_ending() {
             session.set_keepalive(None);
-        } else if session.get_keepalive() == Some(0) {
-            session.set_keepalive(Some(KEEP_ALIVE_SECONDS)); // pingora's "for ever"; its "off" stays off
         }
         own::note_client(session, &context.exchange);
-        Ok(())
+        path::to_origin_form(session.req_header_mut())
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
-        let found = route::find(session, &context.exchange, &self.services.challenges);
+        let passed = guard::look(session, &context.exchange.snapshot.edge.guards);
+        let found = passed.and_then(|()| route::find(session, &context.exchange, &self.services.challenges));
         let found = match context.exchange.guards() {
             // In a box: other routes keep no room for it.
             Some(_) => Box::pin(guarded::past_guards(&self.services, session, &mut context.exchange, found)).await,
@@ -195,6 +196,7 @@ impl ProxyHttp for Proxy {
         };
         match found {
             Ok(Destination::Web { upstream }) => {
+                session.set_write_timeout(Some(context.exchange.snapshot.limits.read_stall));
                 context.web = Some(upstream);
                 Ok(false)
             }
@@ -256,7 +258,7 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        context.intake = guard::Intake::default(); // a second attempt brings the body once more
+        context.intake = route_guard::Intake::default(); // a second attempt brings the body once more
         web::dress_request(session, request, &context.exchange)
     }
 

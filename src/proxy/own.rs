@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::FailToProxy;
@@ -18,21 +18,20 @@ use super::account::{self, Asked};
 use super::admit::{self, Authenticated};
 use super::downstream::{Client, write_head};
 use super::exchange::{Ending, Exchange};
-use super::guard;
 use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
+use super::route_guard;
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
 use super::{Services, Welcomed, body, edit, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::{self, Upstream};
 use crate::entry::arrival::Arrival;
-use crate::entry::client_address::client_address;
+use crate::entry::client_address::client;
 use crate::entry::drain::Drain;
 use crate::llm::{Endpoint, KeyScope, catalog};
 use crate::telemetry::fields::Field;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The longest session id that is kept in the ledger.
 const SESSION_ID_LENGTH: usize = 128;
 
@@ -43,17 +42,10 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Remembers who connected and the session the client says it belongs to.
 pub fn note_client(session: &ServerSession, exchange: &Exchange) {
-    if let Some(Arrival { peer, .. }) = Arrival::of(session.digest()) {
-        let trusted = &exchange.snapshot.edge.trusted_proxies;
-        let address = match trusted.is_empty() {
-            true => peer.ip(),
-            false => {
-                let lines = session.req_header().headers.get_all(X_FORWARDED_FOR).iter();
-                let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-                client_address(peer.ip(), trusted, lines.into_iter())
-            }
-        };
-        let _ = exchange.client.set(address);
+    if let Some(arrival) = Arrival::of(session.digest()) {
+        arrival.note_head();
+        let headers = &session.req_header().headers;
+        let _ = exchange.client.set(client(arrival.peer.ip(), &exchange.snapshot.edge, headers).address);
     }
     let named = session.get_header(CFX_SESSION_ID).and_then(|value| value.to_str().ok());
     if let Some(id) = named.filter(|id| !id.is_empty() && id.len() <= SESSION_ID_LENGTH) {
@@ -243,7 +235,7 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
 /// afterwards, so that the client gets to read our answer: for a shorter one where it was shed, because that is when
 /// there is no time for it.
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
-    exchange.answer.refusal = Some(refusal.reason);
+    exchange.answer.refused(&refusal);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let page = match page_for(exchange, &refusal, status) {
         Some(page) => Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) },
@@ -266,7 +258,7 @@ pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusa
         headers.insert(name, value);
     });
     let unread = !body::drained(session).await;
-    if unread {
+    if unread || refusal.guard.is_some() {
         session.set_keepalive(None);
     }
     let written = write(session, exchange, page.status, headers, page.body).await;
@@ -317,8 +309,8 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
     }
     let refusal = match (error.esource(), error.etype()) {
         // The upstream's answer, by its status; the page is the route's.
-        (_, kind) if *kind == guard::TOO_LARGE => {
-            guard::too_large(exchange.guards().and_then(|guards| guards.body).unwrap_or_default())
+        (_, kind) if *kind == route_guard::TOO_LARGE => {
+            route_guard::too_large(exchange.guards().and_then(|guards| guards.body).unwrap_or_default())
         }
         (_, kind) if *kind == edit::REPLACED => return replaced(session, exchange).await,
         (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::entry::guard::Guard;
 use crate::llm::Dialect;
 use crate::units::RequestId;
 
@@ -18,6 +19,8 @@ pub enum Reason {
     ModelNotAllowed,
     DirectModeDisabled,
     ConflictingKeys,
+    InvalidRequest,
+    InvalidPath,
     MissingApiKey,
     InvalidApiKey,
     ExpiredApiKey,
@@ -26,11 +29,13 @@ pub enum Reason {
     Unauthorized,
     NotFound,
     MethodNotAllowed,
+    HeaderTimeout,
     BodyTimeout,
     ClientTooSlow,
     BodyTooLarge,
     UnsupportedMediaType,
     MisdirectedRequest,
+    HeadersTooLarge,
     DailyQuotaExceeded,
     TooManyConcurrentRequests,
     RateLimited,
@@ -57,6 +62,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// False where waiting a moment is useless: SDKs then do not retry by themselves.
     pub worth_retrying: bool,
+    /// The guard that refuses it, where one does.
+    pub guard: Option<Guard>,
 }
 
 impl Reason {
@@ -69,6 +76,8 @@ impl Reason {
             Reason::ModelNotAllowed => "model_not_allowed",
             Reason::DirectModeDisabled => "direct_mode_disabled",
             Reason::ConflictingKeys => "conflicting_keys",
+            Reason::InvalidRequest => "invalid_request",
+            Reason::InvalidPath => "invalid_path",
             Reason::MissingApiKey => "missing_api_key",
             Reason::InvalidApiKey => "invalid_api_key",
             Reason::ExpiredApiKey => "expired_api_key",
@@ -77,11 +86,13 @@ impl Reason {
             Reason::Unauthorized => "unauthorized",
             Reason::NotFound => "not_found",
             Reason::MethodNotAllowed => "method_not_allowed",
+            Reason::HeaderTimeout => "header_timeout",
             Reason::BodyTimeout => "body_timeout",
             Reason::ClientTooSlow => "client_too_slow",
             Reason::BodyTooLarge => "body_too_large",
             Reason::UnsupportedMediaType => "unsupported_media_type",
             Reason::MisdirectedRequest => "misdirected_request",
+            Reason::HeadersTooLarge => "headers_too_large",
             Reason::DailyQuotaExceeded => "daily_quota_exceeded",
             Reason::TooManyConcurrentRequests => "too_many_concurrent_requests",
             Reason::RateLimited => "rate_limited",
@@ -106,15 +117,18 @@ impl Reason {
             | Reason::InvalidStage
             | Reason::ModelNotAllowed
             | Reason::DirectModeDisabled
-            | Reason::ConflictingKeys => 400,
+            | Reason::ConflictingKeys
+            | Reason::InvalidRequest
+            | Reason::InvalidPath => 400,
             Reason::MissingApiKey | Reason::InvalidApiKey | Reason::Unauthorized => 401,
             Reason::ExpiredApiKey | Reason::NotPermitted | Reason::AddressNotAllowed => 403,
             Reason::NotFound => 404,
             Reason::MethodNotAllowed => 405,
-            Reason::BodyTimeout | Reason::ClientTooSlow => 408,
+            Reason::HeaderTimeout | Reason::BodyTimeout | Reason::ClientTooSlow => 408,
             Reason::BodyTooLarge => 413,
             Reason::UnsupportedMediaType => 415,
             Reason::MisdirectedRequest => 421,
+            Reason::HeadersTooLarge => 431,
             Reason::DailyQuotaExceeded
             | Reason::TooManyConcurrentRequests
             | Reason::RateLimited
@@ -152,7 +166,7 @@ fn kind_of(status: u16) -> &'static str {
 
 impl Refusal {
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, message: message.into(), param: None, retry_after: None, worth_retrying: true }
+        Self { reason, message: message.into(), param: None, retry_after: None, worth_retrying: true, guard: None }
     }
 
     /// The edge stops. Another takes its place in a moment.
@@ -172,6 +186,11 @@ impl Refusal {
 
     pub fn final_word(mut self) -> Self {
         self.worth_retrying = false;
+        self
+    }
+
+    pub fn by(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
         self
     }
 

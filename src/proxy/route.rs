@@ -8,10 +8,12 @@ use http::{Method, StatusCode, Uri};
 use pingora_core::protocols::http::ServerSession;
 
 use super::exchange::Exchange;
+use super::path;
 use super::refuse::{Reason, Refusal};
 use crate::config::{Action, Asked, Edge, Fixed, Route, Transport, Upstream};
 use crate::entry::acme::Challenges;
 use crate::entry::arrival::{Arrival, Greeting};
+use crate::entry::client_address::client;
 use crate::llm::Endpoint;
 
 /// What is to be done with a request.
@@ -64,7 +66,7 @@ pub fn find(session: &ServerSession, exchange: &Exchange, challenges: &Challenge
     let note = |name: Arc<str>| {
         let _ = exchange.route.set(name);
     };
-    let path = normal_path(head.uri.path());
+    let path = path::routed(head.uri.path());
     if let Some((name, destination)) = own_page(&path, &head.method) {
         note(name.into());
         return destination;
@@ -76,7 +78,7 @@ pub fn find(session: &ServerSession, exchange: &Exchange, challenges: &Challenge
     let host = host_of(session);
     let arrival = Arrival::of(session.digest());
     let greeting = arrival.and_then(|arrival| arrival.tls.as_ref());
-    if !arrival.is_some_and(|arrival| is_trusted(arrival, edge)) {
+    if !arrival.is_some_and(|arrival| edge.trusts(arrival.peer.ip())) {
         refuse_misdirected(greeting, host.as_deref())?;
     }
     if let Some(port) = redirects_to(session, edge) {
@@ -170,20 +172,6 @@ fn read_only(method: &Method) -> Result<(), Refusal> {
     }
 }
 
-/// One slash where several stand: a base URL with a trailing slash gives `//models`.
-pub fn normal_path(path: &str) -> Cow<'_, str> {
-    if !path.contains("//") {
-        return Cow::Borrowed(path);
-    }
-    let mut normal = String::with_capacity(path.len());
-    for letter in path.chars() {
-        if letter != '/' || !normal.ends_with('/') {
-            normal.push(letter);
-        }
-    }
-    Cow::Owned(normal)
-}
-
 /// The host a request names, lower case and without port, from `:authority` or `Host`.
 pub fn host_of(session: &ServerSession) -> Option<String> {
     let head = session.req_header();
@@ -229,25 +217,16 @@ fn in_url(host: &str) -> Cow<'_, str> {
 /// Whether the client speaks TLS: to us, or to a proxy in front that we trust and that says so.
 pub fn came_by_https(session: &ServerSession, edge: &Edge) -> bool {
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    let trusted = Arrival::of(session.digest()).is_some_and(|arrival| is_trusted(arrival, edge));
-    over_tls || (trusted && session.get_header("x-forwarded-proto").is_some_and(|scheme| scheme == "https"))
-}
-
-/// Whether a proxy of ours is at the other end.
-fn is_trusted(arrival: &Arrival, edge: &Edge) -> bool {
-    let peer = arrival.peer.ip().to_canonical();
-    edge.trusted_proxies.iter().any(|range| range.contains(&peer))
+    let told = || {
+        let peer = Arrival::of(session.digest())?.peer.ip();
+        client(peer, edge, &session.req_header().headers).https
+    };
+    over_tls || told() == Some(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn repeated_slashes_are_one() {
-        assert_eq!(normal_path("//v1///models/"), "/v1/models/");
-        assert_eq!(normal_path("/v1/models"), "/v1/models");
-    }
 
     #[test]
     fn every_unserved_path_under_v1_is_refused() {

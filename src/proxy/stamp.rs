@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
-use super::guard;
 use super::refuse::Refusal;
+use super::route_guard;
 use crate::units::Timestamp;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,7 +51,7 @@ pub fn stamp(exchange: &mut Exchange, put: &mut impl FnMut(HeaderName, HeaderVal
     }
     let overhead = exchange.head_is_ready();
     put(SERVER_TIMING, server_timing(overhead, exchange.answer.upstream_wait));
-    guard::put_cors(exchange, put);
+    route_guard::put_cors(exchange, put);
 }
 
 /// The further headers of a refusal.

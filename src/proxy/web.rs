@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{HOST, VARY};
+use http::header::VARY;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -12,8 +12,8 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
-use super::{WEB_IDLE, edit, route, sticky};
-use crate::config::{Guards, Upstream};
+use super::{WEB_IDLE, edit, forwarding, sticky};
+use crate::config::{RouteGuards, Upstream};
 use crate::telemetry::trace_context::TRACEPARENT;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
@@ -43,7 +43,7 @@ pub async fn peer(
     dialer: &Dialer,
     seat: &mut Seat,
     upstream: &Upstream,
-    guards: Option<&Guards>,
+    guards: Option<&RouteGuards>,
     attempt: u8,
 ) -> Result<Box<HttpPeer>> {
     let of_route = guards.and_then(|guards| guards.timeouts).unwrap_or_default();
@@ -103,17 +103,7 @@ fn is_about_connecting(kind: &ErrorType) -> bool {
 /// Tells the web application who asked and how, and the id under which it is logged. What the client claims about
 /// itself in these headers is replaced.
 pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
-    let https = route::came_by_https(session, &exchange.snapshot.edge);
-    request.remove_header("forwarded");
-    if let Some(client) = exchange.client.get() {
-        request.insert_header("x-forwarded-for", client.to_string())?;
-    }
-    request.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
-    let host = session.req_header().uri.authority().map(|authority| authority.as_str().to_owned());
-    let host = host.or_else(|| session.get_header(HOST)?.to_str().ok().map(str::to_owned));
-    if let Some(host) = host {
-        request.insert_header("x-forwarded-host", host)?;
-    }
+    forwarding::tell(session, request, exchange)?;
     // Without a span of ours the client's own word passes as it came.
     if exchange.snapshot.edge.telemetry.traces.is_some() {
         let trace = exchange.trace(&session.req_header().headers);

@@ -26,6 +26,7 @@ pub struct Metrics {
     first_token: DurationHistogram<15>,
     overhead: DurationHistogram<14>,
     refusals: IntCounterVec,
+    guarded: IntCounterVec,
     attempts: IntCounterVec,
     leases: IntCounterVec,
     streams: IntGauge,
@@ -98,6 +99,7 @@ impl Metrics {
             first_token: registered(&registry, DurationHistogram::new(names::FIRST_TOKEN, doublings(10_000_000))?)?,
             overhead: registered(&registry, DurationHistogram::new(names::OVERHEAD, OVERHEADS)?)?,
             refusals: counters(&names::REFUSALS, &[label::REASON])?,
+            guarded: counters(&names::GUARD, &[label::REASON])?,
             attempts: counters(&names::ATTEMPTS, &[label::UPSTREAM, label::OUTCOME])?,
             leases: counters(&names::QUOTA_LEASE, &[label::OUTCOME])?,
             streams: registered(&registry, IntGauge::with_opts(opts(&names::STREAMS))?)?,
@@ -149,6 +151,11 @@ impl Metrics {
     /// Counts a refusal; `reason` is the error code the client saw.
     pub fn refusal(&self, reason: &'static str) {
         increment(&self.refusals, &[reason]);
+    }
+
+    /// Counts what a guard turned away.
+    pub fn guarded(&self, reason: &'static str) {
+        increment(&self.guarded, &[reason]);
     }
 
     /// Counts one request sent to an upstream.

@@ -36,6 +36,10 @@ pub const SHED: Name = Name {
     name: "cfx_shed_total",
     help: "Requests turned away because this edge was full, by the key of limits.yaml that says how full it may be.",
 };
+pub const GUARD: Name = Name {
+    name: "cfx_guard_total",
+    help: "Connections and requests turned away before anybody asked what they want, by reason (docs/guards.md).",
+};
 pub const ATTEMPTS: Name =
     Name { name: "cfx_upstream_attempts_total", help: "Requests sent to an upstream, retries included, by outcome." };
 pub const BREAKER_STATE: Name = Name {

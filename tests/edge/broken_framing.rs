@@ -17,20 +17,19 @@ fn heads_that_are_no_http_are_refused_and_forgotten() {
     client.send(with("X-Fine: a").as_bytes());
     assert_eq!(client.answer().status, 200);
     let long = "a".repeat(2 << 20);
-    for (name, bad) in [
-        ("a NUL", with("X-Nul: a\0b")),
-        ("a bare CR", with("X-Line: a\nb: c\rd")),
-        ("2 MB", with(&format!("X-Long: {long}"))),
-        ("no colon", with("No colon here")),
-        ("a space before the colon", with("X-Space : a")),
-        ("a line folded into the next", with("X-Fold: a\r\n b")),
-        ("a TLS hello on the plain port", format!("\x16\x03\x01 \r\n\r\n{}", with("X-Fine: a"))),
-        ("half a request line", format!("GET\r\n\r\n{}", with("X-Fine: a"))),
+    for (name, bad, status) in [
+        ("a NUL", with("X-Nul: a\0b"), 400),
+        ("a bare CR", with("X-Line: a\nb: c\rd"), 400),
+        ("2 MB", with(&format!("X-Long: {long}")), 431),
+        ("no colon", with("No colon here"), 400),
+        ("a space before the colon", with("X-Space : a"), 400),
+        ("a line folded into the next", with("X-Fold: a\r\n b"), 400),
+        ("a TLS hello on the plain port", format!("\x16\x03\x01 \r\n\r\n{}", with("X-Fine: a")), 400),
+        ("half a request line", format!("GET\r\n\r\n{}", with("X-Fine: a")), 400),
     ] {
         let mut client = edge.client();
         client.send(bad.as_bytes());
-        // Pingora's own answer, made before any of ours is asked: it has no body.
-        assert_eq!(client.answer().status, 400, "{name}");
+        assert_eq!(client.answer().status, status, "{name}");
         assert_ended(client, name);
     }
     assert_eq!(edge.upstream.count(), 1, "only the one without a fault");

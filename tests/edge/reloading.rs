@@ -116,13 +116,14 @@ fn what_takes_a_restart_is_named_and_stays_as_it_was() {
     rewrite(&edge, "cfx.yaml", &edge.http.to_string(), "127.0.0.1:9");
     rewrite(&edge, "cfx.yaml", &edge.admin.to_string(), "127.0.0.1:19");
     rewrite(&edge, "cfx.yaml", "threads: 2, grace: 2s", "threads: 3, grace: 5s");
+    rewrite(&edge, "cfx.yaml", "server: {", "guards: { http2_streams: 7, headers: 50 }\nserver: {");
     for _ in 0..2 {
         let answer = reload(&edge);
         assert_eq!(answer.status, 200, "{answer}");
         let mut restart = answer.json()["restart"].clone();
         assert_eq!(
             paths(&restart.take()),
-            ["admin.address", "entrypoints.http.address", "server.threads"],
+            ["admin.address", "entrypoints.http.address", "guards.http2_streams", "server.threads"],
             "for as long as it is so: {answer}"
         );
     }
@@ -131,6 +132,8 @@ fn what_takes_a_restart_is_named_and_stays_as_it_was() {
     let shown = ask_admin(&edge, &Request::get("/-/config")).json();
     assert_eq!(shown["configuration"]["cfx.yaml"]["server"]["grace"], "5s", "the rest is taken");
     assert_eq!(shown["configuration"]["cfx.yaml"]["server"]["threads"], 2);
+    let guards = &shown["configuration"]["cfx.yaml"]["guards"];
+    assert_eq!((&guards["headers"], &guards["http2_streams"]), (&json!(50), &json!(128)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::snapshot::{Edge, Secret, Server};
 use super::super::source::Source;
 use super::super::telemetry::Telemetry;
 use super::read::{At, all};
-use super::{entrypoints, ledger, quantity, routes, telemetry, tls, upstreams};
+use super::{entrypoints, guards, ledger, quantity, routes, telemetry, tls, upstreams};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const GRACE: Duration = Duration::from_secs(30 * 60);
@@ -22,8 +22,19 @@ const SHORTEST_TOKEN: usize = 16;
 
 pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> Checked<Edge> {
     let root = At::root(root, report);
-    let known =
-        ["entrypoints", "admin", "tls", "upstreams", "routes", "trusted_proxies", "ledger", "telemetry", "server"];
+    let known = [
+        "entrypoints",
+        "admin",
+        "tls",
+        "upstreams",
+        "routes",
+        "trusted_proxies",
+        "client_header",
+        "guards",
+        "ledger",
+        "telemetry",
+        "server",
+    ];
     let file = root.fields(&known)?;
     let tls = file.get("tls").map_or_else(|| Ok(tls::Tls::default()), |at| tls::tls(&at, source));
     let has_certificates = !matches!(&tls, Ok(tls) if tls.certificates.is_empty() && tls.issuers.is_empty());
@@ -35,9 +46,12 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let upstreams = file.get("upstreams").map(|at| upstreams::upstreams(&at)).unwrap_or_default();
     let routes = routes::routes(&file, &upstreams, source);
     let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
+    let client_header = file.or("client_header", Default::default(), |at| guards::client_header(&at));
+    let guards = file.or("guards", guards::DEFAULTS, |at| guards::guards(&at));
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
     let telemetry = file.or("telemetry", Telemetry::default(), |at| telemetry::telemetry(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
+    entrypoints::refuse_headers_of_nobody(&file, trusted_proxies.as_ref().is_ok_and(Vec::is_empty))?;
     addresses.and(challenges).and(askable)?;
     let (listeners, tls) = (listeners?, tls?);
     let (admin, admin_token) = admin?;
@@ -51,6 +65,8 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
         upstreams: upstreams.sound()?,
         routes: routes?,
         trusted_proxies: trusted_proxies?,
+        client_header: client_header?,
+        guards: guards?,
         ledger: ledger?,
         telemetry: telemetry?,
         server: server?,

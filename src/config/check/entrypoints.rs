@@ -21,6 +21,7 @@ struct Listener<'a> {
     transport: Checked<Transport>,
     redirect: Option<At<'a>>,
     client_certificates: Checked<Option<ClientCertificates>>,
+    proxy_protocol: Checked<bool>,
 }
 
 /// Without the section: http, and where certificates are named https, with http redirecting to it.
@@ -40,23 +41,26 @@ fn defaults(has_certificates: bool) -> Vec<Entrypoint> {
         address: HTTP,
         transport: Transport::Plain { redirect_to },
         client_certificates: None,
+        proxy_protocol: false,
     };
     if has_certificates { vec![http(Some(HTTPS.port())), https(HTTPS)] } else { vec![http(None)] }
 }
 
 pub(super) fn https(address: SocketAddr) -> Entrypoint {
     let transport = Transport::Tls { http2: true };
-    Entrypoint { name: "https".to_owned(), address, transport, client_certificates: None }
+    let name = "https".to_owned();
+    Entrypoint { name, address, transport, client_certificates: None, proxy_protocol: false }
 }
 
 fn listener<'a>(named: &Named<'a>, source: &Source) -> Listener<'a> {
-    match named.value.fields(&["address", "tls", "http2", "redirect", "client_certificates"]) {
+    match named.value.fields(&["address", "tls", "http2", "redirect", "client_certificates", "proxy_protocol"]) {
         Err(reported) => Listener {
             name: named.name,
             address: Err(reported),
             transport: Err(reported),
             redirect: None,
             client_certificates: Err(reported),
+            proxy_protocol: Err(reported),
         },
         Ok(fields) => Listener {
             name: named.name,
@@ -66,6 +70,7 @@ fn listener<'a>(named: &Named<'a>, source: &Source) -> Listener<'a> {
             transport: transport(&fields),
             redirect: fields.get("redirect"),
             client_certificates: fields.optional("client_certificates", |at| asked_of_clients(&fields, &at, source)),
+            proxy_protocol: fields.or("proxy_protocol", false, |at| at.flag()),
         },
     }
 }
@@ -107,6 +112,7 @@ fn entrypoint(listener: &Listener, all: &[Listener]) -> Checked<Entrypoint> {
         address: listener.address?,
         transport,
         client_certificates: listener.client_certificates.clone()?,
+        proxy_protocol: listener.proxy_protocol?,
     })
 }
 
@@ -152,6 +158,17 @@ pub(super) fn refuse_shared_addresses(file: &Fields) -> Checked<()> {
                 Ok(())
             }
         }
+    });
+    all(checks).map(drop)
+}
+
+/// PROXY headers are read from trusted proxies alone: where there are none, an entrypoint that asks for them asks nobody.
+pub(super) fn refuse_headers_of_nobody(file: &Fields, trusts_nobody: bool) -> Checked<()> {
+    let sections = file.get("entrypoints").map(|at| at.children()).unwrap_or_default();
+    let asking = sections.into_iter().filter_map(|section| section.child("proxy_protocol"));
+    let checks = asking.filter(|at| trusts_nobody && at.is_text("true")).map(|at| -> Checked<()> {
+        let remedy = "name the proxies that send PROXY headers there, or leave it out";
+        Err(at.problem_with("PROXY headers are read from trusted_proxies alone, which names none", remedy))
     });
     all(checks).map(drop)
 }

@@ -3,6 +3,7 @@
 mod acme;
 mod edge;
 mod entrypoints;
+mod guards;
 mod ledger;
 mod limits;
 mod models;

@@ -39,8 +39,13 @@ fn move_listeners(edge: &mut Edge, overrides: &Overrides) {
             Some(entrypoint) => entrypoint.address = address,
             None => {
                 let transport = Transport::Plain { redirect_to: None };
-                let name = "http".to_owned();
-                edge.entrypoints.push(Entrypoint { name, address, transport, client_certificates: None });
+                edge.entrypoints.push(Entrypoint {
+                    name: "http".to_owned(),
+                    address,
+                    transport,
+                    client_certificates: None,
+                    proxy_protocol: false,
+                });
             }
         }
     }

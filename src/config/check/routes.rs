@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::super::edits::Edits;
-use super::super::guards::Guards;
 use super::super::problem::Checked;
+use super::super::route_guards::RouteGuards;
 use super::super::routes::{Action, Matching, PathPattern, Route};
 use super::super::snapshot::Upstream;
 use super::super::source::Source;
@@ -25,7 +25,7 @@ struct Placed<'a> {
     client_certificate: bool,
     action: Checked<Action>,
     edits: Option<Box<Edits>>,
-    guards: Option<Box<Guards>>,
+    guards: Option<Box<RouteGuards>>,
 }
 
 /// The routes, most specific first.

@@ -2,8 +2,8 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::super::guards::Cors;
 use super::super::problem::Checked;
+use super::super::route_guards::Cors;
 use super::quantity;
 use super::read::{At, all};
 use super::routes_match;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bcrypt::HashParts;
 use http::{HeaderName, HeaderValue};
 
-use super::super::guards::{BasicAuth, ForwardAuth, Guards, Hash, Maintenance, Rate, User};
 use super::super::problem::Checked;
+use super::super::route_guards::{BasicAuth, ForwardAuth, Hash, Maintenance, Rate, RouteGuards, User};
 use super::super::snapshot::{Secret, Upstream};
 use super::super::source::Source;
 use super::super::timeouts::TimeoutOverrides;
@@ -22,7 +22,11 @@ const MOST_REQUESTS: u32 = 1_000_000;
 const DEAREST_BCRYPT: u32 = 14;
 const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn guards(fields: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Checked<Option<Box<Guards>>> {
+pub(super) fn guards(
+    fields: &Fields,
+    upstreams: &Names<Upstream>,
+    source: &Source,
+) -> Checked<Option<Box<RouteGuards>>> {
     let allow = fields.or("allow", Vec::new(), |at| networks(&at));
     let rate = fields.optional("rate_limit", |at| rate(&at));
     let in_flight = fields.optional("in_flight", |at| at.whole(1..=MOST_REQUESTS));
@@ -32,7 +36,7 @@ pub(super) fn guards(fields: &Fields, upstreams: &Names<Upstream>, source: &Sour
     let forward = fields.optional("forward_auth", |at| forward(&at, upstreams));
     let body = fields.optional("body", |at| at.parsed("a size", quantity::size).map(|size| size as u64));
     let timeouts = fields.optional("timeouts", |at| timeouts(&at));
-    let guards = Guards {
+    let guards = RouteGuards {
         allow: allow?,
         rate: rate?,
         in_flight: in_flight?,
@@ -43,7 +47,7 @@ pub(super) fn guards(fields: &Fields, upstreams: &Names<Upstream>, source: &Sour
         body: body?,
         timeouts: timeouts?,
     };
-    Ok((guards != Guards::default()).then(|| Box::new(guards)))
+    Ok((guards != RouteGuards::default()).then(|| Box::new(guards)))
 }
 
 /// At least one: an empty list would let everybody in who is kept out by a longer one.

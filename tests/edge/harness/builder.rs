@@ -53,6 +53,7 @@ pub struct Builder {
     /// Further upstreams and routes: their lines.
     others: [String; 2],
     redirects: bool,
+    proxy_protocol: bool,
     environment: String,
     files: Vec<(String, String)>,
 }
@@ -78,6 +79,7 @@ impl Default for Builder {
             front: None,
             others: Default::default(),
             redirects: false,
+            proxy_protocol: false,
             environment: String::new(),
             files: Vec::new(),
         }
@@ -156,6 +158,12 @@ impl Builder {
     /// `client_certificates: { … }`: more about the TLS entrypoint.
     pub fn https(mut self, more: &str) -> Self {
         self.https = format!(", {more}");
+        self
+    }
+
+    /// Trusted proxies begin their connections with a PROXY header.
+    pub fn proxy_protocol(mut self) -> Self {
+        self.proxy_protocol = true;
         self
     }
 
@@ -291,8 +299,8 @@ impl Builder {
         format!(
             r#"
 entrypoints:
-  http:  {{ address: "{http}"{redirect} }}
-  https: {{ address: "{https}", tls: true, http2: true{more} }}
+  http:  {{ address: "{http}"{redirect}{proxied} }}
+  https: {{ address: "{https}", tls: true, http2: true{proxied}{more} }}
 admin: {{ address: "{admin}" }}
 tls:
   certificates: [{certificates}]
@@ -309,6 +317,7 @@ server: {{ threads: {threads}, {server} }}
 {extra}
 "#,
             redirect = if self.redirects { ", redirect: https" } else { "" },
+            proxied = if self.proxy_protocol { ", proxy_protocol: true" } else { "" },
             timeouts = self.timeouts,
             upstream = self.upstream.concat(),
             web = self.web_target.clone().unwrap_or_else(|| format!("http://{}", web.address)),

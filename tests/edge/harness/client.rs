@@ -70,7 +70,12 @@ impl Client {
 
     /// Over TLS with HTTP/1.1, trusting nothing but `root`.
     pub fn tls(address: SocketAddr, root: &CertificateDer<'static>) -> Self {
-        Self::tls_as(address, "cfx.test", Arc::new(trusting(root, &[b"http/1.1"])))
+        Self::over(address, root, &[b"http/1.1"])
+    }
+
+    /// Over TLS, offering these protocols; the bytes of the one that is chosen are the caller's.
+    pub fn over(address: SocketAddr, root: &CertificateDer<'static>, alpn: &[&[u8]]) -> Self {
+        Self::tls_as(address, "cfx.test", Arc::new(trusting(root, alpn)))
     }
 
     /// Over TLS, asking for this name, in this way.
@@ -96,6 +101,11 @@ impl Client {
             Wire::Plain(stream) => stream.write_all(bytes),
             Wire::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         };
+    }
+
+    /// Below TLS, where there is any: before its handshake, which begins with what is sent first.
+    pub fn send_below(&self, bytes: &[u8]) {
+        self.socket().write_all(bytes).expect("cfx listens");
     }
 
     /// Sends a request and reads the whole answer; the connection can be used again.
@@ -127,6 +137,12 @@ impl Client {
     /// The answer, where the server sent one before it closed the connection.
     pub fn answer_if_any(&mut self) -> Option<Answer> {
         (!self.unread.is_empty() || self.fill() > 0).then(|| self.answer())
+    }
+
+    /// Everything until the server closes the connection, which it must.
+    pub fn read_to_close(&mut self) -> Vec<u8> {
+        while self.fill() > 0 {}
+        std::mem::take(&mut self.unread)
     }
 
     /// Sends a request and hands back the answer as it comes, once its head is there.
@@ -164,7 +180,7 @@ impl Client {
     }
 
     /// The next `count` bytes, or None where the connection ends before.
-    fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+    pub fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.unread.len() < count {
             if self.fill() == 0 {
                 return None;

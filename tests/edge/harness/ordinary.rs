@@ -64,6 +64,17 @@ pub fn http2(edge: &Harness, path: &str, bodies: &[String]) -> Vec<Seen> {
     })
 }
 
+/// A GET over HTTP/2 with these headers.
+pub fn http2_with(edge: &Harness, path: &str, headers: &[(String, String)]) -> Answer {
+    bounded(async {
+        let mut sender = http2_connection(edge, 1 << 16).await;
+        let request = http::Request::get(format!("https://cfx.test{path}"));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let (response, _) = sender.send_request(request.body(()).expect("a request"), true).expect("a stream");
+        whole(response).await
+    })
+}
+
 /// A POST of JSON on an HTTP/2 connection that its client would keep: the answer, once the server has closed it in
 /// order. `between` runs when the request was sent.
 pub fn http2_until_told_to_go(edge: &Harness, path: &str, body: &str, between: impl FnOnce()) -> Answer {

@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 use crate::config::ForwardAuth;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::refuse::{Reason, Refusal};
-use crate::proxy::{Services, route, web};
+use crate::proxy::{Services, forwarding, web};
 use crate::upstream::By;
 
 /// A refusal's page that is longer is not passed on.
@@ -122,16 +122,9 @@ fn question(session: &ServerSession, exchange: &Exchange, forward: &ForwardAuth)
     }
     let target = forward.upstream.targets.first();
     request.insert_header(HOST, target.map_or(HeaderValue::from_static(""), |target| target.authority.clone()))?;
-    let https = route::came_by_https(session, &exchange.snapshot.edge);
-    let host = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let host = host.or_else(|| head.headers.get(HOST).map(HeaderValue::as_bytes)).unwrap_or_default();
+    forwarding::tell(session, &mut request, exchange)?;
     request.insert_header("x-forwarded-method", head.method.as_str())?;
-    request.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
-    request.insert_header("x-forwarded-host", host)?;
     request.insert_header("x-forwarded-uri", head.raw_path())?;
-    if let Some(client) = exchange.client.get() {
-        request.insert_header("x-forwarded-for", client.to_canonical().to_string())?;
-    }
     Ok(request)
 }
 

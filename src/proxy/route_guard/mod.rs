@@ -27,7 +27,7 @@ use pingora_core::protocols::http::ServerSession;
 use super::Services;
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
-use crate::config::{Guards, Route};
+use crate::config::{Route, RouteGuards};
 pub use address::{AddressLimits, Place};
 pub use basic::Passwords;
 pub use body::{Intake, TOO_LARGE, too_large};
@@ -66,7 +66,7 @@ pub async fn pass(
     session: &ServerSession,
     exchange: &mut Exchange,
     route: &Route,
-    guards: &Guards,
+    guards: &RouteGuards,
 ) -> Result<Gate, Refusal> {
     let client = exchange.client.get().map(IpAddr::to_canonical);
     let state = &services.guards;

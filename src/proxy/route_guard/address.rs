@@ -10,7 +10,7 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::config::{Guards, Matching, Rate};
+use crate::config::{Matching, Rate, RouteGuards};
 use crate::proxy::refuse::{Reason, Refusal};
 
 /// After so many requests, addresses that have not come for a while are forgotten.
@@ -42,7 +42,12 @@ pub struct Place {
 
 impl AddressLimits {
     /// Counts a request. A client whose address nobody knows is counted with all others of its kind.
-    pub fn enter(&self, route: &Matching, guards: &Guards, client: Option<IpAddr>) -> Result<Option<Place>, Refusal> {
+    pub fn enter(
+        &self,
+        route: &Matching,
+        guards: &RouteGuards,
+        client: Option<IpAddr>,
+    ) -> Result<Option<Place>, Refusal> {
         if guards.rate.is_none() && guards.in_flight.is_none() {
             return Ok(None);
         }
@@ -127,10 +132,10 @@ mod tests {
     use super::*;
     use crate::config::{HostPattern, PathPattern};
 
-    fn guards(requests: u32, in_flight: u32) -> Guards {
+    fn guards(requests: u32, in_flight: u32) -> RouteGuards {
         let requests = NonZeroU32::new(requests).unwrap();
         let rate = Rate { requests, per: Duration::from_secs(3600), burst: requests };
-        Guards { rate: Some(rate), in_flight: Some(in_flight), ..Guards::default() }
+        RouteGuards { rate: Some(rate), in_flight: Some(in_flight), ..RouteGuards::default() }
     }
 
     #[test]
@@ -148,7 +153,7 @@ mod tests {
         let route = Matching { host: HostPattern::Any, path, methods: Vec::new(), headers: Vec::new() };
         let client = Some("10.0.0.1".parse().unwrap());
         let place = limits.enter(&route, &guards(2, 1), client).unwrap();
-        let reason = |guards: &Guards| limits.enter(&route, guards, client).err().map(|refusal| refusal.reason);
+        let reason = |guards: &RouteGuards| limits.enter(&route, guards, client).err().map(|refusal| refusal.reason);
         // The refusal of a place has used up the second request.
         assert_eq!(reason(&guards(2, 1)), Some(Reason::TooManyConcurrentRequests));
         assert_eq!(reason(&guards(2, 9)), Some(Reason::RateLimited));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use pingora_core::{Error, ErrorSource, ErrorType, Result as PingoraResult};
 
-use crate::config::Guards;
+use crate::config::RouteGuards;
 use crate::proxy::refuse::{Reason, Refusal};
 
 /// More of a body has come than its route takes.
@@ -14,7 +14,7 @@ pub const TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
 #[derive(Debug, Default)]
 pub struct Intake(u64);
 
-pub(super) fn check_length(guards: &Guards, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_length(guards: &RouteGuards, headers: &HeaderMap) -> Result<(), Refusal> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
     match guards.body {
         Some(most) if length.is_some_and(|length| length > most) => Err(too_large(most)),
@@ -28,7 +28,7 @@ pub fn too_large(most: u64) -> Refusal {
 
 impl Intake {
     /// Counts one piece.
-    pub fn count(&mut self, guards: Option<&Guards>, piece: Option<&Bytes>) -> PingoraResult<()> {
+    pub fn count(&mut self, guards: Option<&RouteGuards>, piece: Option<&Bytes>) -> PingoraResult<()> {
         let (Some(most), Some(piece)) = (guards.and_then(|guards| guards.body), piece) else { return Ok(()) };
         self.0 += piece.len() as u64;
         if self.0 <= most {

@@ -1,0 +1,206 @@
+//! Reading the head of an HTTP/1.1 request, before pingora does: within its time and its size, and written so that no
+//! two parsers can read it as two.
+//!
+//! pingora has no deadline for a head, takes a megabyte of it, takes lines that end in a bare LF, and lets
+//! `Content-Length` beside `Transfer-Encoding` pass. What is handed to it from here is whole, so that it never waits in
+//! the middle of one, and is parsed by it alone: this is one pass over the lines, not a second parser.
+
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use memchr::memchr;
+use pingora_timeout::fast_timeout::fast_timeout;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::guard::Guard;
+use crate::config::Guards;
+
+/// A head and a short prompt come in one read.
+const READ: usize = 8 << 10;
+/// Blank lines that old clients send behind a body, and that are passed over before a head.
+const BLANK_LINES: usize = 4;
+
+/// Why no head was read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoHead {
+    /// The client left, or has had its turn and is silent.
+    Nobody,
+    /// It came and has said nothing at all.
+    Silent,
+    /// To be answered.
+    Refused(Guard),
+}
+
+/// How long a head is waited for.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// The first of a connection: whole by then.
+    Until(Instant),
+    /// A further one: begun within `idle`.
+    Idle(Duration),
+}
+
+/// Reads until a head is whole, and hands back all that came: the head first, and what follows it.
+pub async fn read<S>(stream: &mut S, guards: &Guards, patience: Patience) -> Result<BytesMut, NoHead>
+where
+    S: AsyncRead + Unpin + ?Sized,
+{
+    let mut bytes = BytesMut::new();
+    let first = match patience {
+        Patience::Until(deadline) => deadline.saturating_duration_since(Instant::now()),
+        Patience::Idle(idle) => idle,
+    };
+    let mut lines = Lines::default();
+    match fast_timeout(first, more(stream, &mut bytes)).await {
+        Ok(true) => {}
+        Ok(false) => return Err(NoHead::Nobody),
+        Err(_) if matches!(patience, Patience::Until(_)) => return Err(NoHead::Silent),
+        Err(_) => return Err(NoHead::Nobody),
+    }
+    if lines.whole(&bytes, guards)? {
+        return Ok(bytes);
+    }
+    // Boxed: most heads come whole, and idle connections pay for what this future holds.
+    Box::pin(rest(stream, bytes, lines, guards, patience)).await
+}
+
+async fn rest<S>(
+    stream: &mut S,
+    mut bytes: BytesMut,
+    mut lines: Lines,
+    guards: &Guards,
+    patience: Patience,
+) -> Result<BytesMut, NoHead>
+where
+    S: AsyncRead + Unpin + ?Sized,
+{
+    let deadline = match patience {
+        Patience::Until(deadline) => deadline,
+        Patience::Idle(_) => Instant::now() + guards.header_timeout,
+    };
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match fast_timeout(left, more(stream, &mut bytes)).await {
+            Ok(true) if lines.whole(&bytes, guards)? => return Ok(bytes),
+            Ok(true) => {}
+            Ok(false) => return Err(NoHead::Nobody),
+            Err(_) => return Err(NoHead::Refused(Guard::HeaderTimeout)),
+        }
+    }
+}
+
+/// False at the end. Nothing is set aside while nothing comes.
+async fn more<S: AsyncRead + Unpin + ?Sized>(stream: &mut S, bytes: &mut BytesMut) -> bool {
+    poll_fn(|context| {
+        let mut room = [MaybeUninit::<u8>::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+            Poll::Ready(Ok(())) => {
+                bytes.extend_from_slice(buffer.filled());
+                Poll::Ready(!buffer.filled().is_empty())
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// How far the lines of a head have been looked at.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Where the first line begins that has not ended yet.
+    begin: usize,
+    /// Up to where its end was looked for.
+    searched: usize,
+    blank: usize,
+    /// The request line counts as one.
+    seen: usize,
+    lengths: usize,
+    codings: usize,
+}
+
+impl Lines {
+    /// Whether the head has ended. Looks at each byte once, however many reads it came in.
+    fn whole(&mut self, bytes: &[u8], guards: &Guards) -> Result<bool, NoHead> {
+        while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
+            let end = self.searched + at;
+            let line = &bytes[self.begin..end];
+            // A line that ends in a bare LF ends where other parsers see none end.
+            let line = line.strip_suffix(b"\r").ok_or(NoHead::Refused(Guard::InvalidHead))?;
+            (self.begin, self.searched) = (end + 1, end + 1);
+            if self.begin > guards.header_bytes {
+                return Err(NoHead::Refused(Guard::HeadersTooLarge));
+            }
+            match (line.is_empty(), self.seen) {
+                (true, 0) if self.blank < BLANK_LINES => self.blank += 1,
+                (true, 0) => return Err(NoHead::Refused(Guard::InvalidHead)),
+                (true, _) => return self.framed().map(|()| true),
+                (false, 0) => request_line(line)?,
+                (false, seen) if seen > guards.headers => return Err(NoHead::Refused(Guard::HeadersTooLarge)),
+                (false, _) => self.header(line)?,
+            }
+            self.seen += usize::from(!line.is_empty());
+        }
+        self.searched = bytes.len();
+        if bytes.len() > guards.header_bytes {
+            return Err(NoHead::Refused(Guard::HeadersTooLarge));
+        }
+        // What is no HTTP at all need not be waited for: TLS, for one, has no end of a line.
+        let begins_as_none = self.seen == 0 && bytes[self.begin..].first().is_some_and(|first| !begins_a_line(*first));
+        if begins_as_none { Err(NoHead::Refused(Guard::InvalidHead)) } else { Ok(false) }
+    }
+
+    fn header(&mut self, line: &[u8]) -> Result<(), NoHead> {
+        match line.first() {
+            // The value before it, folded: some parsers join the two, others do not.
+            Some(b' ' | b'\t') => return Err(NoHead::Refused(Guard::InvalidHead)),
+            Some(b'c' | b'C') if is_named(line, b"content-length:") => {
+                // A list of lengths is as many lengths; what else may be wrong with one is pingora's to find.
+                self.lengths += 1 + line.iter().filter(|byte| **byte == b',').count();
+            }
+            Some(b't' | b'T') if is_named(line, b"transfer-encoding:") => {
+                self.codings += 1;
+                let coding = line.get(b"transfer-encoding:".len()..).unwrap_or_default().trim_ascii();
+                if !coding.eq_ignore_ascii_case(b"chunked") {
+                    return Err(NoHead::Refused(Guard::AmbiguousFraming));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// One length, or one coding, or neither.
+    fn framed(&self) -> Result<(), NoHead> {
+        if self.lengths + self.codings > 1 { Err(NoHead::Refused(Guard::AmbiguousFraming)) } else { Ok(()) }
+    }
+}
+
+/// pingora would mend a target with blanks in it, and cut off a fragment; who reads it elsewhere might not.
+fn request_line(line: &[u8]) -> Result<(), NoHead> {
+    let versioned = line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0");
+    let parts = line.iter().filter(|byte| **byte == b' ').count() + 1;
+    if versioned && parts == 3 && memchr(b'#', line).is_none() {
+        Ok(())
+    } else {
+        Err(NoHead::Refused(Guard::InvalidHead))
+    }
+}
+
+/// Methods are words; blank lines may come before them.
+fn begins_a_line(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'\r' || b"!#$%&'*+-.^_`|~".contains(&byte) || byte.is_ascii_digit()
+}
+
+fn is_named(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

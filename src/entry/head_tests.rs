@@ -1,0 +1,111 @@
+use super::*;
+
+const GUARDS: Guards = Guards {
+    header_timeout: Duration::from_secs(5),
+    header_bytes: 1024,
+    headers: 10,
+    idle: Duration::from_secs(60),
+    requests_per_connection: None,
+    connection_age: None,
+    connections: None,
+    connections_per_address: None,
+    http2_streams: 100,
+    encoded_slash: crate::config::EncodedSlash::Refuse,
+    underscores: crate::config::Underscores::Drop,
+};
+
+/// What comes of a head that is read in pieces of `step` bytes.
+fn read_by(step: usize, head: &[u8]) -> Result<bool, NoHead> {
+    let mut lines = Lines::default();
+    let mut outcome = Ok(false);
+    for end in (step..head.len()).step_by(step).chain([head.len()]) {
+        outcome = lines.whole(&head[..end], &GUARDS);
+        if outcome != Ok(false) {
+            break;
+        }
+    }
+    outcome
+}
+
+fn hold(head: &[u8], wanted: &Result<bool, NoHead>) {
+    for step in [1, 2, 7, 4096] {
+        assert_eq!(&read_by(step, head), wanted, "{step} bytes at a time: {}", head.escape_ascii());
+    }
+}
+
+#[test]
+fn heads_are_whole_where_their_blank_line_is() {
+    for head in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+        b"\r\n\r\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked \r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Lengthy: 1\r\nContent-Length: 1\r\n\r\n",
+    ] {
+        hold(head, &Ok(true));
+    }
+    for head in [&b"GET / HTTP/1.1\r\nHost: a\r\n"[..], b"G", b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r"] {
+        hold(head, &Ok(false));
+    }
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    let refused = |guard| Err(NoHead::Refused(guard));
+    for head in [
+        &b"GET / HTTP/1.1\nHost: a\n\n"[..],
+        b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\tfolded\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\n\r\n",
+        b"GET  / HTTP/1.1\r\n\r\n",
+        b"GET /#a HTTP/1.1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    ] {
+        hold(head, &refused(Guard::InvalidHead));
+    }
+    for headers in [
+        "Content-Length: 1\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 1",
+        "Content-Length: 1\r\ncontent-length: 1",
+        "Content-Length: 1, 1",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding:",
+    ] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n");
+        hold(head.as_bytes(), &refused(Guard::AmbiguousFraming));
+    }
+}
+
+#[test]
+fn a_head_has_so_many_lines_and_bytes_and_no_more() {
+    let refused = Err(NoHead::Refused(Guard::HeadersTooLarge));
+    let lines = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(count));
+    hold(lines(GUARDS.headers).as_bytes(), &Ok(true));
+    hold(lines(GUARDS.headers + 1).as_bytes(), &refused);
+    let long = |bytes: usize| format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(bytes - 23));
+    hold(long(GUARDS.header_bytes).as_bytes(), &Ok(true));
+    hold(long(GUARDS.header_bytes + 1).as_bytes(), &refused);
+    hold("GET /".repeat(1000).as_bytes(), &refused);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_nobody_and_who_stops_in_the_middle_is_told() {
+    let (mut client, mut served) = tokio::io::duplex(4096);
+    let soon = Instant::now() + Duration::from_millis(30);
+    assert_eq!(read(&mut served, &GUARDS, Patience::Until(soon)).await, Err(NoHead::Silent));
+    tokio::io::AsyncWriteExt::write_all(&mut client, b"GET / HT").await.unwrap();
+    let soon = Instant::now() + Duration::from_millis(30);
+    let late = read(&mut served, &GUARDS, Patience::Until(soon)).await;
+    assert_eq!(late, Err(NoHead::Refused(Guard::HeaderTimeout)));
+    tokio::io::AsyncWriteExt::write_all(&mut client, b"GET / HTTP/1.1\r\n\r\nbody").await.unwrap();
+    let read = read(&mut served, &GUARDS, Patience::Idle(Duration::from_secs(5))).await;
+    assert_eq!(read.as_deref(), Ok(&b"GET / HTTP/1.1\r\n\r\nbody"[..]));
+}

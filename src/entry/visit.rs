@@ -1,0 +1,105 @@
+//! The requests of one connection, one after the other over HTTP/1.1, beside each other over HTTP/2.
+//!
+//! pingora's own turn over HTTP/1.1, with one difference: a head is whole and looked at (`head.rs`) before pingora reads
+//! it. Idle connections hold no buffer meanwhile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{ALPN, Stream};
+use pingora_core::server::ShutdownWatch;
+use pingora_timeout::fast_timeout::fast_timeout;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::arrival::Arrival;
+use super::guard::Guard;
+use super::head::{self, NoHead, Patience};
+use crate::config::Guards;
+
+/// pingora's name for a connection that may be used again; for how long is decided here.
+const MAY_STAY: Option<u64> = Some(0);
+/// How long, and how much, is read of a client that was turned away: closing with bytes unread resets the connection,
+/// and a reset can overtake the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Serves a connection to its end.
+pub async fn serve<A>(app: &Arc<A>, stream: Stream, arrival: &Arrival, guards: &Guards, closing: &ShutdownWatch)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    match stream.selected_alpn_proto() {
+        Some(ALPN::H2) => http2(app, stream, arrival, guards, closing).await,
+        _ => http1(app, stream, arrival, guards, closing).await,
+    }
+}
+
+async fn http1<A>(app: &Arc<A>, mut stream: Stream, arrival: &Arrival, guards: &Guards, closing: &ShutdownWatch)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let (mut patience, mut served) = (Patience::Until(arrival.at + guards.header_timeout), 0);
+    loop {
+        let head = match head::read(&mut *stream, guards, patience).await {
+            Ok(head) => head,
+            Err(NoHead::Nobody) => return,
+            Err(NoHead::Silent) => return arrival.porter().count(Guard::HeaderTimeout),
+            Err(NoHead::Refused(guard)) => return Box::pin(refuse(stream, arrival, guard)).await,
+        };
+        served += 1;
+        arrival.await_head();
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(MAY_STAY);
+        session.set_keepalive_reuses_remaining(is_last(served, arrival.at, guards).then_some(0));
+        session.set_pipelined_prefix(head);
+        match app.process_new_http(session, closing).await {
+            Some(again) => stream = again.consume().0,
+            None => return,
+        }
+        patience = Patience::Idle(guards.idle);
+    }
+}
+
+/// Whether the connection is to end behind this request. Most may stay for as long as they like: then no clock is read.
+fn is_last(served: u32, since: Instant, guards: &Guards) -> bool {
+    guards.requests_per_connection.is_some_and(|most| served >= most)
+        || guards.connection_age.is_some_and(|most| since.elapsed() >= most)
+}
+
+/// The first request is to come in time. Behind it a connection ends when it has been idle.
+async fn http2<A>(app: &Arc<A>, stream: Stream, arrival: &Arrival, guards: &Guards, closing: &ShutdownWatch)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut serving = app.process_new(stream, closing);
+    let left = (arrival.at + guards.header_timeout).saturating_duration_since(Instant::now());
+    if fast_timeout(left, &mut serving).await.is_ok() {
+        return;
+    }
+    if arrival.has_head() {
+        serving.await;
+    } else {
+        arrival.porter().count(Guard::HeaderTimeout);
+    }
+}
+
+async fn refuse(mut stream: Stream, arrival: &Arrival, guard: Guard) {
+    let answer: Bytes = arrival.porter().refuse(guard, arrival);
+    arrival.note_head(); // what is written from here on is ours
+    let farewell = async {
+        if stream.write_all(&answer).await.is_err() || AsyncWriteExt::shutdown(&mut stream).await.is_err() {
+            return;
+        }
+        let (mut unread, mut room) = (LINGER_BYTES, [0; 4096]);
+        while let Ok(count @ 1..) = stream.read(&mut room).await {
+            unread = unread.saturating_sub(count);
+            if unread == 0 {
+                return;
+            }
+        }
+    };
+    let _ = fast_timeout(LINGER, farewell).await;
+}
