@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::authority::Authority;
 use super::folder::{Folder, History};
 use super::schedule;
-use crate::config::Issuer;
-use crate::entry::certificates::Certificate;
+use crate::config::{Certificate, Issuer};
 use crate::entry::self_signed;
 use crate::units::Timestamp;
 

@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 use instant_acme::AccountCredentials;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Issuer;
-use crate::entry::certificates::{Certificate, CertificateProblem};
+use crate::config::{Certificate, CertificateProblem, Issuer};
 use crate::entry::whole_file::write_whole;
 use crate::units::Timestamp;
 
