@@ -90,6 +90,15 @@ impl Folder {
         }
     }
 
+    /// What another CA has issued for a domain before this one was to: the one that lives longest, where any is alive. A
+    /// folder that cannot be read holds none.
+    pub fn of_another_ca(&self, domain: &str, now: Timestamp) -> Option<Certificate> {
+        let folders = fs::read_dir(self.0.parent()?).ok()?.flatten().map(|folder| Self(folder.path()));
+        let others = folders.filter(|folder| folder.0 != self.0);
+        let issued = others.filter_map(|folder| folder.certificate(domain).ok().flatten());
+        issued.filter(|issued| issued.covers(domain) && now < issued.expires).max_by_key(|issued| issued.expires.0)
+    }
+
     pub fn keep_certificate(&self, domain: &str, pem: &str) -> Result<(), FolderProblem> {
         self.write(&self.certificate_file(domain), pem)
     }
