@@ -63,6 +63,7 @@ mod store_away_for_long;
 mod timeouts;
 mod tls;
 mod tls_reloads;
+mod tls_scanned;
 mod tls_swaps;
 mod traces;
 mod two_edges;
