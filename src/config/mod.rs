@@ -1,6 +1,7 @@
 //! The three YAML files of `conf/`, checked into one [`Snapshot`].
 //!
-//! Owns: the files' shape, their defaults, `${ENV}` interpolation, and every message about a mistake in them.
+//! Owns: the files' shape, their defaults, `${ENV}` interpolation, what they name (prompts, users, certificates) as far as
+//! it is read with them, and every message about a mistake in them.
 //! Must not know: requests, sockets, stores. What leaves this room is checked; raw types never do.
 //!
 //! A file goes three steps: `raw` makes it a tree that knows lines and columns, `check` reads the tree into the types

@@ -59,6 +59,20 @@ fn the_oldest_version_changes_for_who_comes_and_not_for_who_is_there() {
     assert_eq!(kind(&edge, &old), HandshakeKind::Full, "nor do sessions of two ways ago come back");
 }
 
+#[test]
+fn whether_http_2_is_offered_changes_for_who_comes() {
+    let edge = told().start();
+    let chosen = || {
+        let mut client = Client::over(edge.https, &edge.certificate, &[b"h2", b"http/1.1"]);
+        client.shake_hands().expect("a session").alpn_protocol().map(<[u8]>::to_vec)
+    };
+    assert_eq!(chosen().as_deref(), Some(&b"h2"[..]));
+    rewrite(&edge, "cfx.yaml", "http2: true", "http2: false");
+    assert_eq!(changed(&reload(&edge)), ["entrypoints.https.http2"]);
+    assert_eq!(chosen().as_deref(), Some(&b"http/1.1"[..]));
+    assert_eq!(edge.tls_client().ask(&Request::get("/health")).status, 200);
+}
+
 /// Who is resumed is not asked for a certificate again: a session must not outlive the CAs that it was let in by.
 #[test]
 fn who_is_trusted_no_more_does_not_come_in_by_a_session_of_before() {
