@@ -266,6 +266,19 @@ def window(contender, tls, body, connections, seconds, refused=0.0):
     return {"cpu": cpu / served * 1e6, "rate": served / elapsed, "p50": p50, "p99": p99, "refused": others}
 
 
+def handshakes(contender, manner, connections, seconds):
+    """One turn of clients that come, shake hands and go: CPU a connection in µs, and of how many the server had the session."""
+    before, started = contender.cpu(), time.monotonic()
+    done = subprocess.run([RELEASE / "examples/handshakes", f"127.0.0.1:{contender.tls}", manner, str(seconds), str(connections)],
+                          capture_output=True, text=True, timeout=seconds + PATIENCE)
+    cpu, elapsed = contender.cpu() - before, time.monotonic() - started
+    seen = json.loads(done.stdout) if done.returncode == 0 else {}
+    if not seen.get("handshakes") or seen["failed"]:
+        sys.exit(f"bench: {contender.name} failed to shake hands:\n{done.stdout}{done.stderr}")
+    return {"cpu": cpu / seen["handshakes"] * 1e6, "rate": seen["handshakes"] / elapsed, "p50": seen["p50_us"] / 1e3,
+            "p99": seen["p99_us"] / 1e3, "resumed": seen["resumed"] / seen["handshakes"]}
+
+
 def check(contender, tls, body):
     """One request by hand: what is measured must be the answer, not a refusal."""
     kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection
@@ -283,17 +296,31 @@ def check(contender, tls, body):
     connection.close()
 
 
-def scenario(title, contenders, tls, body, connections, arguments, per=1, unit="request"):
-    """Rounds of turns, then the table. `per`: things in an answer that the CPU time is divided by."""
+def chatting(tls, body, connections):
+    """Turns of clients that stay and ask."""
+    def turn(contender, seconds):
+        if seconds == 0:
+            check(contender, tls, body)
+        return window(contender, tls, body, connections, max(seconds, 1))
+    return turn
+
+
+def coming(manner, connections):
+    """Turns of clients that come, shake hands and go."""
+    return lambda contender, seconds: handshakes(contender, manner, connections, max(seconds, 1))
+
+
+def scenario(title, contenders, turn, arguments, per=1, unit="request"):
+    """Rounds of turns, then the table. `turn`: one of a contender, of so many seconds, none of which is counted where they
+    are 0. `per`: things in an answer that the CPU time is divided by."""
     rounds = {contender.name: [] for contender in contenders}
     for contender in contenders:
-        check(contender, tls, body)
-        window(contender, tls, body, connections, 1)
+        turn(contender, 0)
     for number in range(arguments.rounds):
         # Each round begins with another, so that no one always follows the same neighbour.
         order = contenders[number % len(contenders):] + contenders[:number % len(contenders)]
         for contender in order:
-            rounds[contender.name].append(window(contender, tls, body, connections, arguments.seconds))
+            rounds[contender.name].append(turn(contender, arguments.seconds))
     bare = rounds["bare pingora"]
     print(f"\n{title}")
     print(f"  {'':16}{'CPU µs/' + unit:>16}{'× bare (range)':>24}{'answers/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'RSS MB':>9}")
@@ -304,7 +331,8 @@ def scenario(title, contenders, tls, body, connections, arguments, per=1, unit="
         middle = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
         print(f"  {contender.name:16}{middle['cpu'] / per:>16.2f}{spread:>24}{middle['rate']:>12.0f}"
-              f"{middle['p50']:>9.2f}{middle['p99']:>9.2f}{contender.resident():>9.1f}", flush=True)
+              f"{middle['p50']:>9.2f}{middle['p99']:>9.2f}{contender.resident():>9.1f}"
+              + (f"  {middle['resumed']:.0%} resumed" if "resumed" in middle else ""), flush=True)
         if contender.name == "cfx":
             ratio = statistics.median(ratios)
     return ratio
@@ -340,21 +368,25 @@ def main():
         streamed = chat_body(ground.folder, "streamed.json", 2_048, stream=True)
         large = chat_body(ground.folder, "large.json", 1 << 20, stream=False)
         chat, events = ground.contenders("json", json_port), ground.contenders("sse", sse_port)
+        event, connection = {"per": EVENTS, "unit": "event"}, {"unit": "connection"}
         scenarios = [
-            ("chat, 2 KB, 32 connections, plaintext", chat, False, small, 32, {}),
-            ("chat, 2 KB, 32 connections, TLS", chat, True, small, 32, {}),
-            (f"SSE, {EVENTS} events an answer, 8 connections, plaintext", events, False, streamed, 8, {"per": EVENTS, "unit": "event"}),
-            (f"SSE, {EVENTS} events an answer, 8 connections, TLS", events, True, streamed, 8, {"per": EVENTS, "unit": "event"}),
-            ("chat, 1 MB, 16 connections, plaintext", chat, False, large, 16, {}),
+            ("chat, 2 KB, 32 connections, plaintext", chat, chatting(False, small, 32), {}),
+            ("chat, 2 KB, 32 connections, TLS", chat, chatting(True, small, 32), {}),
+            (f"SSE, {EVENTS} events an answer, 8 connections, plaintext", events, chatting(False, streamed, 8), event),
+            (f"SSE, {EVENTS} events an answer, 8 connections, TLS", events, chatting(True, streamed, 8), event),
+            ("chat, 1 MB, 16 connections, plaintext", chat, chatting(False, large, 16), {}),
+            # No store has a part in these.
+            ("TLS, new connections, 16 clients", chat[:3], coming("full", 16), connection),
+            ("TLS, resumed connections, 16 clients", chat[:3], coming("resumed", 16), connection),
         ]
         worst = 0
-        for title, contenders, tls, body, connections, options in scenarios:
+        for title, contenders, turn, options in scenarios:
             if arguments.only and arguments.only.lower() not in title.lower():
                 continue
-            ratio = scenario(title, contenders, tls, body, connections, arguments, **options)
+            ratio = scenario(title, contenders, turn, arguments, **options)
             if "2 KB" in title:
                 worst = max(worst, ratio)
-        print("\nCPU: user + system time of the process over answers (or events) served; × bare: median of the rounds, "
+        print("\nCPU: user + system time of the process over answers (or events, connections) served; × bare: median of the rounds, "
               "each against\nthe bare proxy's turn of the same round. cfx: key, quota, ledger, metrics, usage tap all on,\nits store SQLite where no other is named.")
         if arguments.most and worst > arguments.most:
             sys.exit(f"bench: cfx takes {worst:.2f} × bare pingora's CPU, over {arguments.most}")

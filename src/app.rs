@@ -245,7 +245,7 @@ impl Edge {
         let retention = move || configured.snapshot.load().edge.ledger.retention;
         runtime.spawn(stores.clone().look_after(Arc::clone(&services.clock), retention));
         let acme = tls.acme(data, &services);
-        let reloader = Arc::new(Reloader::new(origin, Arc::clone(&services), tls.certificates(), acme.clone()));
+        let reloader = Arc::new(Reloader::new(origin, Arc::clone(&services), tls.served(), acme.clone()));
         runtime.spawn(reload::run(Arc::clone(&reloader)));
         // Set once: nobody else has it.
         let _ = running.set(Running { services: Arc::clone(&services), stores, shared, reloader });
@@ -266,7 +266,7 @@ impl Edge {
             let address = entrypoint.address;
             let problem = |error| StartProblem::Listen { address, what: named(entrypoint), error };
             let socket = self.sockets.open(address).map_err(problem)?;
-            let tls = self.tls.door(&snapshot.edge, entrypoint, &self.services.metrics)?;
+            let tls = self.tls.door(&entrypoint.name);
             open.push(Door { name: entrypoint.name.clone(), socket, tls, proxy_protocol: entrypoint.proxy_protocol });
         }
         let (drain, gate) = (Arc::clone(&self.services.drain), Gate::new(Arc::clone(&self.services)));

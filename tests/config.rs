@@ -170,7 +170,11 @@ server: { threads: "${THREADS}" }
 
 #[test]
 fn the_command_line_wins_over_the_files() {
-    let certificates = CertificateFiles { cert: "a.pem".into(), key: "a.key".into() };
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certificates = CertificateFiles { cert: folder.path().join("a.pem"), key: folder.path().join("a.key") };
+    std::fs::write(&certificates.cert, made.cert.pem()).unwrap();
+    std::fs::write(&certificates.key, made.signing_key.serialize_pem()).unwrap();
     let snapshot = embedded(&Overrides {
         http: Some(([127, 0, 0, 1], 8080).into()),
         https: Some(([127, 0, 0, 1], 8443).into()),
@@ -187,7 +191,7 @@ fn the_command_line_wins_over_the_files() {
     assert_eq!(edge.entrypoints[0].transport, Transport::Plain { redirect_to: Some(8443) });
     assert_eq!(edge.entrypoints[1].address.port(), 8443);
     assert_eq!(edge.admin.port(), 9091);
-    assert_eq!(edge.certificates, [certificates]);
+    assert_eq!((edge.certificates.len(), &edge.certificates[0].files), (1, &certificates));
     let Action::Llm(upstream) = &edge.routes[0].action else { panic!("{:?}", edge.routes) };
     assert_eq!(upstream.targets.len(), 1);
     assert_eq!(upstream.targets[0].port, 4001);
@@ -273,7 +277,7 @@ fn a_certificate_must_be_there_and_its_key_must_go_with_it() {
         load_plain(&Source::Directory(conf.clone()))
     };
     let snapshot = with("a.pem", "a.key").unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(snapshot.edge.certificates[0].cert, root.path().join("certs/a.pem"));
+    assert_eq!(snapshot.edge.certificates[0].files.cert, root.path().join("certs/a.pem"));
     assert_eq!(snapshot.edge.entrypoints.len(), 2, "a certificate opens https");
     let wrong_key = with("a.pem", "b.key").unwrap_err();
     assert_eq!(places(&wrong_key), ["cfx.yaml:4:49 tls.certificates[0].key"], "{wrong_key}");

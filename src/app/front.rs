@@ -45,8 +45,10 @@ impl Front {
     pub(super) fn open(start: &mut Start) -> Result<Self, StartProblem> {
         let edge = &start.snapshot.edge;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartProblem::Metrics(error.to_string()))?);
-        let tls = Tls::open(edge, &start.data, SystemClock.now())?;
-        tls.show(&metrics);
+        let tls = Tls::open(edge, &start.data, &metrics, SystemClock.now())?;
+        if let Some(served) = tls.served() {
+            served.count(&metrics);
+        }
         metrics.configured(SystemClock.now());
         let (drain, readiness, running) = Default::default();
         let sockets = std::mem::take(&mut start.succession.sockets);

@@ -12,7 +12,6 @@ use super::serve;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Snapshot, Source};
 use crate::entry::acme::{Book, Domain};
-use crate::entry::certificates::Certificate;
 use crate::units::Timestamp;
 
 #[derive(Debug, Args)]
@@ -70,15 +69,12 @@ pub fn run(args: CertArgs) -> Result<(), Failure> {
 fn list(as_json: bool, places: &Places) -> Result<(), Failure> {
     let (snapshot, book) = open(places)?;
     let now = SystemClock.now();
-    let files = snapshot.edge.certificates.iter().map(|pair| {
-        let read = Certificate::read(pair, now);
-        Row {
-            name: read.as_ref().map_or_else(|_| "?".to_owned(), |read| read.names.join(", ")),
-            from: pair.cert.display().to_string(),
-            expires: read.as_ref().ok().map(|read| read.expires),
-            ordered: None,
-            problem: read.err().map(|problem| problem.to_string()),
-        }
+    let files = snapshot.edge.certificates.iter().map(|pair| Row {
+        name: pair.certificate.names.join(", "),
+        from: pair.files.cert.display().to_string(),
+        expires: Some(pair.certificate.expires),
+        ordered: None,
+        problem: pair.expired(now).map(|_| "it has expired: no client takes it any more".to_owned()),
     });
     let rows: Vec<Row> = files.chain(book.domains().iter().map(|domain| of_ca(domain))).collect();
     match as_json {

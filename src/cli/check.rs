@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::diff::{self, Before};
 use super::{Failure, counted, store};
-use crate::app::reload::unservable;
+use crate::app::reload::expired;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Secret, Snapshot, Source, Transport, load};
 use crate::storage::redis;
@@ -33,11 +33,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match checked(&source, &read) {
         Ok(snapshot) if args.diff.is_some() => compare(&args, &source, snapshot),
         Ok(snapshot) if args.json => {
-            say!("{}", json!({ "ok": true, "problems": [], "notes": notes(&snapshot, on_redis) }));
+            let (warnings, notes) = (expired(&snapshot, SystemClock.now()), notes(&snapshot, on_redis));
+            say!("{}", json!({ "ok": true, "problems": [], "warnings": warnings, "notes": notes }));
             Ok(())
         }
         Ok(snapshot) => {
             say!("{}: {}", args.conf.display(), summary(&snapshot));
+            for warning in expired(&snapshot, SystemClock.now()) {
+                say!("warning: {warning}");
+            }
             for note in notes(&snapshot, on_redis) {
                 say!("note: {note}");
             }
@@ -87,7 +91,7 @@ fn compare(args: &Args, source: &Source, mut snapshot: Snapshot) -> Result<(), F
 fn checked(source: &Source, read: &dyn Fn(&str) -> Result<Option<String>, Failure>) -> Result<Snapshot, Vec<Problem>> {
     let loaded = load(source, &Overrides::default(), &|name| std::env::var(name).ok());
     let (mut problems, snapshot) = match loaded {
-        Ok(snapshot) => (unservable(source, &snapshot, SystemClock.now()), Some(snapshot)),
+        Ok(snapshot) => (Vec::new(), Some(snapshot)),
         Err(problems) => (problems.iter().cloned().collect(), None),
     };
     problems.extend(store::problems(read).into_iter().map(in_the_environment));
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_has_expired_is_a_problem() {
+    fn a_certificate_that_has_expired_is_a_warning_and_no_mistake() {
         let root = tempfile::tempdir().unwrap();
         let conf = root.path().join("conf");
         std::fs::create_dir(&conf).unwrap();
@@ -182,14 +186,16 @@ mod tests {
         let models = "models: { m: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n";
         std::fs::write(conf.join("cfx.yaml"), edge).unwrap();
         std::fs::write(conf.join("models.yaml"), models).unwrap();
-        let failure = run(Args { conf: conf.clone(), json: false, diff: None }).unwrap_err();
-        assert_eq!(failure.exit_code(), 78);
-        let text = failure.to_string();
+        let snapshot = checked(&Source::Directory(conf.clone()), &|_| Ok(None)).unwrap();
+        let warnings = expired(&snapshot, SystemClock.now());
+        let text = warnings[0].to_string();
         assert!(
-            text.contains("cfx.yaml tls.certificates: ") && text.contains("old.pem: expired at 2020-01-01"),
+            text.contains("cfx.yaml:3:31 tls.certificates[0].cert: ") && text.contains("old.pem expired at 2020-01-01"),
             "{text}"
         );
-        assert_eq!(run(Args { conf, json: true, diff: None }).unwrap_err().to_string(), "1 problem");
+        assert_eq!(warnings.len(), 1);
+        run(Args { conf: conf.clone(), json: false, diff: None }).unwrap();
+        run(Args { conf, json: true, diff: None }).unwrap();
     }
 
     #[test]

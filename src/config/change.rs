@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::snapshot::{Edge, Entrypoint, Snapshot, Transport};
-use super::tls::ClientCertificates;
 
 /// One value that differs. It prints as `cfx.yaml upstreams.litellm.breaker.failures: 5 → 7`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,13 +38,14 @@ impl Change {
                 let within = |section: &str| {
                     self.path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 };
-                let opened = within("entrypoints") && !self.path.ends_with(".redirect");
+                // Of a listener that stays open.
+                let spoken = self.path.ends_with(".http2") || self.path.contains(".client_certificates");
+                let opened = within("entrypoints") && !spoken && !self.path.ends_with(".redirect");
                 let collected = within("telemetry.traces") && !self.path.ends_with(".sample");
                 let others = [
                     "admin.address",
                     "server.threads",
                     "ledger.spool",
-                    "tls.min_version",
                     // What HTTP/2 is spoken with is settled when the listeners open.
                     "guards.http2_streams",
                     "guards.header_bytes",
@@ -62,13 +62,12 @@ impl Snapshot {
     /// What becomes of `self` in a process that runs on `running`: what takes a restart stays as it is there, and what is
     /// the same is the same in memory.
     pub fn beside(mut self, running: &Snapshot) -> Snapshot {
-        let Edge { entrypoints, admin, server, ledger, min_tls_version, telemetry, guards, .. } = &*running.edge;
+        let Edge { entrypoints, admin, server, ledger, telemetry, guards, .. } = &*running.edge;
         let edge = Arc::make_mut(&mut self.edge);
         if !open_alike(&edge.entrypoints, entrypoints) {
-            edge.entrypoints.clone_from(entrypoints);
+            edge.entrypoints = entrypoints.iter().map(|open| still_open(open, &edge.entrypoints)).collect();
         }
         edge.admin = *admin;
-        edge.min_tls_version = *min_tls_version;
         match (&mut edge.telemetry.traces, &telemetry.traces) {
             (Some(next), Some(now)) => next.endpoint.clone_from(&now.endpoint),
             (next, now) => next.clone_from(now),
@@ -119,17 +118,27 @@ fn same_or<T: PartialEq>(next: Arc<T>, running: &Arc<T>) -> Arc<T> {
     if *next == **running { Arc::clone(running) } else { next }
 }
 
-/// Whether the same sockets are to be opened in the same way. Where a plain one redirects to is no part of that.
+/// Whether the same sockets are to be opened for the same. Where a plain one redirects to is no part of that, nor is how
+/// TLS is spoken at another.
 fn open_alike(some: &[Entrypoint], others: &[Entrypoint]) -> bool {
-    fn opened(entrypoint: &Entrypoint) -> (&str, SocketAddr, Option<bool>, Option<&ClientCertificates>, bool) {
-        let http2 = match entrypoint.transport {
-            Transport::Plain { .. } => None,
-            Transport::Tls { http2 } => Some(http2),
-        };
-        let asked = entrypoint.client_certificates.as_ref();
-        (&entrypoint.name, entrypoint.address, http2, asked, entrypoint.proxy_protocol)
+    fn opened(entrypoint: &Entrypoint) -> (&str, SocketAddr, bool, bool) {
+        let Entrypoint { name, address, transport, proxy_protocol, client_certificates: _ } = entrypoint;
+        (name, *address, matches!(transport, Transport::Tls { .. }), *proxy_protocol)
     }
     some.iter().map(opened).eq(others.iter().map(opened))
+}
+
+/// A listener that stays as it was opened, while another is to come or to go: how TLS is spoken there may be another all
+/// the same. Whom to ask for a certificate is not to wait for a neighbour's port.
+fn still_open(open: &Entrypoint, wanted: &[Entrypoint]) -> Entrypoint {
+    let is_tls = |entrypoint: &Entrypoint| matches!(entrypoint.transport, Transport::Tls { .. });
+    let of_that_name = wanted.iter().find(|entrypoint| entrypoint.name == open.name);
+    match of_that_name.filter(|entrypoint| is_tls(entrypoint) && is_tls(open)) {
+        Some(Entrypoint { transport, client_certificates, .. }) => {
+            Entrypoint { transport: *transport, client_certificates: client_certificates.clone(), ..open.clone() }
+        }
+        None => open.clone(),
+    }
 }
 
 fn compare(file: &str, path: String, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<Change>) {

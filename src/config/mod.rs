@@ -1,11 +1,13 @@
 //! The three YAML files of `conf/`, checked into one [`Snapshot`].
 //!
-//! Owns: the files' shape, their defaults, `${ENV}` interpolation, and every message about a mistake in them.
+//! Owns: the files' shape, their defaults, `${ENV}` interpolation, what they name (prompts, users, certificates) as far as
+//! it is read with them, and every message about a mistake in them.
 //! Must not know: requests, sockets, stores. What leaves this room is checked; raw types never do.
 //!
 //! A file goes three steps: `raw` makes it a tree that knows lines and columns, `check` reads the tree into the types
 //! of `snapshot`, and whatever is wrong on the way is a [`Problem`]. No step stops at the first one.
 
+mod certificate;
 mod change;
 mod check;
 mod edits;
@@ -21,6 +23,7 @@ mod shown;
 mod shown_route;
 mod snapshot;
 mod source;
+mod stamp;
 mod target;
 mod telemetry;
 mod timeouts;
@@ -34,15 +37,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use certificate::{Certificate, CertificatePair, CertificateProblem};
 pub use change::{Change, changes};
 pub use edits::{Compress, Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite, Sticky};
 pub use files::files;
 pub use guards::{ClientHeader, EncodedSlash, Guards, Underscores};
-pub use problem::{Mark, Problem, Problems};
+pub use problem::{Mark, Place, Problem, Problems};
 pub use route_guards::{BasicAuth, Cors, ForwardAuth, Hash, Maintenance, Rate, RouteGuards, User};
 pub use routes::{Action, Asked, HostPattern, Matching, Miss, PathPattern, Route, ValuePattern};
 pub use snapshot::*;
 pub use source::Source;
+pub use stamp::Stamp;
 pub use target::{Http2, Target};
 pub use telemetry::{Telemetry, Traces};
 pub use timeouts::{CommitAfter, TimeoutOverrides, Timeouts};

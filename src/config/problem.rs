@@ -27,6 +27,15 @@ pub struct Problem {
     pub remedy: Option<String>,
 }
 
+/// Where a value stands, for what is to be said of it once it has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub file: String,
+    pub mark: Mark,
+    /// The way to it: `routes[2].upstream`.
+    pub path: String,
+}
+
 /// Every mistake of one configuration, file by file and line by line. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
@@ -76,6 +85,11 @@ impl Report {
         Reported(())
     }
 
+    /// As problems name it.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Whether nothing has been reported so far.
     pub(super) fn sound(&self) -> Checked<()> {
         if self.problems.borrow().is_empty() { Ok(()) } else { Err(Reported(())) }
@@ -86,6 +100,24 @@ impl Report {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems
+    }
+}
+
+impl Problem {
+    /// What is to be said of the value there. None: the command line gave it.
+    pub(super) fn of(place: Option<&Place>, message: String) -> Self {
+        let (file, mark, path) = match place {
+            Some(Place { file, mark, path }) => (file.as_str(), Some(mark), path.as_str()),
+            None => ("command line", None, ""),
+        };
+        Self {
+            file: file.to_owned(),
+            line: mark.map(|mark| mark.line),
+            column: mark.map(|mark| mark.column),
+            path: path.to_owned(),
+            message,
+            remedy: None,
+        }
     }
 }
 

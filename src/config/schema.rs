@@ -47,7 +47,10 @@ fn edge() -> Value {
     object(&[
         (
             "entrypoints",
-            named(entrypoint, "The public listeners, by name. A change takes a restart, save of `redirect`."),
+            named(
+                entrypoint,
+                "The public listeners, by name. A change of `address`, `tls` or `proxy_protocol` takes a restart.",
+            ),
         ),
         (
             "admin",
@@ -60,10 +63,7 @@ fn edge() -> Value {
             "tls",
             object(&[
                 ("certificates", list(certificate, "The first answers clients that ask for no name.")),
-                (
-                    "min_version",
-                    any(&[number(""), words(&["1.2", "1.3"], "")], "Default: 1.2. A change takes a restart."),
-                ),
+                ("min_version", any(&[number(""), words(&["1.2", "1.3"], "")], "Default: 1.2.")),
                 ("acme", any(&[issuer(), list(issuer(), "")], "Whom further certificates are ordered from.")),
             ]),
         ),

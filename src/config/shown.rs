@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
+use super::CertificatePair;
 use super::guards::{ClientHeader, EncodedSlash, Guards, Underscores};
 use super::shown_route::route;
 use super::snapshot::*;
@@ -48,7 +50,7 @@ fn edge(edge: &Edge) -> Value {
     } = edge;
     let Ledger { retention, spool: Spool { size, fsync, on_full } } = ledger;
     let Server { threads, grace, drain_after } = server;
-    let pair = |CertificateFiles { cert, key }: &CertificateFiles| json!({ "cert": cert, "key": key });
+    let pair = |CertificatePair { files: CertificateFiles { cert, key }, .. }: &CertificatePair| json!({ "cert": cert, "key": key });
     json!({
         "entrypoints": named(entrypoints.iter().map(|entrypoint| (entrypoint.name.as_str(), self::entrypoint(entrypoint)))),
         "admin": { "address": admin, "token": admin_token.as_ref().map(|_| HIDDEN) },
@@ -84,7 +86,10 @@ fn edge(edge: &Edge) -> Value {
 
 fn entrypoint(entrypoint: &Entrypoint) -> Value {
     let Entrypoint { name: _, address, transport, client_certificates, proxy_protocol } = entrypoint;
-    let asked = |ClientCertificates { ca, required }: &ClientCertificates| json!({ "ca": ca, "required": required });
+    let asked = |ClientCertificates { ca, required, taken }: &ClientCertificates| {
+        let taken: Vec<String> = taken.iter().map(|ca| fingerprint(ca)).collect();
+        json!({ "ca": ca, "required": required, "sha256": taken })
+    };
     match transport {
         Transport::Plain { redirect_to } => {
             json!({ "address": address, "redirect": redirect_to, "proxy_protocol": proxy_protocol })
@@ -97,6 +102,11 @@ fn entrypoint(entrypoint: &Entrypoint) -> Value {
             "proxy_protocol": proxy_protocol,
         }),
     }
+}
+
+/// Enough of it to tell one certificate from another, as `openssl x509 -fingerprint -sha256` begins.
+fn fingerprint(certificate: &[u8]) -> String {
+    Sha256::digest(certificate).iter().take(8).map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
 fn guards(guards: &Guards) -> Value {

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::certificate::CertificatePair;
 use super::guards::{ClientHeader, Guards};
 use super::routes::Route;
 use super::target::Target;
@@ -37,7 +38,7 @@ pub struct Edge {
     /// What the admin listener is to be shown by whoever changes something there, or looks into the configuration.
     pub admin_token: Option<Secret>,
     /// Certificates in file order; the first is served where no name matches.
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<CertificatePair>,
     /// Whom further certificates are ordered from.
     pub issuers: Vec<Issuer>,
     pub min_tls_version: TlsVersion,

@@ -1,6 +1,9 @@
 //! What `cfx.yaml` says of TLS beside the names of files: how it is spoken, and who issues certificates.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
 
 use super::Secret;
 
@@ -18,6 +21,8 @@ pub enum TlsVersion {
 pub struct ClientCertificates {
     /// PEM: the CAs whose certificates are taken.
     pub ca: PathBuf,
+    /// What was in it when it was read; at least one.
+    pub taken: Arc<[CertificateDer<'static>]>,
     /// Whether a client without one gets no connection. Else it gets one, and routes that want a certificate refuse it.
     pub required: bool,
 }

@@ -30,10 +30,10 @@ pub use folder::FolderProblem;
 use folder::History;
 pub use problem::OrderProblem;
 
-use super::certificates::{Certificate, Certificates, watch};
+use super::certificates::{Certificates, watch};
 use super::drain::Drain;
 use crate::clock::Clock;
-use crate::config::Issuer;
+use crate::config::{Certificate, Issuer};
 use crate::telemetry::metrics::Metrics;
 
 /// Between two looks at what is due.

@@ -10,8 +10,9 @@ use pingora::http::ResponseHeader;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 
-use super::certificates::{Certificate, Table};
+use super::certificates::Table;
 use super::guard::Porter;
+use crate::config::Certificate;
 
 /// One connection's beginning, and how far it has come.
 pub struct Arrival {

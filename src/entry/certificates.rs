@@ -1,11 +1,11 @@
 //! The certificates TLS listeners show: those of files and those of a CA, chosen by the name a client asks for, and
 //! swapped under running listeners. A swap is one pointer: whoever shakes hands sees the old table or the new one.
 //!
+//! The files are read with the configuration that names them, and between two readings of it where they have changed.
+//!
 //! Failure stance: what cannot be read keeps nothing else from being served. At a start and at a reload that is the
 //! operator's to hear; between them the certificate that was read last goes on being shown.
 
-mod pair;
-mod stamp;
 mod table;
 pub mod watch;
 
@@ -15,11 +15,9 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-pub use pair::{Certificate, CertificateProblem};
-use stamp::Stamp;
 pub use table::{Table, normal};
 
-use crate::config::CertificateFiles;
+use crate::config::{Certificate, CertificatePair, CertificateProblem};
 use crate::units::Timestamp;
 
 /// What is shown.
@@ -30,22 +28,12 @@ pub struct Certificates {
     sources: Mutex<Sources>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sources {
     /// In the configuration's order.
-    files: Vec<Kept>,
+    files: Vec<CertificatePair>,
     /// Behind those of files.
     issued: Vec<Arc<Certificate>>,
-}
-
-/// A pair of files, as it was read last.
-#[derive(Debug, Clone)]
-struct Kept {
-    files: CertificateFiles,
-    stamp: Stamp,
-    /// Whether what is on disk now could be read: else the certificate is the one before.
-    sound: bool,
-    certificate: Arc<Certificate>,
 }
 
 /// What a reload has changed, each by the first name of its certificate.
@@ -67,75 +55,45 @@ pub struct Look {
 }
 
 impl Certificates {
-    /// Reads all pairs. `now` tells which have expired: those are refused, no client would accept them.
-    pub fn load(files: &[CertificateFiles], now: Timestamp) -> Result<Self, CertificateProblem> {
-        Self::with_issued(files, Vec::new(), now)
+    /// Shows those of files, and behind them those of a CA.
+    pub fn new(files: &[CertificatePair], issued: Vec<Arc<Certificate>>) -> Self {
+        let sources = Sources { files: files.to_vec(), issued };
+        Self { table: ArcSwap::from_pointee(sources.table()), sources: Mutex::new(sources) }
     }
 
-    /// The same with certificates of a CA behind them.
-    pub fn with_issued(
-        files: &[CertificateFiles],
-        issued: Vec<Arc<Certificate>>,
-        now: Timestamp,
-    ) -> Result<Self, CertificateProblem> {
-        let empty = Self { table: ArcSwap::from_pointee(Table::of(Vec::new())), sources: Mutex::default() };
-        empty.sources().issued = issued;
-        empty.reload(files, now)?;
-        Ok(empty)
-    }
-
-    /// Serves these pairs from now on. Those that have not changed on disk are not read again, and are served even if
-    /// they have expired meanwhile. An error leaves everything as it was.
-    pub fn reload(&self, files: &[CertificateFiles], now: Timestamp) -> Result<Summary, CertificateProblem> {
+    /// Shows these of files from now on. What is the same stays the same in memory.
+    pub fn reload(&self, files: &[CertificatePair]) -> Summary {
         let mut sources = self.sources();
         let mut summary = Summary::default();
-        let mut kept = Vec::with_capacity(files.len());
-        for pair in files {
-            let before = sources.files.iter().find(|kept| kept.files == *pair);
-            let stamp = Stamp::of(pair);
-            let read = match before {
-                Some(before) if before.stamp == stamp && before.sound => before.clone(),
-                _ => {
-                    let certificate = Arc::new(Certificate::read(pair, now)?);
-                    Kept { files: pair.clone(), stamp, sound: true, certificate }
+        let mut next = files.to_vec();
+        for pair in &mut next {
+            let name = pair.certificate.label().to_owned();
+            match sources.files.iter().find(|before| before.files == pair.files) {
+                None => summary.added.push(name),
+                Some(before) if before.certificate.is(&pair.certificate) => {
+                    pair.certificate = Arc::clone(&before.certificate);
+                    summary.unchanged += 1;
                 }
-            };
-            let name = || read.certificate.label().to_owned();
-            match before {
-                None => summary.added.push(name()),
-                Some(before) if Arc::ptr_eq(&before.certificate, &read.certificate) => summary.unchanged += 1,
-                Some(_) => summary.changed.push(name()),
+                Some(_) => summary.changed.push(name),
             }
-            kept.push(read);
         }
-        if kept.is_empty() && sources.issued.is_empty() {
-            return Err(CertificateProblem::NoneConfigured);
-        }
-        let gone = sources.files.iter().filter(|before| !files.contains(&before.files));
+        let gone = sources.files.iter().filter(|before| !next.contains(before));
         summary.removed = gone.map(|before| before.certificate.label().to_owned()).collect();
-        sources.files = kept;
+        sources.files = next;
         self.swap(&sources);
-        Ok(summary)
+        summary
     }
 
-    /// Looks whether files have changed, and serves those that have. A pair that is halfway through being replaced does
+    /// Looks whether files have changed, and shows those that have. A pair that is halfway through being replaced does
     /// not go together: it is read again once it has changed further.
-    pub fn look(&self, now: Timestamp) -> Look {
+    pub fn look(&self) -> Look {
         let mut sources = self.sources();
         let mut look = Look::default();
-        for kept in &mut sources.files {
-            let stamp = Stamp::of(&kept.files);
-            if stamp == kept.stamp {
-                continue;
-            }
-            let read = Certificate::read(&kept.files, now);
-            (kept.stamp, kept.sound) = (stamp, read.is_ok());
-            match read {
-                Ok(read) => {
-                    kept.certificate = Arc::new(read);
-                    look.changed.push(Arc::clone(&kept.certificate));
-                }
-                Err(problem) => look.problems.push(problem),
+        for pair in &mut sources.files {
+            match pair.read_again() {
+                None => {}
+                Some(Ok(())) => look.changed.push(Arc::clone(&pair.certificate)),
+                Some(Err(problems)) => look.problems.extend(problems),
             }
         }
         if !look.changed.is_empty() {
@@ -144,7 +102,7 @@ impl Certificates {
         look
     }
 
-    /// Serves these of a CA from now on, behind those of files.
+    /// Shows these of a CA from now on, behind those of files.
     pub fn set_issued(&self, issued: Vec<Arc<Certificate>>) {
         let mut sources = self.sources();
         sources.issued = issued;
@@ -162,8 +120,7 @@ impl Certificates {
     }
 
     fn swap(&self, sources: &Sources) {
-        let files = sources.files.iter().map(|kept| &kept.certificate);
-        self.table.store(Arc::new(Table::of(files.chain(&sources.issued).cloned().collect())));
+        self.table.store(Arc::new(sources.table()));
     }
 
     fn sources(&self) -> std::sync::MutexGuard<'_, Sources> {
@@ -171,10 +128,16 @@ impl Certificates {
     }
 }
 
+impl Sources {
+    fn table(&self) -> Table {
+        Table::of(self.files.iter().map(|pair| &pair.certificate).chain(&self.issued).cloned().collect())
+    }
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(normal);
-        self.table.load().choose(name.as_deref()).map(|chosen| Arc::clone(&chosen.signed))
+        self.table.load().choose(name.as_deref()).map(|chosen| Arc::clone(chosen.signed()))
     }
 }
 

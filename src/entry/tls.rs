@@ -5,24 +5,24 @@
 //! `min_version` takes 1.2 away.
 //!
 //! Sessions are resumed by tickets (1.3, and 1.2 where the client knows them) under keys that change every six hours,
-//! else by number from memory. Both belong to one entrypoint: another may ask its clients for certificates, which one
-//! that is resumed is not asked for again.
+//! else by number from memory. Both belong to one entrypoint and to one way of speaking there: who is resumed is not asked
+//! for a certificate again, so sessions end where another may be asked for.
+//!
+//! A reload is one pointer. Connections go on as they began.
 //!
 //! Failure stance: who does not come to an end of the handshake has no connection, and harms nobody else's.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, cipher_suite};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{Acceptor, ClientHello, NoClientAuth, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{
+    Acceptor, ClientHello, NoClientAuth, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier,
+};
 use rustls::{
     HandshakeKind, RootCertStore, ServerConfig, ServerConnection, SupportedCipherSuite, SupportedProtocolVersion,
     version,
@@ -77,10 +77,9 @@ pub struct TlsDoor {
     spoken: ArcSwap<Spoken>,
 }
 
-struct Spoken {
+/// A way to speak, made ready.
+pub struct Spoken {
     settings: TlsSettings,
-    /// The CAs whose certificates clients may show.
-    client_cas: Vec<CertificateDer<'static>>,
     config: Arc<ServerConfig>,
 }
 
@@ -89,28 +88,28 @@ struct Spoken {
 pub enum TlsProblem {
     #[error("{0}")]
     Refused(#[from] rustls::Error),
-    #[error("{}: its certificates cannot be used to check those of clients: {why}", file.display())]
-    ClientCa { file: PathBuf, why: String },
+    #[error("the certificates of clients could not be checked: {0}")]
+    ClientCas(#[from] VerifierBuilderError),
 }
 
 impl TlsDoor {
     pub fn new(parts: TlsParts, settings: TlsSettings) -> Result<Self, TlsProblem> {
-        let client_cas = client_cas(&settings)?;
-        let config = config(&parts.certificates, &settings, &client_cas)?;
-        Ok(Self { parts, spoken: ArcSwap::from_pointee(Spoken { settings, client_cas, config }) })
+        let spoken = Spoken::new(&parts, settings)?;
+        Ok(Self { parts, spoken: ArcSwap::from_pointee(spoken) })
     }
 
-    /// Speaks TLS in this way from the next connection on. Where nothing is different, sessions can still be resumed;
-    /// an error leaves everything as it was. Whether something was different.
-    pub fn reload(&self, settings: TlsSettings) -> Result<bool, TlsProblem> {
-        let client_cas = client_cas(&settings)?;
-        let spoken = self.spoken.load();
-        if spoken.settings == settings && spoken.client_cas == client_cas {
-            return Ok(false);
+    /// Makes another way to speak ready, which is all that can fail of it. None: it is the same as now, and sessions can
+    /// still be resumed.
+    pub fn prepare(&self, settings: TlsSettings) -> Result<Option<Spoken>, TlsProblem> {
+        if self.spoken.load().settings == settings {
+            return Ok(None);
         }
-        let config = config(&self.parts.certificates, &settings, &client_cas)?;
-        self.spoken.store(Arc::new(Spoken { settings, client_cas, config }));
-        Ok(true)
+        Spoken::new(&self.parts, settings).map(Some)
+    }
+
+    /// Speaks in this way from the next handshake on.
+    pub fn speak(&self, next: Spoken) {
+        self.spoken.store(Arc::new(next));
     }
 
     /// Shakes hands. None: it was a CA's look at a challenge, and is over.
@@ -171,46 +170,34 @@ async fn parting(error: io::Error, stream: Option<Buffered>) -> io::Error {
     error
 }
 
-fn config(
-    certificates: &Arc<Certificates>,
-    settings: &TlsSettings,
-    client_cas: &[CertificateDer<'static>],
-) -> Result<Arc<ServerConfig>, TlsProblem> {
-    let provider = Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..ring::default_provider() });
-    let versions: &[&SupportedProtocolVersion] = match settings.min_version {
-        TlsVersion::V1_2 => rustls::ALL_VERSIONS,
-        TlsVersion::V1_3 => &[&version::TLS13],
-    };
-    let verifier = verifier(settings.client_certificates.as_ref(), client_cas, &provider)?;
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
-    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::clone(certificates) as _);
-    config.ignore_client_order = true;
-    config.ticketer = ring::Ticketer::new()?;
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-    let spoken: &[&[u8]] = if settings.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
-    config.alpn_protocols = spoken.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(Arc::new(config))
+impl Spoken {
+    fn new(parts: &TlsParts, settings: TlsSettings) -> Result<Self, TlsProblem> {
+        let provider = Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..ring::default_provider() });
+        let versions: &[&SupportedProtocolVersion] = match settings.min_version {
+            TlsVersion::V1_2 => rustls::ALL_VERSIONS,
+            TlsVersion::V1_3 => &[&version::TLS13],
+        };
+        let verifier = verifier(settings.client_certificates.as_ref(), &provider)?;
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+        let shown = Arc::clone(&parts.certificates);
+        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(shown);
+        config.ignore_client_order = true;
+        config.ticketer = ring::Ticketer::new()?;
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        let spoken: &[&[u8]] = if settings.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = spoken.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Self { settings, config: Arc::new(config) })
+    }
 }
 
 fn verifier(
     asked: Option<&ClientCertificates>,
-    cas: &[CertificateDer<'static>],
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsProblem> {
-    let Some(ClientCertificates { ca, required }) = asked else { return Ok(Arc::new(NoClientAuth)) };
+    let Some(ClientCertificates { taken, required, .. }) = asked else { return Ok(Arc::new(NoClientAuth)) };
     let mut roots = RootCertStore::empty();
-    cas.iter().try_for_each(|ca| roots.add(ca.clone())).map_err(|why| unusable(ca, why))?;
+    taken.iter().try_for_each(|ca| roots.add(ca.clone()))?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if *required { builder } else { builder.allow_unauthenticated() };
-    Ok(builder.build().map_err(|why| unusable(ca, why))? as _)
-}
-
-fn client_cas(settings: &TlsSettings) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
-    let Some(ClientCertificates { ca, .. }) = &settings.client_certificates else { return Ok(Vec::new()) };
-    let pem = fs::read(ca).map_err(|why| unusable(ca, why))?;
-    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|why| unusable(ca, why))
-}
-
-fn unusable(file: &Path, why: impl ToString) -> TlsProblem {
-    TlsProblem::ClientCa { file: file.to_owned(), why: why.to_string() }
+    Ok(builder.build()? as _)
 }

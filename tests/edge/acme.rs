@@ -14,6 +14,7 @@ use crate::harness::pebble::{EXTERNAL, FORBIDDEN, Manner, NOWHERE, Pebble};
 use crate::harness::process::{cfx_of, printed};
 use crate::harness::trust::shown;
 use crate::harness::{Client, Harness, Request};
+use crate::reloading::{reload, rewrite, told};
 
 /// An edge that orders from this CA, at the ports that the CA looks at.
 fn edge(manner: Manner, issuer: impl Fn(&Pebble) -> String) -> (Pebble, Harness) {
@@ -106,6 +107,34 @@ fn over_tls_a_ca_looks_before_there_is_a_certificate_and_bad_names_hold_nobody_u
     let list = cert(&edge, &["list"]);
     assert!(list.contains("Failed to connect to 127.0.0.9"), "{list}");
     assert_eq!(edge.ask(&Request::get("/.well-known/acme-challenge/unknown")).status, 308, "no order waits for it");
+}
+
+/// From another CA's first answer on, its certificate; until then that of the one before, a restart in between included.
+#[test]
+fn who_turns_to_another_ca_shows_what_the_one_before_issued_until_there_is_another() {
+    let [http, https, _] = free_addresses();
+    let before = Pebble::start(http.port(), https.port(), Manner::default());
+    let after = Pebble::start(http.port(), https.port(), Manner::default());
+    let (from, to) = (before.issuer("one.test", "tls-alpn-01"), after.issuer("one.test", "tls-alpn-01"));
+    let builder = told().tls(&format!("acme: {from}")).redirecting().listening(http, https);
+    let mut edge = builder.start();
+    let first = issued(&edge, &before, "one.test");
+
+    after.switch.kill();
+    rewrite(&edge, "cfx.yaml", &from, &to);
+    let answer = reload(&edge);
+    assert_eq!((answer.status, &answer.json()["restart"]), (200, &serde_json::json!([])), "{answer}");
+    edge.assert_metric("cfx_acme_orders_total", &["outcome=\"unreachable\""], 1.0);
+    assert!(shown(edge.https, "one.test") == first);
+    edge.restart();
+    assert!(shown(edge.https, "one.test") == first, "from the folder of the CA before");
+
+    after.switch.revive();
+    cert(&edge, &["renew", "one.test"]);
+    let second = issued(&edge, &after, "one.test");
+    assert!(second != first);
+    let mut client = Client::tls_as(edge.https, "one.test", Arc::new(trusting(&after.root(), &[])));
+    assert_eq!(client.ask(&Request::get("/health").instead("Host", "one.test")).status, 200);
 }
 
 #[test]

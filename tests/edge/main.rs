@@ -62,6 +62,8 @@ mod starting;
 mod store_away_for_long;
 mod timeouts;
 mod tls;
+mod tls_reloads;
+mod tls_scanned;
 mod tls_swaps;
 mod traces;
 mod two_edges;

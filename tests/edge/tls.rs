@@ -1,19 +1,20 @@
 //! TLS as clients meet it: which certificate they are shown, that they can come back without a whole handshake, what is
 //! spoken, who is asked for a certificate, and that nobody is answered over another host's connection.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, SupportedProtocolVersion};
 
 use crate::harness::trust::{shown, trusting_anybody};
 use crate::harness::{Answer, Client, Harness, Request, ordinary};
 
 /// What the web application behind `/` says of every path.
-const SERVED: u16 = 404;
+pub const SERVED: u16 = 404;
 
 fn certificate(edge: &Harness, stem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(edge.conf().join(format!("{stem}.pem"))).expect("a certificate")
@@ -73,6 +74,34 @@ fn who_comes_back_is_spared_the_whole_handshake() {
     }
     edge.assert_metric("cfx_tls_handshakes_total", &["outcome=\"full\""], 3.0);
     edge.assert_metric("cfx_tls_handshakes_total", &["outcome=\"resumed\""], 6.0);
+}
+
+/// Keys of tickets never leave a process. Whoever comes with a ticket of the one before is not turned away for it.
+#[test]
+fn a_ticket_of_before_a_restart_is_as_good_as_none() {
+    let mut edge = Harness::start();
+    let (full, resumed) = (HandshakeKind::Full, HandshakeKind::Resumed);
+    for version in [&TLS13, &TLS12] {
+        let config = trusting_anybody(&[version]);
+        assert_eq!(handshakes(&edge, config.clone(), 2), [full, resumed]);
+        edge.restart();
+        assert_eq!(handshakes(&edge, config, 2), [full, resumed], "behind a restart, {version:?}");
+        edge.assert_metric("cfx_tls_handshakes_total", &["outcome=\"failed\""], 0.0);
+    }
+}
+
+/// What is sent before the handshake's end can be sent again by whoever recorded it.
+#[test]
+fn no_ticket_lets_a_client_send_before_the_handshake_is_over() {
+    let edge = Harness::start();
+    let mut config = trusting_anybody(&[&TLS13]);
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    for _ in 0..2 {
+        let mut client = Client::tls_as(edge.https, "cfx.test", Arc::clone(&config));
+        assert!(!client.offers_early_data(), "no ticket says that it may");
+        assert_eq!(get(&mut client, "/health", "cfx.test").status, 200);
+    }
 }
 
 #[test]
@@ -144,14 +173,16 @@ fn over_http_2_one_misdirected_stream_does_no_harm_to_the_others() {
     assert_eq!(statuses, [SERVED, 421, SERVED]);
 }
 
-/// A CA for clients, written where the configuration names it, and a client with a certificate of it, or of none.
-struct Clients {
+/// A CA for clients, written where the configuration names it, and a client with a certificate of it, or of another.
+pub struct Clients {
     folder: tempfile::TempDir,
-    known: ClientConfig,
-    stranger: ClientConfig,
+    pub known: ClientConfig,
+    pub stranger: ClientConfig,
+    /// The other's CA, PEM.
+    pub other_ca: String,
 }
 
-fn clients() -> Clients {
+pub fn clients(versions: &[&'static SupportedProtocolVersion]) -> Clients {
     let folder = tempfile::tempdir().expect("a folder");
     let client = |ca: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>| {
         let key = rcgen::KeyPair::generate().expect("a key");
@@ -159,7 +190,7 @@ fn clients() -> Clients {
         let shown = params.signed_by(&key, ca).expect("a certificate").der().clone();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut anybody = trusting_anybody(rustls::ALL_VERSIONS);
+        let mut anybody = trusting_anybody(versions);
         let resolver = rustls::sign::CertifiedKey::from_der(vec![shown], key, &provider).expect("a pair");
         let shown: Arc<dyn rustls::client::ResolvesClientCert> =
             Arc::new(rustls::sign::SingleCertAndKey::from(resolver));
@@ -174,18 +205,22 @@ fn clients() -> Clients {
     };
     let (ours, other) = (ca(), ca());
     std::fs::write(folder.path().join("clients.pem"), ours.pem()).expect("a file");
-    Clients { known: client(&ours), stranger: client(&other), folder }
+    Clients { known: client(&ours), stranger: client(&other), other_ca: other.pem(), folder }
 }
 
 impl Clients {
-    fn asked(&self, required: bool) -> String {
-        let ca = self.folder.path().join("clients.pem");
-        format!("client_certificates: {{ ca: \"{}\", required: {required} }}", ca.display())
+    /// Where the CA's certificate stands.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("clients.pem")
+    }
+
+    pub fn asked(&self, required: bool) -> String {
+        format!("client_certificates: {{ ca: \"{}\", required: {required} }}", self.file().display())
     }
 }
 
 /// What comes of a request, where a connection comes of it at all.
-fn attempt(edge: &Harness, config: &ClientConfig, path: &str) -> Option<u16> {
+pub fn attempt(edge: &Harness, config: &ClientConfig, path: &str) -> Option<u16> {
     let mut client = Client::tls_as(edge.https, "cfx.test", Arc::new(config.clone()));
     client.shake_hands().ok()?;
     client.send(&Request::get(path).bytes());
@@ -195,7 +230,7 @@ fn attempt(edge: &Harness, config: &ClientConfig, path: &str) -> Option<u16> {
 
 #[test]
 fn where_certificates_are_required_of_clients_nobody_comes_in_without() {
-    let clients = clients();
+    let clients = clients(rustls::ALL_VERSIONS);
     let edge = Harness::builder().https(&clients.asked(true)).start();
     assert_eq!(attempt(&edge, &clients.known, "/"), Some(SERVED));
     assert_eq!(attempt(&edge, &clients.known, "/"), Some(SERVED), "resumed");
@@ -206,7 +241,7 @@ fn where_certificates_are_required_of_clients_nobody_comes_in_without() {
 
 #[test]
 fn a_route_may_ask_for_a_certificate_that_the_others_do_not() {
-    let clients = clients();
+    let clients = clients(rustls::ALL_VERSIONS);
     let route = "match: { path: /inside/ }, client_certificate: required, upstream: web";
     let edge = Harness::builder().https(&clients.asked(false)).route(route).start();
     let anybody = trusting_anybody(rustls::ALL_VERSIONS);

@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use cfx::config::{CertificateFiles, TlsVersion};
+use cfx::config::{CertificateFiles, CertificatePair, TlsVersion};
 use cfx::entry::certificates::Certificates;
 use cfx::entry::connection::buffered;
 use cfx::entry::tls::{TlsDoor, TlsParts, TlsSettings};
 use cfx::telemetry::metrics::Metrics;
-use cfx::units::Timestamp;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,8 +18,6 @@ use tokio::net::TcpListener;
 use crate::harness::builder::certificate_for;
 use crate::harness::trust::{shown, trusting_anybody};
 use crate::harness::{Client, Request};
-
-const NOW: Timestamp = Timestamp(1_769_904_000_000_000);
 
 /// A door behind which whoever sends an empty line is answered.
 struct Rig {
@@ -31,8 +28,9 @@ struct Rig {
     _runtime: tokio::runtime::Runtime,
 }
 
-fn pair(folder: &Path) -> CertificateFiles {
-    CertificateFiles { cert: folder.join("a.test.pem"), key: folder.join("a.test.key") }
+fn pair(folder: &Path) -> CertificatePair {
+    let files = CertificateFiles { cert: folder.join("a.test.pem"), key: folder.join("a.test.key") };
+    CertificatePair::read(files, None).expect("a pair")
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -47,7 +45,7 @@ impl Rig {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         certificate_for(folder.path(), &names(&["a.test"]));
-        let certificates = Arc::new(Certificates::load(&[pair(folder.path())], NOW).expect("a pair"));
+        let certificates = Arc::new(Certificates::new(&[pair(folder.path())], Vec::new()));
         let parts = TlsParts {
             certificates: Arc::clone(&certificates),
             challenges: Arc::default(),
@@ -98,14 +96,14 @@ fn a_certificate_is_swapped_under_open_connections_and_a_broken_one_is_not() {
 
     let next = rig.replace(&["a.test", "b.test"]);
     assert!(shown(rig.address, "a.test") != next, "nobody has looked yet");
-    assert_eq!(rig.certificates.look(NOW).changed.len(), 1);
+    assert_eq!(rig.certificates.look().changed.len(), 1);
     assert!(shown(rig.address, "a.test") == next);
     assert_eq!(open.ask(&Request::get("/")).status, 200, "who was there stays");
     let mut back = Client::tls_as(rig.address, "a.test", config);
     assert_eq!(back.shake_hands().expect("a session").handshake_kind(), Some(HandshakeKind::Resumed));
 
     fs::write(rig.folder.path().join("a.test.pem"), "nothing").expect("a file");
-    let problems = rig.certificates.look(NOW).problems;
+    let problems = rig.certificates.look().problems;
     assert!(problems[0].to_string().contains("a.test.pem: no certificate in it"), "{problems:?}");
     assert!(shown(rig.address, "a.test") == next, "the last good one");
 }
@@ -121,12 +119,10 @@ fn how_tls_is_spoken_can_change_too_and_sessions_outlive_a_reload_that_changes_n
         Ok::<_, std::io::Error>(client.shake_hands()?.handshake_kind().expect("a handshake"))
     };
     assert_eq!(kind().expect("1.2"), HandshakeKind::Full);
-    assert!(!rig.door.reload(usual()).expect("TLS"), "nothing has changed");
+    assert!(rig.door.prepare(usual()).expect("TLS").is_none(), "nothing has changed");
     assert_eq!(kind().expect("1.2"), HandshakeKind::Resumed);
-    assert!(rig.door.reload(TlsSettings { min_version: TlsVersion::V1_3, ..usual() }).expect("TLS"));
+    let strict = rig.door.prepare(TlsSettings { min_version: TlsVersion::V1_3, ..usual() }).expect("TLS");
+    assert_eq!(kind().expect("1.2"), HandshakeKind::Resumed, "what is only ready is not spoken yet");
+    rig.door.speak(strict.expect("it is another"));
     assert!(kind().is_err(), "1.2 is not spoken any more");
-    let missing = cfx::config::ClientCertificates { ca: rig.folder.path().join("none.pem"), required: true };
-    let problem = rig.door.reload(TlsSettings { client_certificates: Some(missing), ..usual() }).expect_err("no file");
-    assert!(problem.to_string().contains("none.pem"), "{problem}");
-    assert!(kind().is_err(), "what cannot be done changes nothing");
 }

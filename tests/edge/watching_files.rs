@@ -1,8 +1,10 @@
 //! Files of the configuration that change, in each of the ways in which files do: the edge notices by itself.
 
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
-use crate::harness::Harness;
+use crate::harness::process::run_of;
+use crate::harness::{Harness, Process};
 use crate::reloading::{RELOADS, SUCCESS, rewrite};
 
 /// Edges notice within moments what they are told of, and within seconds what they are not.
@@ -51,6 +53,33 @@ fn a_file_that_is_written_under_another_name_is_noticed() {
     edge.restart();
     let text = std::fs::read_to_string(&file).expect("a file");
     std::fs::write(&name, with_the_other_model(&text)).expect("a file");
+    assert_noticed(&edge);
+}
+
+/// The same as containers have it: a single file of the host, mounted over one of the container's, in a namespace that
+/// the edge has to itself.
+#[test]
+fn a_single_file_that_is_mounted_is_noticed_when_it_is_written() {
+    if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: nobody may mount anything here, which takes root or a kernel that lets users");
+        return;
+    }
+    let mut edge = Harness::start();
+    edge.process.stop();
+    let (file, of_the_host) = (edge.conf().join("models.yaml"), edge.data().join("of-the-host.yaml"));
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&of_the_host, &text).expect("a file");
+    std::fs::write(&file, "what lies under the mount").expect("a file");
+    let run = run_of(&edge.conf(), &edge.data());
+    let mut mounted = Command::new("unshare");
+    mounted.args(["-m", "sh", "-c", "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"", "sh"]);
+    mounted.args([&of_the_host, &file]).arg(run.get_program()).args(run.get_args());
+    mounted.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    edge.process = Process::spawn(mounted);
+    edge.process.wait_for_line("ready").expect("it starts on what is mounted");
+    assert_eq!(edge.chat().status, 200);
+    assert_eq!(edge.upstream.last().json()["model"], "upstream-smart");
+    std::fs::write(&of_the_host, with_the_other_model(&text)).expect("a file");
     assert_noticed(&edge);
 }
 

@@ -1,7 +1,8 @@
 //! Another configuration for a running edge: read whole, checked whole, then swapped in at once.
 //!
 //! Failure stance: where anything is wrong with it, certificates included, everything stays as it was, and the log, the metrics,
-//! `/-/ready` and the answer to whoever asked say why. What only a restart can change stays as it was, too, and is named.
+//! `/-/ready` and the answer to whoever asked say why. A certificate that has merely expired is no such thing, and is told
+//! of loudly: refusing it would hold up what mends something else. What only a restart can change stays as it was, too, and is named.
 //! Requests keep what they began with.
 
 mod look;
@@ -15,10 +16,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, Transport, load};
+use super::tls::{NOTHING_TO_SHOW, Served, shows_nothing, speaks_tls};
+use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, load};
 use crate::entry::acme::Acme;
 use crate::entry::admin::Control;
-use crate::entry::certificates::{Certificate, CertificateProblem, Certificates, Summary, watch as certificate_files};
 use crate::proxy::Services;
 use crate::telemetry::metrics::Reload;
 use crate::units::Timestamp;
@@ -56,7 +57,7 @@ pub struct Reloader {
     origin: Origin,
     services: Arc<Services>,
     /// None where no entrypoint speaks TLS.
-    certificates: Option<Arc<Certificates>>,
+    tls: Option<Served>,
     acme: Option<Arc<Acme>>,
     standing: ArcSwap<Standing>,
     /// The files as they were when they were last read. Held for as long as one reload takes.
@@ -75,6 +76,8 @@ struct Standing {
     restart: Vec<Change>,
     /// Why they were not taken when they were last read; empty where they were.
     problems: Vec<Problem>,
+    /// What it does take, and what its clients will not.
+    warnings: Vec<Problem>,
 }
 
 /// What a reload came to.
@@ -139,19 +142,18 @@ async fn stirs(watch: &mut Option<Watch>) {
 }
 
 impl Reloader {
-    pub(super) fn new(
-        origin: Origin,
-        services: Arc<Services>,
-        certificates: Option<Arc<Certificates>>,
-        acme: Option<Arc<Acme>>,
-    ) -> Self {
-        let hash = hash_of(&services.snapshot.load().shown());
-        let standing = Standing { hash, since: services.clock.now(), restart: Vec::new(), problems: Vec::new() };
+    pub(super) fn new(origin: Origin, services: Arc<Services>, tls: Option<Served>, acme: Option<Arc<Acme>>) -> Self {
+        let (snapshot, since) = (services.snapshot.load(), services.clock.now());
+        let warnings = expired(&snapshot, since);
+        warn(&warnings);
+        let hash = hash_of(&snapshot.shown());
+        drop(snapshot);
+        let standing = Standing { hash, since, restart: Vec::new(), problems: Vec::new(), warnings };
         Self {
             look: Mutex::new(origin.look.clone()),
             origin,
             services,
-            certificates,
+            tls,
             acme,
             standing: ArcSwap::from_pointee(standing),
             applied: AtomicBool::new(false),
@@ -217,47 +219,62 @@ impl Reloader {
     fn read(&self) -> Result<Snapshot, Vec<Problem>> {
         let Origin { source, overrides, .. } = &self.origin;
         let next = load(source, overrides, &|name| std::env::var(name).ok());
-        let next = next.map_err(|problems| problems.iter().cloned().collect::<Vec<_>>())?;
-        match unservable(source, &next, self.services.clock.now()) {
-            problems if problems.is_empty() => Ok(next),
-            problems => Err(problems),
-        }
+        next.map_err(|problems| problems.iter().cloned().collect())
     }
 
-    /// The last step that can fail comes first.
+    /// What can fail comes first.
     fn apply(&self, wanted: Snapshot) -> Result<Applied, Vec<Problem>> {
         let services = &self.services;
         let now = services.clock.now();
-        let tls =
-            wanted.edge.entrypoints.iter().any(|entrypoint| matches!(entrypoint.transport, Transport::Tls { .. }));
-        let certificates = match &self.certificates {
-            None => Vec::new(),
-            // Its TLS listeners go with the next start, and serve what they have until then.
-            Some(_) if !tls => Vec::new(),
-            Some(served) => served
-                .reload(&wanted.edge.certificates, now)
-                .map(|Summary { added, changed, .. }| [added, changed].concat())
-                .map_err(|problem| vec![certificate_problem(&self.origin.source, &problem)])?,
-        };
+        // Where none is left that speaks TLS, those that do go with the next start, and show what they have until then.
+        let shown = self.tls.as_ref().filter(|_| wanted.edge.entrypoints.iter().any(speaks_tls));
+        if shown.is_some() && shows_nothing(&wanted.edge) {
+            return Err(vec![self.problem_of("tls", NOTHING_TO_SHOW.to_owned())]);
+        }
         let running = services.snapshot.load_full();
+        let (files, warnings) = (wanted.edge.certificates.clone(), expired(&wanted, now));
         let next = wanted.clone().beside(&running);
-        let (changed, restart) = (next.changes_since(&running), wanted.changes_since(&next));
-        let mut standing = Standing { problems: Vec::new(), restart, ..Standing::clone(&self.standing.load()) };
-        if next != *running {
-            standing.hash = hash_of(&next.shown());
-            standing.since = now;
+        let spoken = self.tls.as_ref().map(|tls| tls.prepare(&next.edge)).transpose();
+        let spoken = spoken.map_err(|problem| vec![self.problem_of("tls", problem.to_string())])?;
+
+        if let (Some(tls), Some(spoken)) = (&self.tls, spoken) {
+            tls.speak(spoken);
+        }
+        let show = || shown.map_or_else(Vec::new, |tls| tls.show(&files));
+        let order = || {
             if let Some(acme) = self.acme.as_ref().filter(|_| next.edge.issuers != running.edge.issuers) {
                 acme.reload(&next.edge.issuers);
             }
+        };
+        // What comes is shown before what goes is gone.
+        let certificates = if files.is_empty() {
+            order();
+            show()
+        } else {
+            let shown = show();
+            order();
+            shown
+        };
+        let (changed, restart) = (next.changes_since(&running), wanted.changes_since(&next));
+        let before = self.standing.load();
+        let mut standing = Standing { problems: Vec::new(), restart, warnings, ..Standing::clone(&before) };
+        if next != *running {
+            standing.hash = hash_of(&next.shown());
+            standing.since = now;
             services.balancer.adopt(next.edge.upstreams.values(), next.models.asked_for());
             services.snapshot.store(Arc::new(next));
             self.applied.store(true, Ordering::Relaxed);
         }
-        if let Some(served) = self.certificates.as_ref().filter(|_| !certificates.is_empty()) {
-            certificate_files::show(served, &services.metrics);
+        if let Some(shown) = shown {
+            shown.count(&services.metrics);
         }
         self.standing.store(Arc::new(standing));
         Ok(Applied { changed, certificates })
+    }
+
+    fn problem_of(&self, path: &str, message: String) -> Problem {
+        let (file, path) = (self.origin.source.name("cfx.yaml"), path.to_owned());
+        Problem { file, line: None, column: None, path, message, remedy: None }
     }
 
     fn say_applied(&self, cause: &str, Applied { changed, certificates }: &Applied) {
@@ -276,6 +293,7 @@ impl Reloader {
             let values = paths(&standing.restart);
             tracing::warn!(values, "what has changed here takes a restart, and stays as it was until then");
         }
+        warn(&standing.warnings);
     }
 }
 
@@ -292,6 +310,7 @@ impl Control for Reloader {
             "changed": changed,
             "certificates": certificates,
             "restart": standing.restart,
+            "warnings": standing.warnings,
             "hash": standing.hash,
             "since": standing.since.rfc3339(),
         }))
@@ -304,27 +323,20 @@ impl Control for Reloader {
             "since": standing.since.rfc3339(),
             "restart": standing.restart,
             "problems": standing.problems,
+            "warnings": standing.warnings,
             "flags": self.origin.overrides,
             "configuration": snapshot.shown(),
         })
     }
 }
 
-/// Certificates that no client would accept, or no listener could serve.
-pub fn unservable(source: &Source, snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
-    let problems = snapshot.edge.certificates.iter().filter_map(|pair| Certificate::read(pair, now).err());
-    problems.map(|problem| certificate_problem(source, &problem)).collect()
+/// What is taken and no client takes: certificates that have expired.
+pub fn expired(snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
+    snapshot.edge.certificates.iter().filter_map(|pair| pair.expired(now)).collect()
 }
 
-fn certificate_problem(source: &Source, problem: &CertificateProblem) -> Problem {
-    Problem {
-        file: source.name("cfx.yaml"),
-        line: None,
-        column: None,
-        path: "tls.certificates".to_owned(),
-        message: problem.to_string(),
-        remedy: None,
-    }
+fn warn(warnings: &[Problem]) {
+    warnings.iter().for_each(|warning| tracing::error!(%warning, "a certificate is served that has expired"));
 }
 
 /// Edges that show the same configuration have the same one. Secrets are no part of it: they could be guessed by it.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::Overrides;
+use super::super::certificate::CertificatePair;
 use super::super::problem::{Checked, Report};
 use super::super::routes::{Action, Route};
 use super::super::snapshot::{Edge, Entrypoint, Transport, Upstream};
@@ -26,10 +27,16 @@ pub(in crate::config) fn overridden(mut edge: Edge, overrides: &Overrides, repor
         edge.server.grace = edge.server.grace.min(most);
         edge.server.drain_after = None;
     }
-    if edge.certificates.is_empty() {
-        edge.certificates.extend(overrides.self_signed.clone());
-    }
-    redirect.and(addresses).and(upstream)?;
+    let certificate = match &overrides.self_signed {
+        Some(files) if edge.certificates.is_empty() => {
+            CertificatePair::read(files.clone(), None).map(|pair| edge.certificates.push(pair)).or_else(|problems| {
+                let told = problems.iter().map(|problem| report.add(None, "", problem.to_string(), None));
+                told.reduce(|_, last| last).map_or(Ok(()), Err)
+            })
+        }
+        _ => Ok(()),
+    };
+    redirect.and(addresses).and(upstream).and(certificate)?;
     Ok(edge)
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::super::problem::{Checked, Mark, Report, Reported};
+use super::super::problem::{Checked, Mark, Place, Report, Reported};
 use super::super::raw::{Node, Scalar, Value, join_index, join_key};
 use super::super::source::Source;
 use super::suggest::instead_of;
@@ -37,6 +37,10 @@ impl<'a> At<'a> {
 
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place { file: self.report.file().to_owned(), mark: self.node.mark, path: self.path.clone() }
     }
 
     pub(super) fn line(&self) -> usize {

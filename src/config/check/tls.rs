@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
+use super::super::certificate::{CertificatePair, CertificateProblem};
 use super::super::problem::Checked;
 use super::super::snapshot::{CertificateFiles, Entrypoint, Transport};
 use super::super::source::Source;
@@ -17,7 +18,7 @@ use super::read::{At, Fields, all};
 /// The section.
 #[derive(Default)]
 pub(super) struct Tls {
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<CertificatePair>,
     pub issuers: Vec<Issuer>,
     pub min_version: TlsVersion,
 }
@@ -69,35 +70,44 @@ pub(super) fn refuse_unaskable(file: &Fields, listeners: &Checked<Vec<Entrypoint
 /// What an entrypoint says of the certificates of its clients.
 pub(super) fn client_certificates(at: &At, source: &Source) -> Checked<ClientCertificates> {
     let fields = at.fields(&["ca", "required"])?;
-    let ca = fields.required("ca", "name the PEM file of the CAs whose certificates are taken").and_then(|at| {
+    let cas = fields.required("ca", "name the PEM file of the CAs whose certificates are taken").and_then(|at| {
         let path = source.beside_directory(at.text()?);
-        chain(&at, &path).map(|_| path)
+        let cas = chain(&at, &path)?;
+        let mut roots = RootCertStore::empty();
+        match cas.iter().try_for_each(|ca| roots.add(ca.clone())) {
+            Ok(()) => Ok((path, cas)),
+            Err(why) => {
+                Err(at.problem(format!("{} cannot be used to check certificates of clients: {why}", path.display())))
+            }
+        }
     });
     let required = fields.or("required", true, |at| at.flag());
-    Ok(ClientCertificates { ca: ca?, required: required? })
+    let (ca, taken) = cas?;
+    Ok(ClientCertificates { ca, taken: taken.into(), required: required? })
 }
 
 /// One certificate and its key. None where the environment leaves both names empty.
-fn pair(at: &At, source: &Source) -> Checked<Option<CertificateFiles>> {
+fn pair(at: &At, source: &Source) -> Checked<Option<CertificatePair>> {
     let fields = at.fields(&["cert", "key"])?;
     if ["cert", "key"].iter().all(|key| fields.names(key) && fields.get(key).is_none()) {
         return Ok(None);
     }
-    let cert = fields.required("cert", "name the PEM file of the chain");
-    let key = fields.required("key", "name the PEM file of its private key");
-    let chain = cert.clone().and_then(|at| {
-        let path = source.beside_directory(at.text()?);
-        chain(&at, &path).map(|chain| (path, chain))
-    });
-    let private = key.clone().and_then(|at| {
-        let path = source.beside_directory(at.text()?);
-        private_key(&at, &path).map(|private| (path, private))
-    });
-    let ((cert_path, chain), (key_path, private)) = (chain?, private?);
-    let provider = rustls::crypto::ring::default_provider();
-    match CertifiedKey::from_der(chain, private, &provider) {
-        Ok(_) => Ok(Some(CertificateFiles { cert: cert_path, key: key_path })),
-        Err(error) => Err(key?.problem(format!("does not go with its certificate: {error}"))),
+    let named = |key, remedy| {
+        fields
+            .required(key, remedy)
+            .and_then(|at| at.text().map(|name| source.beside_directory(name)).map(|path| (at, path)))
+    };
+    let cert = named("cert", "name the PEM file of the chain");
+    let key = named("key", "name the PEM file of its private key");
+    let ((at_cert, cert), (at_key, key)) = (cert?, key?);
+    let files = CertificateFiles { cert, key };
+    match CertificatePair::read(files.clone(), Some(at_cert.place())) {
+        Ok(pair) => Ok(Some(pair)),
+        Err(problems) => {
+            let at = |problem: &CertificateProblem| if problem.is_of_key(&files) { &at_key } else { &at_cert };
+            let told = problems.iter().map(|problem| at(problem).problem(problem.to_string()));
+            told.reduce(|_, last| last).map_or(Ok(None), Err)
+        }
     }
 }
 
@@ -108,9 +118,4 @@ pub(super) fn chain(at: &At, path: &Path) -> Checked<Vec<CertificateDer<'static>
         Ok(chain) => Ok(chain),
         Err(error) => Err(at.problem(format!("{} cannot be read as PEM certificates: {error}", path.display()))),
     }
-}
-
-fn private_key(at: &At, path: &Path) -> Checked<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| at.problem(format!("{} cannot be read as a PEM key: {error}", path.display())))
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::authority::Authority;
 use super::folder::{Folder, History};
 use super::schedule;
-use crate::config::Issuer;
-use crate::entry::certificates::Certificate;
+use crate::config::{Certificate, Issuer};
 use crate::entry::self_signed;
 use crate::units::Timestamp;
 
@@ -86,7 +85,7 @@ impl Domain {
                 None
             }
         };
-        let stopgap = if certificate.is_some() { None } else { stopgap(name, now) };
+        let stopgap = if certificate.is_some() { None } else { stopgap(name, authority, now) };
         let history = authority.folder.history(name);
         tracing::debug!(domain = name, file = %file.display(), found = certificate.is_some(), "looked for a certificate");
         let state = Mutex::new(State { certificate, stopgap, history, under_way: false });
@@ -149,7 +148,11 @@ impl Domain {
     }
 }
 
-fn stopgap(name: &str, now: Timestamp) -> Option<Arc<Certificate>> {
+/// Where the operator has turned to another CA, what the one before has issued; else one of our own.
+fn stopgap(name: &str, authority: &Authority, now: Timestamp) -> Option<Arc<Certificate>> {
+    if let Some(issued) = authority.folder.of_another_ca(name, now) {
+        return Some(Arc::new(issued));
+    }
     match self_signed::stopgap(name, now) {
         Ok(made) => Some(Arc::new(made)),
         Err(problem) => {

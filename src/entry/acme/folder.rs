@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 use instant_acme::AccountCredentials;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Issuer;
-use crate::entry::certificates::{Certificate, CertificateProblem};
+use crate::config::{Certificate, CertificateProblem, Issuer};
 use crate::entry::whole_file::write_whole;
 use crate::units::Timestamp;
 
@@ -89,6 +88,15 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CertificateProblem::Unreadable { file, source }),
         }
+    }
+
+    /// What another CA has issued for a domain before this one was to: the one that lives longest, where any is alive. A
+    /// folder that cannot be read holds none.
+    pub fn of_another_ca(&self, domain: &str, now: Timestamp) -> Option<Certificate> {
+        let folders = fs::read_dir(self.0.parent()?).ok()?.flatten().map(|folder| Self(folder.path()));
+        let others = folders.filter(|folder| folder.0 != self.0);
+        let issued = others.filter_map(|folder| folder.certificate(domain).ok().flatten());
+        issued.filter(|issued| issued.covers(domain) && now < issued.expires).max_by_key(|issued| issued.expires.0)
     }
 
     pub fn keep_certificate(&self, domain: &str, pem: &str) -> Result<(), FolderProblem> {

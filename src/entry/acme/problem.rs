@@ -8,7 +8,7 @@ use super::challenges::ChallengeProblem;
 use super::folder::FolderProblem;
 use super::http::HttpProblem;
 use super::schedule::Setback;
-use crate::entry::certificates::CertificateProblem;
+use crate::config::CertificateProblem;
 
 /// Why an order came to nothing.
 #[derive(Debug, thiserror::Error)]

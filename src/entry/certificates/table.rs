@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::pair::Certificate;
+use crate::config::Certificate;
 
 /// Certificates by name.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ pub async fn watch(certificates: Arc<Certificates>, clock: Arc<dyn Clock>, metri
     loop {
         tokio::time::sleep(EVERY).await;
         let now = clock.now();
-        tell(&certificates.look(now), &metrics);
+        tell(&certificates.look(), now, &metrics);
         tell_expired(&certificates, before, now);
         show(&certificates, &metrics);
         before = now;
@@ -30,9 +30,13 @@ pub fn show(certificates: &Certificates, metrics: &Metrics) {
     metrics.set_certificates(expiries.iter().map(|(name, expiry)| (name.as_str(), *expiry)));
 }
 
-fn tell(look: &Look, metrics: &Metrics) {
+fn tell(look: &Look, now: Timestamp, metrics: &Metrics) {
     for read in &look.changed {
-        tracing::info!(name = read.label(), expires = read.expires.rfc3339(), "a certificate was read anew");
+        let (name, expires) = (read.label(), read.expires.rfc3339());
+        match read.expires <= now {
+            false => tracing::info!(name, expires, "a certificate was read anew"),
+            true => tracing::error!(name, expires, "a certificate was read anew, and has expired"),
+        }
     }
     for problem in &look.problems {
         metrics.certificate_unreadable();

@@ -95,6 +95,12 @@ impl Client {
         Ok(&stream.conn)
     }
 
+    /// Whether the ticket that it comes with lets it send before the handshake is over.
+    pub fn offers_early_data(&mut self) -> bool {
+        let Wire::Tls(stream) = &mut self.wire else { return false };
+        stream.conn.early_data().is_some()
+    }
+
     /// The server may have hung up already (it had said enough): what it said is still read.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = match &mut self.wire {
