@@ -196,7 +196,7 @@ impl ProxyHttp for Proxy {
         };
         match found {
             Ok(Destination::Web { upstream }) => {
-                session.set_write_timeout(Some(context.exchange.snapshot.limits.read_stall));
+                web::bound_waits(session, &context.exchange.snapshot.limits);
                 context.web = Some(upstream);
                 Ok(false)
             }
@@ -271,8 +271,9 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         web::drop_empty_piece(body);
         // What goes over a WebSocket is no body of its request.
-        let guards = context.exchange.guards().filter(|_| !session.was_upgraded());
-        context.intake.count(guards, body.as_ref())
+        let body = body.as_ref().filter(|_| !session.was_upgraded());
+        let stall = context.exchange.snapshot.limits.upload_stall;
+        context.intake.count(context.exchange.guards(), stall, body)
     }
 
     async fn response_filter(

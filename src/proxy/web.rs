@@ -13,7 +13,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, edit, forwarding, sticky};
-use crate::config::{RouteGuards, Upstream};
+use crate::config::{Limits, RouteGuards, Upstream};
 use crate::telemetry::trace_context::TRACEPARENT;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
@@ -60,6 +60,15 @@ pub async fn peer(
     peer.options.write_timeout = Some(timeouts.between_chunks);
     peer.options.idle_timeout = Some(WEB_IDLE);
     Ok(Box::new(peer))
+}
+
+/// How long a client is waited for: to take a piece of its answer, and to bring the next of its body. Over a WebSocket
+/// either side may be silent.
+pub fn bound_waits(session: &mut ServerSession, limits: &Limits) {
+    session.set_write_timeout(Some(limits.read_stall));
+    if !session.is_upgrade_req() {
+        session.set_read_timeout(Some(limits.upload_stall));
+    }
 }
 
 fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {
