@@ -184,7 +184,7 @@ impl Lines {
             Some(b'h' | b'H') => {
                 if let Some(host) = value(line, b"host:") {
                     self.hosts += 1;
-                    if !host.iter().all(|byte| belongs_to_a_host(*byte)) {
+                    if host.is_empty() || !host.iter().all(|byte| belongs_to_a_host(*byte)) {
                         return Err(NoHead::Refused(Guard::InvalidHead));
                     }
                 }

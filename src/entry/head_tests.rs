@@ -62,6 +62,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
         b"GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",

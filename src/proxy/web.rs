@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::VARY;
+use http::header::{HOST, VARY};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -111,8 +111,17 @@ fn is_about_connecting(kind: &ErrorType) -> bool {
 
 /// Tells the web application who asked and how, and the id under which it is logged. What the client claims about
 /// itself in these headers is replaced.
-pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
+pub fn dress_request(
+    session: &ServerSession,
+    request: &mut RequestHeader,
+    exchange: &Exchange,
+    seat: Option<&Seat>,
+) -> Result<()> {
     forwarding::tell(session, request, exchange)?;
+    // Over HTTP/1.0 a client may name no host; what goes on is HTTP/1.1, which must.
+    if let Some(seat) = seat.filter(|_| !request.headers.contains_key(HOST)) {
+        request.insert_header(HOST, seat.target().authority.clone())?;
+    }
     // Without a span of ours the client's own word passes as it came.
     if exchange.snapshot.edge.telemetry.traces.is_some() {
         let trace = exchange.trace(&session.req_header().headers);
@@ -123,9 +132,10 @@ pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, excha
     exchange.edits().map_or(Ok(()), |edits| edit::request(edits, request))
 }
 
-/// An empty piece would be written as the chunk that ends a body, and once more at its end.
-pub fn drop_empty_piece(body: &mut Option<Bytes>) {
-    if body.as_ref().is_some_and(Bytes::is_empty) {
+/// An empty piece at the end would be written as the chunk that ends a body, and once more at its end. One before it, as
+/// comes of a chunk whose size was cut in two, stays: to pingora no piece at all is the end.
+pub fn drop_empty_end(body: &mut Option<Bytes>, end: bool) {
+    if end && body.as_ref().is_some_and(Bytes::is_empty) {
         *body = None;
     }
 }

@@ -61,6 +61,7 @@ pub fn heads() -> Vec<Case> {
         bad("two Hosts", get("Host: other.test\r\n") + INNER),
         bad("no Host", format!("GET /one HTTP/1.1\r\n\r\n{INNER}")),
         odd("no Host in HTTP/1.0", "GET /one HTTP/1.0\r\n\r\n", &["GET /one"]),
+        bad("an empty Host", format!("GET /one HTTP/1.1\r\nHost:\r\n\r\n{INNER}")),
         bad("a Host that is a list", format!("GET /one HTTP/1.1\r\nHost: cfx.test, other.test\r\n\r\n{INNER}")),
         bad("a path in the Host", format!("GET /one HTTP/1.1\r\nHost: cfx.test/two\r\n\r\n{INNER}")),
         bad("a user in the Host", format!("GET /one HTTP/1.1\r\nHost: user@cfx.test\r\n\r\n{INNER}")),

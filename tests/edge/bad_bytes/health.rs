@@ -56,7 +56,7 @@ fn count(edge: &Harness, what: &str) -> usize {
 }
 
 /// Connections at the public listeners that the process holds.
-fn open_connections(edge: &Harness) -> usize {
+pub fn open_connections(edge: &Harness) -> usize {
     let ports = [edge.http.port(), edge.https.port()].map(|port| format!(":{port:04X}"));
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", edge.process.id())).expect("a table of sockets");
     let at_ours: Vec<String> = table

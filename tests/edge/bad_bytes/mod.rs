@@ -4,7 +4,7 @@
 mod cases;
 mod connections;
 mod drips;
-mod health;
+pub mod health;
 mod http2;
 pub mod origins;
 mod table;
@@ -112,6 +112,22 @@ fn each_head_is_answered_as_the_table_says_and_nothing_behind_sees_two_of_it() {
 #[test]
 fn each_body_is_answered_as_the_table_says_and_nothing_behind_sees_two_of_it() {
     play_all("Bodies over HTTP/1.1", &bodies(), &Raw::start());
+}
+
+#[test]
+fn a_body_in_pieces_of_a_byte_is_whole_behind() {
+    let origin = Raw::start();
+    let edge = edge(&origin);
+    for listener in [Listener::Plain, Listener::Tls] {
+        let mut client = listener.client(&edge);
+        client.send(cases::post("Transfer-Encoding: chunked\r\n", "").as_bytes());
+        for byte in b"05\r\nhello\r\n0\r\nX-Trailer: a\r\n\r\n" {
+            client.send(&[*byte]);
+            std::thread::sleep(Duration::from_millis(3)); // so that most are read by themselves
+        }
+        assert_eq!(client.answer().status, 200);
+        assert_eq!(origin.0.last().body, b"hello");
+    }
 }
 
 #[test]
