@@ -61,7 +61,7 @@ shed: ## ten times the clients that an edge takes, then 500 uploads of 10 MB: wh
 	@scripts/setup build bench
 	@scripts/shed $(ARGS)
 
-soak: ## the long tests: 10,000 requests of every kind, silence behind nginx, bad bytes before nginx and uvicorn, slow clients by the thousand
+soak: ## the long tests: 10,000 requests of every kind, silence behind nginx, bad bytes before nginx and uvicorn, slow clients by the thousand, HTTP/2 by the ten thousand
 	@scripts/setup build test soak
 	@. scripts/tools.sh; export CFX_TEST_PYTHON="$$UVICORN_VENV/bin/python"; \
 	  scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)

@@ -87,6 +87,8 @@ upstreams:
 routes:
   - {{ name: llm, match: {{ path: /v1/ }}, llm: litellm }}
 server: {{ threads: {threads}, grace: 2s }}
+# All clients come from one address here, and as many as there are open files for.
+guards: {{ connections: 1000000, connections_per_address: 1000000 }}
 """,
     "models.yaml": """
 stages:

@@ -13,6 +13,7 @@ use crate::app::reload::Origin;
 use crate::app::stores::{StoreChoice, StoreProblem};
 use crate::app::{self, Start, StartProblem, Succession};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
+use crate::entry::descriptors;
 use crate::entry::handover::taker;
 use crate::entry::sockets::Sockets;
 use crate::proxy::Welcomed;
@@ -101,6 +102,7 @@ pub fn serve(
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Failure> {
     telemetry::log::init(Format::of(&std::io::stderr()));
+    descriptors::take_all();
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
     let Manner { origin, welcomed, succession } = manner;

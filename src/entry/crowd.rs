@@ -11,10 +11,6 @@ use ahash::AHashMap;
 
 /// Threads take connections in at once, and would queue for one lock.
 const SHARDS: usize = 16;
-/// Descriptors that are not for connections: the store's, the spool's, the listeners'.
-const OTHER_DESCRIPTORS: u64 = 256;
-/// What is taken in where the process may open next to nothing.
-const LEAST: usize = 64;
 
 /// All connections of this process.
 #[derive(Debug)]
@@ -84,13 +80,6 @@ fn counted_as(address: IpAddr) -> u128 {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
-}
-
-/// As many as there are descriptors for, with one for each connection and one for its upstream's.
-pub fn room_of_process() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let descriptors = limit.unwrap_or(1 << 20).saturating_sub(OTHER_DESCRIPTORS);
-    usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(LEAST)
 }
 
 #[cfg(test)]

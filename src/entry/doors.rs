@@ -26,7 +26,8 @@ use tokio::sync::oneshot;
 
 use super::arrival::Arrival;
 use super::connection::{Connection, buffered};
-use super::crowd::{Crowd, Place, room_of_process};
+use super::crowd::{Crowd, Place};
+use super::descriptors::room_for_connections;
 use super::drain::Drain;
 use super::guard::{Guard, Porter};
 use super::tls::TlsDoor;
@@ -36,6 +37,8 @@ use crate::telemetry::seldom::Seldom;
 
 /// From the first byte to the last of a handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Below this an office behind one address, which may have half, would notice.
+const FEW: usize = 2_000;
 /// How long accepting rests when there is no room: descriptors and memory come back when others leave.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
@@ -93,7 +96,13 @@ impl<A> Doors<A> {
 #[async_trait]
 impl<A: HttpServerApp + Send + Sync + 'static> Service for Doors<A> {
     async fn start_service(&mut self, _fds: Option<ListenFds>, _shutdown: ShutdownWatch, _listeners_per_fd: usize) {
-        let (crowd, room) = (Crowd::new(), room_of_process());
+        let (crowd, room) = (Crowd::new(), room_for_connections());
+        if room < FEW {
+            tracing::warn!(
+                connections = room,
+                "few files may be opened (ulimit -n, LimitNOFILE), and so few connections"
+            );
+        }
         for Door { name, socket, tls, proxy_protocol } in self.doors.drain(..) {
             let (app, closing, porter) = (Arc::clone(&self.app), self.drain.closing(), Arc::clone(&self.porter));
             let (crowd, [no_room, full]) = (Arc::clone(&crowd), [(); 2].map(|()| Seldom::new(Instant::now())));

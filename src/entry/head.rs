@@ -21,6 +21,8 @@ use crate::config::Guards;
 
 /// A head and a short prompt come in one read.
 const READ: usize = 8 << 10;
+/// A length of more digits no parser can count to by 64 bits with a sign.
+const MOST_DIGITS: usize = 18;
 /// Blank lines that old clients send behind a body, and that are passed over before a head.
 const BLANK_LINES: usize = 4;
 
@@ -120,6 +122,9 @@ struct Lines {
     blank: usize,
     /// The request line counts as one.
     seen: usize,
+    /// HTTP/1.1, and not 1.0.
+    names_its_host: bool,
+    hosts: usize,
     lengths: usize,
     codings: usize,
 }
@@ -140,7 +145,7 @@ impl Lines {
                 (true, 0) if self.blank < BLANK_LINES => self.blank += 1,
                 (true, 0) => return Err(NoHead::Refused(Guard::InvalidHead)),
                 (true, _) => return self.framed().map(|()| true),
-                (false, 0) => request_line(line)?,
+                (false, 0) => self.names_its_host = request_line(line)?,
                 (false, seen) if seen > guards.headers => return Err(NoHead::Refused(Guard::HeadersTooLarge)),
                 (false, _) => self.header(line)?,
             }
@@ -159,34 +164,60 @@ impl Lines {
         match line.first() {
             // The value before it, folded: some parsers join the two, others do not.
             Some(b' ' | b'\t') => return Err(NoHead::Refused(Guard::InvalidHead)),
-            Some(b'c' | b'C') if is_named(line, b"content-length:") => {
-                // A list of lengths is as many lengths; what else may be wrong with one is pingora's to find.
-                self.lengths += 1 + line.iter().filter(|byte| **byte == b',').count();
-            }
-            Some(b't' | b'T') if is_named(line, b"transfer-encoding:") => {
-                self.codings += 1;
-                let coding = line.get(b"transfer-encoding:".len()..).unwrap_or_default().trim_ascii();
-                if !coding.eq_ignore_ascii_case(b"chunked") {
-                    return Err(NoHead::Refused(Guard::AmbiguousFraming));
+            Some(b'c' | b'C') => {
+                if let Some(length) = value(line, b"content-length:") {
+                    // A list of lengths is as many lengths; what else may be wrong with one is pingora's to find.
+                    self.lengths += 1 + length.iter().filter(|byte| **byte == b',').count();
+                    if self.lengths == 1 && length.len() > MOST_DIGITS {
+                        return Err(NoHead::Refused(Guard::InvalidHead));
+                    }
                 }
+            }
+            Some(b't' | b'T') => {
+                if let Some(coding) = value(line, b"transfer-encoding:") {
+                    self.codings += 1;
+                    if !coding.eq_ignore_ascii_case(b"chunked") {
+                        return Err(NoHead::Refused(Guard::AmbiguousFraming));
+                    }
+                }
+            }
+            Some(b'h' | b'H') => {
+                if let Some(host) = value(line, b"host:") {
+                    self.hosts += 1;
+                    if host.is_empty() || !host.iter().all(|byte| belongs_to_a_host(*byte)) {
+                        return Err(NoHead::Refused(Guard::InvalidHead));
+                    }
+                }
+            }
+            // The only expectation there is. What is read as that one by one parser and as nothing by another leaves
+            // the two waiting for different ends of a body.
+            Some(b'e' | b'E')
+                if value(line, b"expect:").is_some_and(|it| !it.eq_ignore_ascii_case(b"100-continue")) =>
+            {
+                return Err(NoHead::Refused(Guard::InvalidHead));
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// One length, or one coding, or neither.
+    /// One length, or one coding, or neither; and one host, which HTTP/1.0 need not name (RFC 9112 §3.2).
     fn framed(&self) -> Result<(), NoHead> {
-        if self.lengths + self.codings > 1 { Err(NoHead::Refused(Guard::AmbiguousFraming)) } else { Ok(()) }
+        if self.lengths + self.codings > 1 {
+            return Err(NoHead::Refused(Guard::AmbiguousFraming));
+        }
+        let hosts = usize::from(self.names_its_host)..=1;
+        if hosts.contains(&self.hosts) { Ok(()) } else { Err(NoHead::Refused(Guard::InvalidHead)) }
     }
 }
 
-/// pingora would mend a target with blanks in it, and cut off a fragment; who reads it elsewhere might not.
-fn request_line(line: &[u8]) -> Result<(), NoHead> {
-    let versioned = line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0");
+/// Whether it is HTTP/1.1, else 1.0. pingora would mend a target with blanks in it, and cut off a fragment; who reads it
+/// elsewhere might not.
+fn request_line(line: &[u8]) -> Result<bool, NoHead> {
+    let (newer, older) = (line.ends_with(b" HTTP/1.1"), line.ends_with(b" HTTP/1.0"));
     let parts = line.iter().filter(|byte| **byte == b' ').count() + 1;
-    if versioned && parts == 3 && memchr(b'#', line).is_none() {
-        Ok(())
+    if (newer || older) && parts == 3 && memchr(b'#', line).is_none() {
+        Ok(newer)
     } else {
         Err(NoHead::Refused(Guard::InvalidHead))
     }
@@ -197,8 +228,15 @@ fn begins_a_line(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'\r' || b"!#$%&'*+-.^_`|~".contains(&byte) || byte.is_ascii_digit()
 }
 
-fn is_named(line: &[u8], name: &[u8]) -> bool {
-    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+/// Names, addresses and ports. RFC 3986 would have more of a name; no name of the DNS has, and readers differ on it.
+fn belongs_to_a_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b".:-_[]%~".contains(&byte)
+}
+
+/// What stands behind `name`, which is lower case and ends in its colon, where that begins the line.
+fn value<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (start, value) = line.split_at_checked(name.len())?;
+    start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
 #[cfg(test)]

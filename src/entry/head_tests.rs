@@ -36,11 +36,12 @@ fn hold(head: &[u8], wanted: &Result<bool, NoHead>) {
 #[test]
 fn heads_are_whole_where_their_blank_line_is() {
     for head in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+        &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost:[2001:db8::1]:443\r\nExpect: 100-Continue\r\nExpected: a\r\n\r\n",
         b"\r\n\r\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked \r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Lengthy: 1\r\nContent-Length: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Lengthy: 1\r\nContent-Length: 1\r\n\r\n",
     ] {
         hold(head, &Ok(true));
     }
@@ -56,8 +57,18 @@ fn what_could_be_read_in_two_ways_is_refused() {
         &b"GET / HTTP/1.1\nHost: a\n\n"[..],
         b"GET / HTTP/1.1\r\nHost: a\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\tfolded\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\tfolded\r\n\r\n",
         b"GET /\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nExpect: y 100-continue\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\n\r\n",
         b"GET /a b HTTP/1.1\r\n\r\n",
         b"GET  / HTTP/1.1\r\n\r\n",
         b"GET /#a HTTP/1.1\r\n\r\n",
@@ -87,10 +98,10 @@ fn what_could_be_read_in_two_ways_is_refused() {
 #[test]
 fn a_head_has_so_many_lines_and_bytes_and_no_more() {
     let refused = Err(NoHead::Refused(Guard::HeadersTooLarge));
-    let lines = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(count));
+    let lines = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(count - 1));
     hold(lines(GUARDS.headers).as_bytes(), &Ok(true));
     hold(lines(GUARDS.headers + 1).as_bytes(), &refused);
-    let long = |bytes: usize| format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(bytes - 23));
+    let long = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "b".repeat(bytes - 26));
     hold(long(GUARDS.header_bytes).as_bytes(), &Ok(true));
     hold(long(GUARDS.header_bytes + 1).as_bytes(), &refused);
     hold("GET /".repeat(1000).as_bytes(), &refused);
@@ -105,7 +116,7 @@ async fn who_says_nothing_is_nobody_and_who_stops_in_the_middle_is_told() {
     let soon = Instant::now() + Duration::from_millis(30);
     let late = read(&mut served, &GUARDS, Patience::Until(soon)).await;
     assert_eq!(late, Err(NoHead::Refused(Guard::HeaderTimeout)));
-    tokio::io::AsyncWriteExt::write_all(&mut client, b"GET / HTTP/1.1\r\n\r\nbody").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\nbody").await.unwrap();
     let read = read(&mut served, &GUARDS, Patience::Idle(Duration::from_secs(5))).await;
-    assert_eq!(read.as_deref(), Ok(&b"GET / HTTP/1.1\r\n\r\nbody"[..]));
+    assert_eq!(read.as_deref(), Ok(&b"GET / HTTP/1.0\r\n\r\nbody"[..]));
 }

@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod client_address;
 pub mod connection;
 mod crowd;
+pub mod descriptors;
 pub mod doors;
 pub mod drain;
 mod forwarded;

@@ -196,7 +196,7 @@ impl ProxyHttp for Proxy {
         };
         match found {
             Ok(Destination::Web { upstream }) => {
-                session.set_write_timeout(Some(context.exchange.snapshot.limits.read_stall));
+                web::bound_waits(session, &context.exchange.snapshot.limits);
                 context.web = Some(upstream);
                 Ok(false)
             }
@@ -259,20 +259,21 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.intake = route_guard::Intake::default(); // a second attempt brings the body once more
-        web::dress_request(session, request, &context.exchange)
+        web::dress_request(session, request, &context.exchange, context.seat.as_ref())
     }
 
     async fn request_body_filter(
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        web::drop_empty_piece(body);
+        web::drop_empty_end(body, end);
         // What goes over a WebSocket is no body of its request.
-        let guards = context.exchange.guards().filter(|_| !session.was_upgraded());
-        context.intake.count(guards, body.as_ref())
+        let body = body.as_ref().filter(|_| !session.was_upgraded());
+        let stall = context.exchange.snapshot.limits.upload_stall;
+        context.intake.count(context.exchange.guards(), stall, body)
     }
 
     async fn response_filter(

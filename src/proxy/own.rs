@@ -312,6 +312,9 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
         (_, kind) if *kind == route_guard::TOO_LARGE => {
             route_guard::too_large(exchange.guards().and_then(|guards| guards.body).unwrap_or_default())
         }
+        (ErrorSource::Downstream, kind) if *kind == route_guard::TOO_SLOW || *kind == ErrorType::ReadTimedout => {
+            route_guard::too_slow(exchange.snapshot.limits.upload_stall)
+        }
         (_, kind) if *kind == edit::REPLACED => return replaced(session, exchange).await,
         (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {
             exchange.answer.ending = Ending::Left;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::VARY;
+use http::header::{HOST, VARY};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -13,7 +13,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, edit, forwarding, sticky};
-use crate::config::{RouteGuards, Upstream};
+use crate::config::{Limits, RouteGuards, Upstream};
 use crate::telemetry::trace_context::TRACEPARENT;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
@@ -62,6 +62,15 @@ pub async fn peer(
     Ok(Box::new(peer))
 }
 
+/// How long a client is waited for: to take a piece of its answer, and to bring the next of its body. Over a WebSocket
+/// either side may be silent.
+pub fn bound_waits(session: &mut ServerSession, limits: &Limits) {
+    session.set_write_timeout(Some(limits.read_stall));
+    if !session.is_upgrade_req() {
+        session.set_read_timeout(Some(limits.upload_stall));
+    }
+}
+
 fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {
     let mut error = Error::explain(kind, words);
     error.esource = ErrorSource::Upstream;
@@ -102,8 +111,17 @@ fn is_about_connecting(kind: &ErrorType) -> bool {
 
 /// Tells the web application who asked and how, and the id under which it is logged. What the client claims about
 /// itself in these headers is replaced.
-pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
+pub fn dress_request(
+    session: &ServerSession,
+    request: &mut RequestHeader,
+    exchange: &Exchange,
+    seat: Option<&Seat>,
+) -> Result<()> {
     forwarding::tell(session, request, exchange)?;
+    // Over HTTP/1.0 a client may name no host; what goes on is HTTP/1.1, which must.
+    if let Some(seat) = seat.filter(|_| !request.headers.contains_key(HOST)) {
+        request.insert_header(HOST, seat.target().authority.clone())?;
+    }
     // Without a span of ours the client's own word passes as it came.
     if exchange.snapshot.edge.telemetry.traces.is_some() {
         let trace = exchange.trace(&session.req_header().headers);
@@ -114,9 +132,10 @@ pub fn dress_request(session: &ServerSession, request: &mut RequestHeader, excha
     exchange.edits().map_or(Ok(()), |edits| edit::request(edits, request))
 }
 
-/// An empty piece would be written as the chunk that ends a body, and once more at its end.
-pub fn drop_empty_piece(body: &mut Option<Bytes>) {
-    if body.as_ref().is_some_and(Bytes::is_empty) {
+/// An empty piece at the end would be written as the chunk that ends a body, and once more at its end. One before it, as
+/// comes of a chunk whose size was cut in two, stays: to pingora no piece at all is the end.
+pub fn drop_empty_end(body: &mut Option<Bytes>, end: bool) {
+    if end && body.as_ref().is_some_and(Bytes::is_empty) {
         *body = None;
     }
 }

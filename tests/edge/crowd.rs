@@ -45,6 +45,7 @@ fn crowd(each: usize, span: Duration, seed: u64) {
         .streams(u32::try_from(2 * each).expect("a few thousand"))
         .limit(&format!("concurrent_requests: {}", 2 * each))
         .timeouts("connect: 10s, first_byte: 60s, between_chunks: 60s, total: 120s")
+        .edge("guards: { connections: 10000, connections_per_address: 10000 }")
         .start();
     let (mut edge, lateness) = (Arc::new(edge), Lateness::watch());
     let runtime =

@@ -1,9 +1,11 @@
 //! What holds a connection to its share: how many there may be, how long they may be idle and how often they are used.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::harness::client::PATIENCE;
-use crate::harness::{Client, Harness, Reply, Request};
+use crate::harness::process::run_of;
+use crate::harness::{Client, Harness, Process, Reply, Request};
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -45,6 +47,35 @@ fn there_are_so_many_connections_and_no_more_but_trusted_proxies_are_no_one_addr
     edge.assert_metric("cfx_guard_total", &["connections"], 1.0);
     edge.assert_metric("cfx_guard_total", &["connections_per_address"], 0.0);
     assert!(edge.process.log().contains("guards.connections"), "{}", edge.process.log());
+}
+
+/// `cfx run` on the installation of `edge`, which is stopped, by a shell that first says how many files may be opened.
+fn run_with_files(edge: &mut Harness, limits: &str) {
+    edge.process.stop();
+    let run = run_of(&edge.conf(), &edge.data());
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{limits} && exec \"$0\" \"$@\"")).arg(run.get_program()).args(run.get_args());
+    shell.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    edge.process = Process::spawn(shell);
+    edge.process.wait_for_line("cfx is ready").expect("cfx starts");
+}
+
+#[test]
+fn all_the_files_that_may_be_opened_are_used_and_few_of_them_are_told() {
+    let mut edge = Harness::start();
+    run_with_files(&mut edge, "ulimit -Sn 256 && ulimit -Hn 4500");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", edge.process.id())).expect("a process");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    assert!(files.split_whitespace().filter(|word| *word == "4500").count() == 2, "{files}");
+    let mut held: Vec<_> = (0..300).map(|_| edge.client()).collect();
+    assert!(held.iter_mut().all(|client| health(client) == 200), "more than it was started with");
+    drop(held);
+    assert!(!edge.process.log().contains("few files"), "{}", edge.process.log());
+    run_with_files(&mut edge, "ulimit -Sn 256 && ulimit -Hn 600");
+    assert!(edge.process.log().contains("few files may be opened"), "{}", edge.process.log());
+    let held: Vec<_> = (0..87).map(|_| edge.client()).collect();
+    edge.assert_metric("cfx_guard_total", &["connections_per_address"], 1.0);
+    drop(held);
 }
 
 #[test]

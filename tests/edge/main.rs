@@ -34,6 +34,7 @@ mod leavers;
 mod leaving_clients;
 mod ledger_rows;
 mod limits_hold;
+mod many_at_once;
 mod migrating;
 mod nothing_crosses;
 mod nothing_leaks;

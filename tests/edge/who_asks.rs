@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::harness::{Builder, CHAT, Client, Harness, Reply, Request, chat_body};
+use crate::harness::{Answer, Builder, CHAT, Client, Harness, Reply, Request, chat_body, gate};
 
 const CLIENT: &str = "203.0.113.9";
 const TRUSTED: &str = "trusted_proxies: [127.0.0.0/8]";
@@ -25,9 +25,14 @@ fn told(edge: &mut Harness, client: &mut Client, request: &Request) -> (String, 
     let address = seen.header("x-forwarded-for").expect("an address").to_string();
     assert_eq!(seen.header("x-real-ip"), Some(address.as_str()));
     let id = answer.header("x-request-id").expect("an id");
+    let logged = logged(edge, id);
+    (address, logged, seen.header("x-forwarded-proto") == Some("https"))
+}
+
+/// The client of the request with this id, as the access log has it.
+fn logged(edge: &Harness, id: &str) -> String {
     let line = edge.process.wait_for_line(id).expect("a line in the log");
-    let logged = line.split(r#""client":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-    (address, logged.to_string(), seen.header("x-forwarded-proto") == Some("https"))
+    line.split(r#""client":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_string()
 }
 
 fn claims() -> Request {
@@ -96,9 +101,112 @@ fn limits_by_address_go_by_the_same_answer() {
 
 /// A PROXY header of version 1, and one of version 2.
 fn proxy_headers() -> [Vec<u8>; 2] {
-    let address: Ipv4Addr = CLIENT.parse().expect("an address");
-    let second = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"[..], &address.octets(), &[127, 0, 0, 1, 0x30, 0x39, 1, 187]];
-    [format!("PROXY TCP4 {CLIENT} 127.0.0.1 12345 443\r\n").into_bytes(), second.concat()]
+    [Claim::Version1, Claim::Version2].map(|claim| claim.proxy_header(CLIENT).expect("one of them"))
+}
+
+/// A way of saying whose a request is.
+#[derive(Debug, Clone, Copy)]
+enum Claim {
+    Header(&'static str),
+    Version1,
+    Version2,
+}
+
+impl Claim {
+    fn proxy_header(self, address: &str) -> Option<Vec<u8>> {
+        let octets = address.parse::<Ipv4Addr>().expect("an address").octets();
+        let fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c";
+        match self {
+            Claim::Header(_) => None,
+            Claim::Version1 => Some(format!("PROXY TCP4 {address} 127.0.0.1 12345 443\r\n").into_bytes()),
+            Claim::Version2 => Some([&fixed[..], &octets, &[127, 0, 0, 1, 0x30, 0x39, 1, 187]].concat()),
+        }
+    }
+
+    /// Asks for a page in the name of `address`, on a connection of its own.
+    fn send(self, edge: &Harness, path: &str, address: &str) -> Client {
+        let mut client = edge.client();
+        let mut request = Request::get(path);
+        match self {
+            Claim::Header("forwarded") => request = request.header("Forwarded", &format!("for={address}")),
+            Claim::Header(name) => request = request.header(name, address),
+            _ => client.send_below(&self.proxy_header(address).unwrap_or_default()),
+        }
+        client.send(&request.bytes());
+        client
+    }
+
+    fn ask(self, edge: &Harness, path: &str, address: &str) -> Answer {
+        self.send(edge, path, address).answer()
+    }
+
+    fn edge(self, trust: &str) -> Harness {
+        let builder = match self {
+            Claim::Header(name) => Harness::builder().edge(&format!("client_header: {name}")),
+            _ => Harness::builder().proxy_protocol(),
+        };
+        let routes = [
+            "match: { path: /theirs }, upstream: web, allow: [203.0.113.0/24]",
+            "match: { path: /ours }, upstream: web, allow: [127.0.0.0/8]",
+            "match: { path: /seldom }, upstream: web, rate_limit: { requests: 1, per: 1h }",
+            "match: { path: /alone }, upstream: web, in_flight: 1",
+        ];
+        start(routes.iter().fold(builder.edge(trust), |builder, route| builder.route(route)))
+    }
+}
+
+const OTHER: &str = "198.51.100.1";
+
+/// One is asked for in the name of [`CLIENT`] and is under way when another is in the name of [`OTHER`].
+fn two_at_once(edge: &Harness, claim: Claim) -> (u16, u16) {
+    let (opener, closed) = gate();
+    let had = edge.web.count();
+    edge.web.then(Reply::script(move |exchange| {
+        closed.pass();
+        exchange.json(200, "{}");
+    }));
+    let mut first = claim.send(edge, "/alone", CLIENT);
+    edge.web.wait_for(had + 1);
+    let second = claim.ask(edge, "/alone", OTHER).status;
+    opener.open();
+    (first.answer().status, second)
+}
+
+#[test]
+fn a_claim_changes_log_allow_lists_and_limits_where_its_sender_is_trusted() {
+    let headers = ["x-forwarded-for", "forwarded", "cf-connecting-ip"].map(Claim::Header);
+    for claim in headers.into_iter().chain([Claim::Version1, Claim::Version2]) {
+        let edge = claim.edge(TRUSTED);
+        let status = |path, address| claim.ask(&edge, path, address).status;
+        assert_eq!([status("/theirs", CLIENT), status("/theirs", OTHER)], [200, 403], "{claim:?}");
+        let refused = claim.ask(&edge, "/ours", CLIENT);
+        assert_eq!((refused.status, refused.code().as_str()), (403, "address_not_allowed"), "{claim:?}");
+        assert_eq!(logged(&edge, refused.header("x-request-id").expect("an id")), CLIENT, "{claim:?}");
+        let seldom = [CLIENT, OTHER, CLIENT].map(|address| status("/seldom", address));
+        assert_eq!(seldom, [200, 200, 429], "{claim:?}: two clients");
+        assert_eq!(two_at_once(&edge, claim), (200, 200), "{claim:?}: two clients");
+    }
+}
+
+#[test]
+fn a_claim_changes_nothing_where_its_sender_is_not_trusted() {
+    for claim in ["x-forwarded-for", "forwarded", "cf-connecting-ip"].map(Claim::Header) {
+        let edge = claim.edge(NOBODY_HERE);
+        let status = |path, address| claim.ask(&edge, path, address).status;
+        assert_eq!([status("/theirs", CLIENT), status("/ours", CLIENT)], [403, 200], "{claim:?}");
+        let refused = claim.ask(&edge, "/theirs", CLIENT);
+        assert_eq!(logged(&edge, refused.header("x-request-id").expect("an id")), "127.0.0.1", "{claim:?}");
+        assert_eq!([CLIENT, OTHER].map(|address| status("/seldom", address)), [200, 429], "{claim:?}: one client");
+        assert_eq!(two_at_once(&edge, claim), (200, 429), "{claim:?}: one client");
+    }
+    for claim in [Claim::Version1, Claim::Version2] {
+        let edge = claim.edge(NOBODY_HERE);
+        for path in ["/theirs", "/ours", "/seldom", "/alone"] {
+            assert_eq!(claim.ask(&edge, path, CLIENT).status, 400, "{claim:?}: it is no HTTP");
+        }
+        assert_eq!(edge.web.count(), 0);
+        assert_eq!(edge.ask(&Request::get("/ours")).status, 200);
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ use super::refuse::{Reason, Refusal};
 use crate::config::{Route, RouteGuards};
 pub use address::{AddressLimits, Place};
 pub use basic::Passwords;
-pub use body::{Intake, TOO_LARGE, too_large};
+pub use body::{Intake, TOO_LARGE, TOO_SLOW, too_large, too_slow};
 pub use cors::{note_origin, put as put_cors};
 pub use forward::AuthServers;
 

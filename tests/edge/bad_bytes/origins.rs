@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::cases::INNER;
 use crate::harness::builder::free_addresses;
 use crate::harness::client::PATIENCE;
 use crate::harness::{Reply, Scripted};
@@ -40,7 +41,8 @@ impl Origin for Raw {
             let head = request.head.to_ascii_lowercase();
             assert!(!head.contains("h2c") && !head.contains("http2-settings"), "no upgrade is passed on: {head}");
             assert!(head.matches("content-length").count() + head.matches("transfer-encoding").count() <= 1, "{head}");
-            assert!(request.body.is_empty() || request.body == b"hello", "{request:?}");
+            assert!([&b""[..], b"hello", INNER.as_bytes()].contains(&&request.body[..]), "{request:?}");
+            assert!(!head.contains("trailer") && request.header("host").is_some(), "{head}");
         }
         requests.iter().map(|request| request.line().trim_end_matches(" HTTP/1.1").to_string()).collect()
     }
@@ -84,20 +86,32 @@ impl Drop for Server {
     }
 }
 
+/// nginx, which reads a body to its end before it asks behind itself: its reading of chunks is a second opinion on ours.
 pub struct Nginx(Server);
 
 impl Nginx {
     pub fn start() -> Self {
+        Self::with("proxy_pass http://unix:PLACE/behind;")
+    }
+
+    /// One that answers by itself, for thousands at once.
+    pub fn quick() -> Self {
+        Self::with("return 200 'ok';")
+    }
+
+    fn with(location: &str) -> Self {
         Self(Server::start(|address, folder, lines| {
             let (place, lines) = (folder.display(), lines.display());
+            let location = location.replace("PLACE", &place.to_string());
             let conf = format!(
                 "daemon off; master_process off; pid {place}/pid; error_log {place}/error.log;\n\
-                 events {{}}\n\
+                 worker_rlimit_nofile 16384; events {{ worker_connections 16000; }}\n\
                  http {{\n\
                    log_format seen '$request_method $request_uri'; access_log {lines} seen;\n\
                    client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;\n\
                    fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;\n\
-                   server {{ listen {address}; location / {{ return 200 'ok'; }} }}\n\
+                   server {{ listen {address} backlog=16384; location / {{ {location} }} }}\n\
+                   server {{ listen unix:{place}/behind; access_log off; location / {{ return 200 'ok'; }} }}\n\
                  }}\n"
             );
             let file = folder.join("nginx.conf");
