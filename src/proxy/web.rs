@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::VARY;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
@@ -13,12 +14,24 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, stamp};
 use super::{WEB_IDLE, edit, forwarding, sticky};
-use crate::config::{RouteGuards, Upstream};
+use crate::config::{Limits, RouteGuards, Upstream};
 use crate::telemetry::trace_context::TRACEPARENT;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 
 /// A connection that cannot be made is tried once more, at another target.
 pub const MOST_ATTEMPTS: u8 = 2;
+
+/// What holds of a client for as long as a web application answers it.
+pub fn prepare(session: &mut ServerSession, limits: &Limits) {
+    session.set_write_timeout(Some(limits.read_stall));
+    session.set_ignore_info_resp(true);
+}
+
+/// Whether this is not the answer yet. Early hints and the like are not passed on: over HTTP/2 pingora could not, and
+/// many a client of HTTP/1.1 takes them for the answer.
+pub fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
 
 /// A seat at the target that the client keeps to; else at the best there is, other than the one that just failed; at
 /// that one again where it has another address.
