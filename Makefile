@@ -36,7 +36,7 @@ lint: ## rustfmt, clippy with warnings denied, cargo-deny, the import table
 fmt: ## format the sources
 	@cargo fmt --all
 
-e2e: ## the official SDKs through cfx and a real LiteLLM proxy
+e2e: ## the official SDKs through cfx and a real LiteLLM proxy, and a Next.js application; five minutes
 	@scripts/setup build e2e
 	@scripts/e2e $(FILTER)
 

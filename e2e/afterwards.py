@@ -1,9 +1,16 @@
-"""Last: what all of it left in the ledger."""
+"""Last: the sockets that were left alone all the while, and what all of it left in the ledger."""
 
 import collections
 import unittest
 
+from application import IDLE, application
 from installation import MASTER_KEY, running
+
+
+class Idle(unittest.TestCase):
+    @unittest.skipUnless(application.started, "no test of the application was chosen")
+    def test_sockets_that_were_idle_for_minutes_carry_on(self):
+        self.assertEqual(application.left_alone.wait(timeout=IDLE + 60), 0, running.log("idle"))
 
 
 class Ledger(unittest.TestCase):

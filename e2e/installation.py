@@ -31,6 +31,8 @@ CFX = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug
 MASTER_KEY = "sk-litellm-master-of-the-e2e"
 PEPPER = "a pepper of at least thirty-two bytes, for e2e"
 PATIENCE = 120
+# Whom e2e/conf/cfx.yaml sends to which web application.
+WEB_NAMES = ["app.localhost", "compressing.localhost", "dev.localhost", "echo.localhost"]
 
 
 class Installation:
@@ -42,6 +44,7 @@ class Installation:
     def start(self):
         self.provider = Provider()
         self.litellm_port, http_port, https_port, self.admin_port = (free_port() for _ in range(4))
+        self.web_ports = {name: free_port() for name in ["next", "compressing", "dev", "echo"]}
         self.http = f"http://127.0.0.1:{http_port}"
         self.https = f"https://127.0.0.1:{https_port}"
         self.without_litellm = f"http://localhost:{http_port}"
@@ -52,6 +55,7 @@ class Installation:
         self.environment = {
             "PATH": os.environ["PATH"], "KEY_HASH_PEPPER": PEPPER, "LITELLM_API_KEY": MASTER_KEY,
             "E2E_LITELLM": f"http://127.0.0.1:{self.litellm_port}", "E2E_PROVIDER": self.provider.root,
+            **{f"E2E_{name.upper()}": f"http://127.0.0.1:{port}" for name, port in self.web_ports.items()},
             "E2E_CERT": str(self.certificate), "E2E_CERT_KEY": str(self.folder / "cert.key"),
         }
         self.data.mkdir()
@@ -177,7 +181,7 @@ def make_certificate(certificate, key_file):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cfx e2e")])
     now = datetime.datetime.now(datetime.timezone.utc)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName(name) for name in ["localhost", *WEB_NAMES]] + [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     made = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))

@@ -5,6 +5,7 @@ import time
 import unittest
 
 import installation
+from application import application
 
 
 def main():
@@ -16,6 +17,9 @@ def main():
         loader = unittest.TestLoader()
         loader.testNamePatterns = [f"*{name}*" for name in sys.argv[1:]] or None
         suite = loader.discover(str(installation.ROOT / "e2e"), pattern="test_*.py")
+        if "test_next" in str(suite):
+            application.start()
+            print(f"e2e: the Next.js application is up after {time.monotonic() - start:.0f} s", flush=True)
         suite.addTests(loader.loadTestsFromName("afterwards"))
         result = unittest.TextTestRunner(verbosity=2).run(suite)
         if not result.wasSuccessful():

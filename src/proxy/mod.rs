@@ -1,5 +1,5 @@
 //! The request's life, one file a step: `route`, `admit` (with `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter` and `patience`),
-//! `account` (with `outcome`); and for everything that is not a model endpoint, `web` (with `forwarding`). Before all of
+//! `account` (with `outcome`); and for everything that is not a model endpoint, `web` (with `forwarding` and `web_socket`). Before all of
 //! them, `guard` (with `path`).
 //!
 //! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
@@ -34,6 +34,7 @@ mod stamp;
 mod sticky;
 mod web;
 mod web_body;
+mod web_socket;
 pub mod welcome;
 
 pub use guard::Gate;
@@ -45,6 +46,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -67,6 +69,7 @@ use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
 use route::Destination;
 use web_body::WebBody;
+use web_socket::Tunnel;
 
 /// What the steps work with; shared by all requests.
 pub struct Services {
@@ -136,6 +139,8 @@ pub struct Context {
     intake: route_guard::Intake,
     /// What becomes of a web answer's body on its way.
     body: WebBody,
+    /// Where the request asks for a WebSocket.
+    tunnel: Option<Arc<Tunnel>>,
     _under_way: UnderWay,
 }
 
@@ -171,6 +176,7 @@ impl ProxyHttp for Proxy {
             asked: None,
             intake: route_guard::Intake::default(),
             body: WebBody::AsItComes,
+            tunnel: None,
             _under_way: self.services.drain.track(),
         })
     }
@@ -196,7 +202,7 @@ impl ProxyHttp for Proxy {
         };
         match found {
             Ok(Destination::Web { upstream }) => {
-                web::bound_waits(session, &context.exchange.snapshot.limits);
+                web::prepare(session, &context.exchange.snapshot.limits);
                 context.web = Some(upstream);
                 Ok(false)
             }
@@ -215,8 +221,10 @@ impl ProxyHttp for Proxy {
                 let kept = sticky::kept(&context.exchange, session.req_header());
                 let seat = web::seat(&self.services.balancer, upstream, context.left.take(), kept.as_deref())?;
                 let attempt = context.exchange.answer.attempts.saturating_sub(1);
-                let guards = context.exchange.guards();
-                web::peer(&self.services.dialer, context.seat.insert(seat), upstream, guards, attempt).await
+                let (guards, seat) = (context.exchange.guards(), context.seat.insert(seat));
+                let mut peer = web::peer(&self.services.dialer, seat, upstream, guards, attempt).await?;
+                context.tunnel = Tunnel::of(session.req_header(), context.exchange.id, &mut peer);
+                Ok(peer)
             }
             None => Error::e_explain(ErrorType::InternalError, "no upstream was chosen"),
         }
@@ -259,7 +267,11 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.intake = route_guard::Intake::default(); // a second attempt brings the body once more
-        web::dress_request(session, request, &context.exchange, context.seat.as_ref())
+        web::dress_request(session, request, &context.exchange, context.seat.as_ref())?;
+        if let Some(tunnel) = &context.tunnel {
+            tunnel.ask();
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -282,6 +294,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
+        if web::is_interim(response.status) {
+            return Ok(());
+        }
         context.note_wait();
         if let Some(seat) = &mut context.seat {
             seat.answered();
@@ -292,6 +307,9 @@ impl ProxyHttp for Proxy {
         web::dress_response(response, &mut context.exchange)?;
         sticky::keep(session, response, &context.exchange, context.seat.as_ref())?;
         context.body = WebBody::of(&context.exchange, session.req_header(), response)?;
+        if let Some(tunnel) = context.tunnel.as_deref().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS) {
+            tunnel.open(session);
+        }
         Ok(())
     }
 

@@ -320,7 +320,7 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
             exchange.answer.ending = Ending::Left;
             return gone;
         }
-        (ErrorSource::Upstream, kind) => upstream_failure(kind),
+        (ErrorSource::Upstream, _) => upstream_failure(error),
         (ErrorSource::Downstream, _) => Refusal::new(Reason::InvalidField, "the request could not be read"),
         _ => Refusal::new(Reason::InternalError, "an error inside the gateway"),
     };
@@ -345,8 +345,8 @@ async fn replaced(session: &mut ServerSession, exchange: &mut Exchange) -> FailT
     FailToProxy { error_code: code, can_reuse_downstream: false }
 }
 
-fn upstream_failure(kind: &ErrorType) -> Refusal {
-    match kind {
+fn upstream_failure(error: &Error) -> Refusal {
+    match error.etype() {
         ErrorType::ConnectTimedout
         | ErrorType::ConnectRefused
         | ErrorType::ConnectNoRoute
@@ -355,8 +355,17 @@ fn upstream_failure(kind: &ErrorType) -> Refusal {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
             Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
         }
+        ErrorType::ReadError if is_silence(error) => {
+            Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
+        }
         _ => Refusal::new(Reason::UpstreamError, "the web application broke off"),
     }
+}
+
+/// What a connection for a WebSocket says of an application that did not switch in time.
+fn is_silence(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
 }
 
 /// The request is over: account for it.

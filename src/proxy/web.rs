@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HOST, VARY};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
@@ -19,6 +20,20 @@ use crate::upstream::{Balancer, By, Dialer, Seat};
 
 /// A connection that cannot be made is tried once more, at another target.
 pub const MOST_ATTEMPTS: u8 = 2;
+
+/// What holds of a client for as long as a web application answers it: how long it is waited for, to take a piece of its
+/// answer and to bring the next of its body (what becomes a WebSocket has a clock of its own), and that it gets one answer.
+pub fn prepare(session: &mut ServerSession, limits: &Limits) {
+    session.set_write_timeout(Some(limits.read_stall));
+    session.set_read_timeout(Some(limits.upload_stall));
+    session.set_ignore_info_resp(true);
+}
+
+/// Whether this is not the answer yet. Early hints and the like are not passed on: over HTTP/2 pingora could not, and
+/// many a client of HTTP/1.1 takes them for the answer.
+pub fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
 
 /// A seat at the target that the client keeps to; else at the best there is, other than the one that just failed; at
 /// that one again where it has another address.
@@ -60,15 +75,6 @@ pub async fn peer(
     peer.options.write_timeout = Some(timeouts.between_chunks);
     peer.options.idle_timeout = Some(WEB_IDLE);
     Ok(Box::new(peer))
-}
-
-/// How long a client is waited for: to take a piece of its answer, and to bring the next of its body. Over a WebSocket
-/// either side may be silent.
-pub fn bound_waits(session: &mut ServerSession, limits: &Limits) {
-    session.set_write_timeout(Some(limits.read_stall));
-    if !session.is_upgrade_req() {
-        session.set_read_timeout(Some(limits.upload_stall));
-    }
 }
 
 fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {

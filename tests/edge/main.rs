@@ -74,4 +74,6 @@ mod upstream_over_http2_fails;
 mod upstream_over_tls;
 mod upstreams_fail;
 mod watching_files;
+mod web_answers;
+mod web_sockets;
 mod who_asks;

@@ -1,0 +1,105 @@
+//! What stands before and behind the answer of a web application: early hints, and trailers.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use crate::harness::ordinary::http2_with;
+use crate::harness::{Harness, Reply, Request};
+
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n";
+const PAGE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-type: text/html\r\n\r\npage";
+const TRAILED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-checksum\r\n\r\n\
+                       4\r\npage\r\n0\r\nx-checksum: 1\r\nx-cfx-request-id: forged\r\n\r\n";
+
+fn as_it_stands(text: String) -> Reply {
+    Reply::script(move |exchange| exchange.send(text.as_bytes()))
+}
+
+#[test]
+fn early_hints_are_not_passed_on_and_the_answer_is() {
+    let edge = Harness::start();
+    let mut client = edge.client();
+    for round in 0..3 {
+        edge.web.then(as_it_stands(HINTS.repeat(round + 1) + PAGE));
+        client.send(&Request::get("/app").bytes());
+        let first = client.exactly(16).expect("an answer");
+        assert_eq!(first, b"HTTP/1.1 200 OK\r", "{}", String::from_utf8_lossy(&first));
+        let rest = rest_of_page(&mut client);
+        assert!(!rest.contains("style.css") && rest.contains("x-cfx-request-id"), "{rest}");
+    }
+    assert_eq!(edge.web.connections(), 1, "one connection did for all");
+    edge.web.then(as_it_stands(HINTS.to_string() + PAGE));
+    let over_h2 = http2_with(&edge, "/app", &[]);
+    assert_eq!((over_h2.status, over_h2.text().as_str(), over_h2.complete), (200, "page", true));
+}
+
+fn rest_of_page(client: &mut crate::harness::Client) -> String {
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"\r\n\r\npage") {
+        rest.extend(client.exactly(1).expect("the rest of it"));
+    }
+    String::from_utf8_lossy(&rest).to_ascii_lowercase()
+}
+
+#[test]
+fn who_waits_to_be_told_to_go_on_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let edge = Harness::builder().web_target(&format!("http://{}", listener.local_addr().expect("an address"))).start();
+    let application = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a connection");
+        let mut heard = vec![0; 4096];
+        let mut length = 0;
+        while !heard[..length].ends_with(b"\r\n\r\n") {
+            length += socket.read(&mut heard[length..]).expect("a head");
+        }
+        socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").expect("cfx listens");
+        socket.read_exact(&mut heard[..6]).expect("the body");
+        socket.write_all(PAGE.as_bytes()).expect("cfx listens");
+        heard[..6].to_vec()
+    });
+    let mut client = edge.client();
+    let asked = Request::post("/app", "a body").header("Expect", "100-continue").bytes();
+    let (head, body) = asked.split_at(asked.len() - 6);
+    client.send(head);
+    let told = client.exactly(25).expect("a word");
+    assert_eq!(told, b"HTTP/1.1 100 Continue\r\n\r\n", "{}", String::from_utf8_lossy(&told));
+    client.send(body);
+    assert_eq!(client.answer().text(), "page");
+    assert_eq!(application.join().expect("it was asked once"), b"a body");
+}
+
+#[test]
+fn trailers_of_an_answer_end_with_it() {
+    let edge = Harness::start();
+    let mut client = edge.client();
+    for _ in 0..2 {
+        edge.web.then(as_it_stands(TRAILED.to_string()));
+        client.send(&Request::get("/app").bytes());
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n0\r\n") {
+            answer.extend(client.exactly(1).expect("an answer"));
+        }
+        assert_eq!(client.exactly(2).as_deref(), Some(&b"\r\n"[..]), "nothing stands behind the body");
+        let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        assert!(answer.contains("page") && !answer.contains("x-checksum: 1") && !answer.contains("forged"), "{answer}");
+    }
+    assert_eq!(edge.web.connections(), 1, "both sides kept their connections");
+    edge.web.then(as_it_stands(TRAILED.to_string()));
+    let over_h2 = http2_with(&edge, "/app", &[]);
+    assert_eq!((over_h2.text().as_str(), over_h2.complete), ("page", true));
+    assert!(over_h2.headers.iter().all(|(_, value)| value != "forged"));
+}
+
+#[test]
+fn trailers_of_an_upload_are_not_passed_on() {
+    let edge = Harness::start();
+    edge.web.always(|_| Some(as_it_stands(PAGE.to_string())));
+    let mut client = edge.client();
+    for _ in 0..2 {
+        let head = Request::new("POST", "/app").header("Transfer-Encoding", "chunked").framed_by_hand().bytes();
+        client.send(&[&head[..], b"6\r\na body\r\n0\r\nX-Real-IP: 9.9.9.9\r\n\r\n"].concat());
+        assert_eq!(client.answer().text(), "page");
+        let sent = edge.web.last();
+        assert_eq!((sent.body, sent.head.contains("9.9.9.9")), (b"a body".to_vec(), false));
+    }
+}
