@@ -25,7 +25,7 @@ explore: ## what tests draw at random, drawn anew and a hundred times as often; 
 	@scripts/setup build test
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --lib -- $(or $(FILTER),quota::tests::model json rewrite tap spool framing)
 
-fuzz: ## hostile configurations, bodies, streams, keys and headers for a minute each; FUZZ_SECONDS, FUZZ_SEED, FILTER=tap
+fuzz: ## hostile configurations, bodies, streams, keys, heads, greetings for a minute each; FUZZ_SECONDS, FUZZ_RUNS, FUZZ_SEED, FILTER=tap
 	@scripts/setup build
 	@scripts/fuzz $(FILTER)
 

@@ -5,9 +5,10 @@
 //! client may have written itself. Only the header that the configuration names is read: a proxy that writes one lets
 //! the other pass.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::forwarded::{self, Element};
 use crate::config::{ClientHeader, Edge};
@@ -34,7 +35,7 @@ pub fn client(peer: IpAddr, edge: &Edge, headers: &HeaderMap) -> Client {
     }
     match &edge.client_header {
         ClientHeader::XForwardedFor => {
-            let (address, hops) = outermost(peer, edge, lines(headers, &X_FORWARDED_FOR).rev().flat_map(from_right));
+            let (address, hops) = outermost(peer, edge, headers);
             beside(address, hops, headers)
         }
         ClientHeader::Forwarded => by_forwarded(peer, edge, headers),
@@ -48,9 +49,9 @@ pub fn client(peer: IpAddr, edge: &Edge, headers: &HeaderMap) -> Client {
 
 /// The first address from the right that is not one of ours, and which entry that was. One that is malformed ends the
 /// reading at the last that was sound.
-fn outermost<'h>(peer: IpAddr, edge: &Edge, entries: impl Iterator<Item = &'h str>) -> (IpAddr, usize) {
+fn outermost(peer: IpAddr, edge: &Edge, headers: &HeaderMap) -> (IpAddr, usize) {
     let (mut client, mut hops) = (peer, 0);
-    for entry in entries {
+    for entry in entries(headers, &X_FORWARDED_FOR) {
         hops += 1;
         let Some(address) = address(entry) else { break };
         client = address;
@@ -65,8 +66,7 @@ fn outermost<'h>(peer: IpAddr, edge: &Edge, entries: impl Iterator<Item = &'h st
 /// that is not appended to has one value, which is that proxy's.
 fn beside(address: IpAddr, hops: usize, headers: &HeaderMap) -> Client {
     let entry = |name: &HeaderName| {
-        let entries = lines(headers, name).rev().flat_map(from_right);
-        entries.take(hops.max(1)).last().map(str::trim).filter(|entry| !entry.is_empty())
+        entries(headers, name).take(hops.max(1)).last().map(str::trim).filter(|entry| !entry.is_empty())
     };
     let https = entry(&X_FORWARDED_PROTO).and_then(is_https);
     Client { address, https, host: entry(&X_FORWARDED_HOST).map(str::to_owned) }
@@ -74,8 +74,8 @@ fn beside(address: IpAddr, hops: usize, headers: &HeaderMap) -> Client {
 
 fn by_forwarded(peer: IpAddr, edge: &Edge, headers: &HeaderMap) -> Client {
     let (mut client, mut last) = (peer, Element::default());
-    for line in lines(headers, &http::header::FORWARDED).rev() {
-        for element in forwarded::from_right(line) {
+    for line in headers.get_all(http::header::FORWARDED).iter().rev() {
+        for element in forwarded::from_right(&text(line)) {
             let Some(element) = element else { return told(client, last) };
             let address = element.node.as_deref().and_then(address);
             last = element;
@@ -93,13 +93,17 @@ fn told(address: IpAddr, element: Element) -> Client {
     Client { address, https: element.proto.as_deref().and_then(is_https), host: element.host }
 }
 
-fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'h str> + use<'h> {
-    // A line that is no text is one that is malformed, and ends the reading like any other.
-    headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("?"))
+/// The entries of a list, the last one first. One that is no text is one that is malformed: it ends the reading like any
+/// other, and does no harm to those behind it.
+fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> + use<'h> {
+    let entries = headers.get_all(name).iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    entries.map(|entry| std::str::from_utf8(entry).ok().filter(|entry| entry.is_ascii()).unwrap_or("?"))
 }
 
-fn from_right(line: &str) -> impl Iterator<Item = &str> {
-    line.rsplit(',')
+/// A line with a question mark for each byte that is not ASCII: it spoils what it stands in and nothing else.
+fn text(line: &HeaderValue) -> Cow<'_, str> {
+    let ascii = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '?' };
+    line.to_str().map_or_else(|_| line.as_bytes().iter().map(ascii).collect(), Cow::Borrowed)
 }
 
 fn is_https(scheme: &str) -> Option<bool> {

@@ -48,6 +48,24 @@ fn what_a_client_writes_itself_is_not_believed() {
 }
 
 #[test]
+fn bytes_that_are_no_text_hide_nobody() {
+    for (header, name, line) in [
+        (ClientHeader::XForwardedFor, "x-forwarded-for", &b"\xff, 198.51.100.1"[..]),
+        (ClientHeader::Forwarded, "forwarded", b"for=\"\xff, for=198.51.100.1"),
+        (ClientHeader::Forwarded, "forwarded", b"for=198.51.100.1;host=\"\xe9\", for=10.0.0.7"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_bytes(line).unwrap());
+        let found = client([10, 0, 0, 1].into(), &edge(header), &headers).address;
+        assert_eq!(found.to_string(), "198.51.100.1", "{}", line.escape_ascii());
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert("x-forwarded-for", HeaderValue::from_bytes(b"198.51.100.1, \xff, 10.0.0.7").unwrap());
+    let found = client([10, 0, 0, 1].into(), &edge(ClientHeader::XForwardedFor), &headers).address;
+    assert_eq!(found.to_string(), "10.0.0.7", "what stands left of it is not read");
+}
+
+#[test]
 fn addresses_may_have_ports_and_brackets() {
     for (written, wanted) in [
         ("198.51.100.1:4711", "198.51.100.1"),

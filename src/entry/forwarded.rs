@@ -32,12 +32,14 @@ fn last_element(line: &str) -> (Option<&str>, &str) {
     (None, line)
 }
 
+/// Whether no quotes begin or end in it alone. A backslash that stands in none tells that it does: what was escaped there
+/// is no quote either, so that a comma in quotes is never taken for one between elements.
 fn is_balanced(text: &str) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     for byte in text.bytes() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
+            b'\\' => escaped = true,
             b'"' => quoted = !quoted,
             _ => {}
         }
@@ -128,6 +130,15 @@ mod tests {
         for junk in [r#"for=""#, r#"for="a, for="#, "for=1.1.1.1;for=2.2.2.2", "=", ",", r#"x="\"#] {
             let line = format!("{junk}, for=198.51.100.1");
             assert_eq!(nodes(&line).first(), Some(&Some("198.51.100.1".to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_quotes_divides_nothing() {
+        for host in ["a,b", r#"a,b\"c"#, r#"a, for=6.6.6.6;b=\"c\""#, r"a\\, for=6.6.6.6", r#"\",\""#] {
+            let line = format!(r#"for=6.6.6.6, for=198.51.100.1;host="{host}", for=10.0.0.7"#);
+            let wanted = ["10.0.0.7", "198.51.100.1", "6.6.6.6"].map(|node| Some(node.to_owned()));
+            assert_eq!(nodes(&line), wanted, "{line}");
         }
     }
 

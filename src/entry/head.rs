@@ -130,17 +130,16 @@ struct Lines {
 }
 
 impl Lines {
-    /// Whether the head has ended. Looks at each byte once, however many reads it came in.
+    /// Whether the head has ended. Looks at each byte once, and comes to the same however many reads they came in.
     fn whole(&mut self, bytes: &[u8], guards: &Guards) -> Result<bool, NoHead> {
-        while let Some(at) = memchr(b'\n', &bytes[self.searched..]) {
+        // Not beyond what a head may be: how much of that has come by now is chance.
+        let head = bytes.get(..guards.header_bytes).unwrap_or(bytes);
+        while let Some(at) = memchr(b'\n', &head[self.searched..]) {
             let end = self.searched + at;
-            let line = &bytes[self.begin..end];
+            let line = &head[self.begin..end];
             // A line that ends in a bare LF ends where other parsers see none end.
             let line = line.strip_suffix(b"\r").ok_or(NoHead::Refused(Guard::InvalidHead))?;
             (self.begin, self.searched) = (end + 1, end + 1);
-            if self.begin > guards.header_bytes {
-                return Err(NoHead::Refused(Guard::HeadersTooLarge));
-            }
             match (line.is_empty(), self.seen) {
                 (true, 0) if self.blank < BLANK_LINES => self.blank += 1,
                 (true, 0) => return Err(NoHead::Refused(Guard::InvalidHead)),
@@ -151,13 +150,12 @@ impl Lines {
             }
             self.seen += usize::from(!line.is_empty());
         }
-        self.searched = bytes.len();
-        if bytes.len() > guards.header_bytes {
-            return Err(NoHead::Refused(Guard::HeadersTooLarge));
-        }
+        self.searched = head.len();
         // What is no HTTP at all need not be waited for: TLS, for one, has no end of a line.
-        let begins_as_none = self.seen == 0 && bytes[self.begin..].first().is_some_and(|first| !begins_a_line(*first));
-        if begins_as_none { Err(NoHead::Refused(Guard::InvalidHead)) } else { Ok(false) }
+        if self.seen == 0 && head[self.begin..].first().is_some_and(|first| !begins_a_line(*first)) {
+            return Err(NoHead::Refused(Guard::InvalidHead));
+        }
+        if bytes.len() > guards.header_bytes { Err(NoHead::Refused(Guard::HeadersTooLarge)) } else { Ok(false) }
     }
 
     fn header(&mut self, line: &[u8]) -> Result<(), NoHead> {
@@ -211,12 +209,13 @@ impl Lines {
     }
 }
 
-/// Whether it is HTTP/1.1, else 1.0. pingora would mend a target with blanks in it, and cut off a fragment; who reads it
-/// elsewhere might not.
+/// Whether it is HTTP/1.1, else 1.0. pingora would mend a target with blanks or control characters in it, and cut off a
+/// fragment; who reads it elsewhere might not.
 fn request_line(line: &[u8]) -> Result<bool, NoHead> {
+    let begun = line.first().is_some_and(|first| begins_a_line(*first)) && !line.iter().any(u8::is_ascii_control);
     let (newer, older) = (line.ends_with(b" HTTP/1.1"), line.ends_with(b" HTTP/1.0"));
     let parts = line.iter().filter(|byte| **byte == b' ').count() + 1;
-    if (newer || older) && parts == 3 && memchr(b'#', line).is_none() {
+    if begun && (newer || older) && parts == 3 && memchr(b'#', line).is_none() {
         Ok(newer)
     } else {
         Err(NoHead::Refused(Guard::InvalidHead))

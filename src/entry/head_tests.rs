@@ -107,6 +107,37 @@ fn a_head_has_so_many_lines_and_bytes_and_no_more() {
     hold("GET /".repeat(1000).as_bytes(), &refused);
 }
 
+#[test]
+fn a_verdict_does_not_depend_on_how_much_has_come() {
+    let refused = |guard| Err(NoHead::Refused(guard));
+    let most = "a".repeat(GUARDS.header_bytes);
+    // By its first byte none, and by no end of its line too long.
+    hold(format!("\x16{most}").as_bytes(), &refused(Guard::InvalidHead));
+    // None by its first byte, which the rest of its line would let pass.
+    hold(b"\x16 / HTTP/1.1\r\n\r\n", &refused(Guard::InvalidHead));
+    hold(b"\x16 / HTTP/1.1\r\n", &refused(Guard::InvalidHead));
+    // A bare LF, behind more than a head may be.
+    hold(format!("GET /{most}\n").as_bytes(), &refused(Guard::HeadersTooLarge));
+    hold(
+        format!("GET / HTTP/1.1\r\na: {most}\r\nContent-Length: 1, 1\r\n\r\n").as_bytes(),
+        &refused(Guard::HeadersTooLarge),
+    );
+    // What follows a head is not its own.
+    hold(format!("GET / HTTP/1.1\r\n\r\n{most}\n").as_bytes(), &Ok(true));
+}
+
+#[test]
+fn a_target_that_would_be_mended_is_refused() {
+    for head in [
+        &b"GET /?a\x01 HTTP/1.1\r\n\r\n"[..],
+        b"GET /\t HTTP/1.1\r\n\r\n",
+        b"GET /?\x7f HTTP/1.1\r\n\r\n",
+        b"\rGET / HTTP/1.1\r\n\r\n",
+    ] {
+        hold(head, &Err(NoHead::Refused(Guard::InvalidHead)));
+    }
+}
+
 #[tokio::test]
 async fn who_says_nothing_is_nobody_and_who_stops_in_the_middle_is_told() {
     let (mut client, mut served) = tokio::io::duplex(4096);

@@ -24,7 +24,7 @@ mod meter;
 mod outcome;
 mod outgoing;
 mod own;
-mod path;
+pub mod path;
 mod patience;
 mod refuse;
 mod relay;

@@ -32,7 +32,7 @@ pub fn to_origin_form(head: &mut RequestHeader) -> Result<()> {
 /// Refuses a target that could mean two things.
 pub fn check(head: &RequestHeader, encoded_slash: EncodedSlash) -> Result<(), Refusal> {
     let path = head.uri.path();
-    if is_plain(path) && head.raw_path().first() == Some(&b'/') && head.raw_path_is_utf8() {
+    if is_plain(path) && path.starts_with('/') && head.raw_path().first() == Some(&b'/') && head.raw_path_is_utf8() {
         return Ok(());
     }
     match fault(head, encoded_slash) {
@@ -59,7 +59,8 @@ fn fault(head: &RequestHeader, encoded_slash: EncodedSlash) -> Option<&'static s
     if !head.raw_path_is_utf8() {
         return Some("the path is not UTF-8");
     }
-    if !head.raw_path().starts_with(b"/") {
+    // Of none at all a slash would be sent.
+    if !head.raw_path().starts_with(b"/") || head.uri.path().is_empty() {
         return Some("the request's target is no path");
     }
     let path = head.uri.path().as_bytes();
@@ -182,6 +183,9 @@ mod tests {
             for encoded_slash in [EncodedSlash::Refuse, EncodedSlash::Pass] {
                 assert!(is_refused(target, encoded_slash), "{target}");
             }
+        }
+        for target in ["", "?a", "*", "foo://a/b", "a/b"] {
+            assert!(is_refused(target, EncodedSlash::Pass), "{target}");
         }
         assert!(is_refused("/a%2fb", EncodedSlash::Refuse) && is_refused("/a%2Fb", EncodedSlash::Refuse));
         assert!(!is_refused("/a%2fb", EncodedSlash::Pass));

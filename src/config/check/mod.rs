@@ -9,6 +9,7 @@ mod limits;
 mod models;
 mod names;
 mod overrides;
+mod pattern;
 mod prices;
 mod quantity;
 mod read;

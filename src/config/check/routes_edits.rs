@@ -10,7 +10,7 @@ use super::super::edits::{
 use super::super::problem::Checked;
 use super::super::source::Source;
 use super::read::{At, Fields, Named, all};
-use super::{quantity, routes_match};
+use super::{pattern, quantity, routes_match};
 
 /// A page is held in memory, once for each configuration that is in use.
 const LARGEST_PAGE: usize = 1 << 20;
@@ -87,10 +87,7 @@ fn prefix(at: &At) -> Checked<String> {
 fn rewrite(at: &At) -> Checked<Rewrite> {
     let fields = at.fields(&["pattern", "to"])?;
     let remedy = "write for example { pattern: '^/old/(.*)$', to: '/new/$1' }";
-    let pattern = fields.required("pattern", remedy).and_then(|at| {
-        let text = at.text()?;
-        Regex::new(text).map_err(|error| at.problem(format!("is no regular expression: {}", last_line(&error))))
-    });
+    let pattern = fields.required("pattern", remedy).and_then(|at| pattern::pattern(&at));
     let to = fields.required("to", remedy);
     let (pattern, at) = (pattern?, to?);
     let to = at.text()?.to_owned();
@@ -101,11 +98,6 @@ fn rewrite(at: &At) -> Checked<Rewrite> {
         return Err(at.problem("is no path: the query stays as it is"));
     }
     Ok(Rewrite { pattern: Pattern(pattern), to })
-}
-
-/// The engine says what is wrong in its last line, below a drawing.
-fn last_line(error: &regex::Error) -> String {
-    error.to_string().lines().last().unwrap_or_default().trim().to_owned()
 }
 
 /// The first group that `to` names and the pattern has not: the engine would put nothing in its place.

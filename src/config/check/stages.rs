@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
 use super::super::problem::{Checked, Reported};
 use super::super::snapshot::{InferRule, Model, Placement, Prompt, StagePolicy};
 use super::super::source::Source;
 use super::super::timeouts::TimeoutOverrides;
 use super::models::Aliases;
+use super::pattern;
 use super::quantity::MOST_TOKENS;
 use super::read::{At, Fields};
 use super::upstreams;
@@ -112,10 +111,7 @@ pub(super) fn stage(at: &At) -> Checked<Stage> {
 
 pub(super) fn infer_rule(at: &At) -> Checked<InferRule> {
     let fields = at.fields(&["last_user_message", "has_diff", "has_tools", "stage"])?;
-    let pattern = fields.optional("last_user_message", |at| {
-        let pattern = at.text()?;
-        Regex::new(pattern).map_err(|error| at.problem(format!("no regular expression: {}", last_line(&error))))
-    });
+    let pattern = fields.optional("last_user_message", |at| pattern::pattern(&at));
     let has_diff = fields.optional("has_diff", |at| at.flag());
     let has_tools = fields.optional("has_tools", |at| at.flag());
     let stage = fields.required("stage", "say which stage the rule chooses").and_then(|at| self::stage(&at));
@@ -124,10 +120,4 @@ pub(super) fn infer_rule(at: &At) -> Checked<InferRule> {
         return Err(at.problem_with("matches every request", "give a condition, or set default_stage instead"));
     }
     Ok(rule)
-}
-
-/// A regex error draws its pattern over several lines and ends with the reason.
-fn last_line(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }

@@ -58,7 +58,7 @@ impl Challenges {
     }
 
     /// `digest` is the SHA-256 of the key authorization.
-    pub(super) fn post_tls(self: &Arc<Self>, domain: &str, digest: &[u8]) -> Result<Posted, ChallengeProblem> {
+    pub fn post_tls(self: &Arc<Self>, domain: &str, digest: &[u8]) -> Result<Posted, ChallengeProblem> {
         let config = Arc::new(tls_answer(domain, digest)?);
         self.change(|answers| drop(answers.tls.insert(domain.to_owned(), config)));
         Ok(Posted { challenges: Arc::clone(self), key: Key::Domain(domain.to_owned()) })

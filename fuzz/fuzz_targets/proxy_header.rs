@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+#[expect(dead_code, reason = "one target of them all")]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::proxy_header::target(bytes));
