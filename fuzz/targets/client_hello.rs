@@ -6,13 +6,12 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use cfx::config::TlsVersion;
+use cfx::config::{Certificate, TlsVersion};
 use cfx::entry::acme::Challenges;
-use cfx::entry::certificates::{Certificate, Certificates};
+use cfx::entry::certificates::Certificates;
 use cfx::entry::connection::buffered;
 use cfx::entry::tls::{TlsDoor, TlsParts, TlsSettings};
 use cfx::telemetry::metrics::Metrics;
-use cfx::units::Timestamp;
 use memchr::memmem;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::server::Acceptor;
@@ -41,7 +40,7 @@ static EDGE: LazyLock<Edge> = LazyLock::new(|| {
         (Arc::new(read), certificate.der().to_vec())
     });
     let (read, certificates) = made.into_iter().unzip();
-    let shown = Certificates::with_issued(&[], read, Timestamp(0)).expect("certificates");
+    let shown = Certificates::new(&[], read);
     let challenges = Arc::<Challenges>::default();
     // For good: nobody takes it back.
     std::mem::forget(challenges.post_tls(CHALLENGED, &DIGEST).expect("a challenge"));
