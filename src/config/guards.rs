@@ -19,7 +19,7 @@ pub struct Guards {
     pub requests_per_connection: Option<u32>,
     /// The first answer after so long is the last of a connection over HTTP/1.1. None: never for that.
     pub connection_age: Option<Duration>,
-    /// Connections at once. None: as many as the process has descriptors for.
+    /// Connections at once. None: as many as the process has descriptors for, within reason.
     pub connections: Option<usize>,
     /// Those of one address, of IPv6 of one /64. None: half of all.
     pub connections_per_address: Option<usize>,

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::bad_bytes::health::open_connections;
 use crate::harness::client::PATIENCE;
 use crate::harness::process::run_of;
 use crate::harness::{Client, Harness, Process, Reply, Request};
@@ -87,6 +88,20 @@ fn idle_connections_are_closed_and_nobody_is_blamed() {
         assert!(client.read_to_close().is_empty(), "without a word");
     }
     assert_eq!(edge.metric("cfx_guard_total", &[]), 0.0);
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_its_connection() {
+    let edge = Harness::builder().limit("read_stall: 300ms").start();
+    edge.web.always(|_| Some(Reply::json(200, "a".repeat(32 << 20)))); // more than sockets hold
+    for (number, connect) in [Harness::client, Harness::tls_client].into_iter().enumerate() {
+        let mut client = connect(&edge);
+        client.send(&Request::get("/").bytes());
+        edge.web.wait_for(number + 1);
+        eventually("its window stays closed", || open_connections(&edge) == 0);
+        assert!(!client.answer().complete);
+    }
+    edge.assert_healthy();
 }
 
 #[test]

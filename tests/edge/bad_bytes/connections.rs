@@ -11,12 +11,15 @@ use super::{DEADLINE, seen_since};
 use crate::harness::Client;
 use crate::harness::client::PATIENCE;
 
+/// How a client comes.
+type Connect<'a> = &'a (dyn Fn() -> Client + Sync);
+
 pub fn play_all(origin: &dyn Origin) {
     let edge = super::edge(origin);
     let (rows, had, before) = (rows("Connections"), origin.seen().len(), Health::of(&edge));
     let hello = b"\x16\x03\x01\x00\xee\x01\x00\x00\xea\x03\x03".to_vec();
     let (plain, tls) = (|| Client::plain(edge.http), || Client::plain(edge.https));
-    let cases: [(&str, &(dyn Fn() -> Client + Sync), Vec<u8>); 6] = [
+    let cases: [(&str, Connect<'_>, Vec<u8>); 6] = [
         ("nothing at all", &plain, Vec::new()),
         ("nothing at all where TLS is spoken", &tls, Vec::new()),
         ("nothing behind a handshake", &|| edge.tls_client(), Vec::new()),
