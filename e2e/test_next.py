@@ -11,8 +11,8 @@ class Next(unittest.TestCase):
         done = subprocess.run(["node", "--test", "--test-reporter=spec", WEB / name], env=client(), capture_output=True,
                               text=True, timeout=400)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        for figure in [line for line in done.stdout.splitlines() if "grew by" in line or "upgrades" in line]:
-            print(f"\n  {figure}", end="", flush=True)
+        figures = [line for line in done.stdout.splitlines() if "grew by" in line or "upgrades" in line]
+        print("\n" + "\n".join(f"  {figure}" for figure in figures), flush=True)
 
     def test_pages(self):
         self.run_suite("pages.test.mjs")

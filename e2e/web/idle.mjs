@@ -6,7 +6,9 @@ import { setTimeout as wait } from "node:timers/promises";
 import { ask } from "./client.mjs";
 import { next, opened, pinged } from "./sockets.mjs";
 
-const sockets = await Promise.all([false, true].map((secure) => opened("dev.localhost", "/_next/hmr?id=idle", secure)));
+// What has the same id is one page to the server.
+const open = (secure) => opened("dev.localhost", `/_next/hmr?id=idle-${secure}`, secure);
+const sockets = await Promise.all([false, true].map(open));
 await Promise.all(sockets.map(next));
 await wait(2_000); // what it says at the beginning
 for (const socket of sockets) socket.said = [];

@@ -222,7 +222,7 @@ mod tests {
             theirs.read_u8().await.unwrap();
         }
         let took = cut_after(&mut socket).await;
-        assert!(took >= IDLE && took <= 2 * IDLE, "{took:?}");
+        assert!((IDLE..=2 * IDLE).contains(&took), "{took:?}");
     }
 
     #[tokio::test]
