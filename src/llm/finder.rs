@@ -137,6 +137,10 @@ impl Finder {
             held.extend_from_slice(rest);
             &held
         };
+        // As long as it may be in pieces: how an answer is cut decides nothing.
+        if whole.len() > LONGEST_USAGE {
+            return;
+        }
         if let Ok(Some(reported)) = Reported::read(&mut Scanner::new(whole)) {
             self.reported = Some(reported);
         }

@@ -76,7 +76,9 @@ impl Chance {
     /// One of the seeds with a few changes.
     pub fn changed(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
         let mut input = self.one_of(seeds).clone();
-        for _ in 0..=self.below(6) {
+        // More often few than many: of much that is changed, nothing gets past the first look.
+        let most = self.below(6) + 1;
+        for _ in 0..=self.below(most) {
             let place = self.below(input.len() + 1);
             match self.below(8) {
                 0 if place < input.len() => input[place] ^= 1 << self.below(8),

@@ -347,3 +347,15 @@ proptest! {
         prop_assert_eq!(run(Dialect::Chat, true, &bytes).0, uncut);
     }
 }
+
+#[test]
+fn a_usage_longer_than_any_is_none_however_it_is_cut() {
+    for (filler, wanted) in [(16_000, true), (17_000, false)] {
+        let json = format!(r#"{{"usage":{{"prompt_tokens":7,"x":"{}"}}}}"#, "w".repeat(filler));
+        for piece in [17, 4096, json.len()] {
+            let mut tap = AnswerTap::new(Dialect::Chat);
+            json.as_bytes().chunks(piece).for_each(|piece| tap.push(piece));
+            assert_eq!(tap.report().usage.is_some(), wanted, "{filler} in pieces of {piece}");
+        }
+    }
+}
