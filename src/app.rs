@@ -28,7 +28,7 @@ use pingora::server::{RunArgs, Server as PingoraServer};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, QuotaSettings, RateLimiter};
+use crate::admission::{Capacity, KeySettings, Keys, OnStoreOutage, Pepper, QuotaSettings, RateLimiter};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Secret, Snapshot};
 use crate::entry::acme::Acme;
@@ -40,7 +40,7 @@ use crate::entry::sockets::Sockets;
 use crate::entry::{listeners, successor, supervisor};
 use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolSettings};
 use crate::llm::Calibration;
-use crate::proxy::{Gate, GuardState, Proxy, Services, Welcomed};
+use crate::proxy::{Gate, GuardState, Proxy, Services, Tokens, Welcomed};
 use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
@@ -222,6 +222,7 @@ impl Edge {
             traces,
             clock,
             guards: GuardState::default(),
+            tokens: Tokens::new(Pepper::new(pepper)),
             welcomed,
         };
         let waiting = || {

@@ -73,41 +73,122 @@ fn every_snippet_loads() {
     }
 }
 
-#[test]
-fn every_middleware_has_a_section_that_offers_it_or_says_why_not() {
-    const MIDDLEWARES: [&str; 24] = [
-        "AddPrefix",
-        "BasicAuth",
+/// What cfx has to do that these do, with a key of the snippet that does it, and all that each can be told.
+const OFFERED: [(&str, &str, &[&str]); 18] = [
+    ("AddPrefix", "add_prefix:", &["prefix"]),
+    ("BasicAuth", "basic_auth:", &["users", "usersFile", "realm", "headerField", "removeHeader"]),
+    (
         "Buffering",
-        "Chain",
+        "body:",
+        &[
+            "maxRequestBodyBytes",
+            "memRequestBodyBytes",
+            "maxResponseBodyBytes",
+            "memResponseBodyBytes",
+            "retryExpression",
+        ],
+    ),
+    (
         "CircuitBreaker",
+        "breaker:",
+        &["expression", "checkPeriod", "fallbackDuration", "recoveryDuration", "responseCode"],
+    ),
+    (
         "Compress",
-        "ContentType",
-        "DigestAuth",
-        "EncodedCharacters",
-        "Errors",
+        "compress:",
+        &["excludedContentTypes", "includedContentTypes", "minResponseBodyBytes", "encodings", "defaultEncoding"],
+    ),
+    ("Errors", "errors:", &["status", "service", "query", "statusRewrites"]),
+    (
         "ForwardAuth",
-        "GrpcWeb",
+        "forward_auth:",
+        &[
+            "address",
+            "trustForwardHeader",
+            "authResponseHeaders",
+            "authResponseHeadersRegex",
+            "authRequestHeaders",
+            "addAuthCookiesToResponse",
+            "headerField",
+            "forwardBody",
+            "maxBodySize",
+            "preserveLocationHeader",
+            "preserveRequestMethod",
+        ],
+    ),
+    (
         "Headers",
-        "IPAllowList",
-        "InFlightReq",
-        "PassTLSClientCert",
-        "RateLimit",
-        "RedirectRegex",
-        "RedirectScheme",
-        "ReplacePath",
-        "ReplacePathRegex",
-        "Retry",
-        "StripPrefix",
-        "StripPrefixRegex",
-    ];
-    for name in MIDDLEWARES {
-        let section = PAGE.split("\n### ").find(|section| section.starts_with(&format!("{name}\n")));
-        let section = section.unwrap_or_else(|| unreachable!("{name} has no section"));
-        assert!(
-            section.contains("```yaml") || section.contains("not offered") || section.contains("not needed"),
-            "{name}"
-        );
+        "cors:",
+        &[
+            "customRequestHeaders",
+            "customResponseHeaders",
+            "accessControlAllowCredentials",
+            "accessControlAllowHeaders",
+            "accessControlAllowMethods",
+            "accessControlAllowOriginList",
+            "accessControlAllowOriginListRegex",
+            "accessControlExposeHeaders",
+            "accessControlMaxAge",
+            "addVaryHeader",
+            "allowedHosts",
+            "hostsProxyHeaders",
+            "sslProxyHeaders",
+            "stsSeconds",
+            "stsIncludeSubdomains",
+            "stsPreload",
+            "forceSTSHeader",
+            "frameDeny",
+            "customFrameOptionsValue",
+            "contentTypeNosniff",
+            "browserXssFilter",
+            "customBrowserXSSValue",
+            "contentSecurityPolicy",
+            "contentSecurityPolicyReportOnly",
+            "publicKey",
+            "referrerPolicy",
+            "permissionsPolicy",
+            "isDevelopment",
+        ],
+    ),
+    ("IPAllowList", "allow:", &["sourceRange", "ipStrategy.depth", "ipStrategy.excludedIPs", "ipStrategy.ipv6Subnet"]),
+    ("InFlightReq", "in_flight:", &["amount", "sourceCriterion.requestHeaderName", "requestHost"]),
+    ("RateLimit", "rate_limit:", &["average", "period", "burst", "sourceCriterion", "redis"]),
+    ("RedirectRegex", "redirect:", &["regex", "replacement", "permanent"]),
+    ("RedirectScheme", "redirect:", &["scheme", "port", "permanent"]),
+    ("ReplacePath", "rewrite:", &["path"]),
+    ("ReplacePathRegex", "rewrite:", &["regex", "replacement"]),
+    ("Retry", "targets:", &["attempts", "initialInterval"]),
+    ("StripPrefix", "strip_prefix:", &["prefixes", "forceSlash"]),
+    ("StripPrefixRegex", "rewrite:", &["regex"]),
+];
+
+/// Of what there is no snippet.
+const ELSEWHERE: [&str; 6] =
+    ["Chain", "ContentType", "DigestAuth", "EncodedCharacters", "GrpcWeb", "PassTLSClientCert"];
+
+/// What the page says of a middleware.
+fn section(name: &str) -> &'static str {
+    let section = PAGE.split("\n### ").find(|section| section.starts_with(&format!("{name}\n")));
+    let section = section.unwrap_or_else(|| unreachable!("{name} has no section"));
+    section.split("\n## ").next().unwrap()
+}
+
+#[test]
+fn every_middleware_that_cfx_stands_in_for_is_shown_with_all_its_options() {
+    for (name, key, options) in OFFERED {
+        let (prose, snippet) = section(name).split_once("```yaml\n").unwrap_or_else(|| unreachable!("{name}: show it"));
+        assert!(snippet.split("```").next().unwrap().contains(key), "{name}: {key}");
+        for option in options {
+            assert!(prose.contains(&format!("{option}`")), "{name}: {option}");
+        }
+    }
+}
+
+#[test]
+fn of_every_other_middleware_the_page_says_why_there_is_none() {
+    for name in ELSEWHERE {
+        let section = section(name);
+        assert!(section.contains("not offered") || section.contains("not needed"), "{name}");
     }
 }
 
@@ -152,6 +233,10 @@ fn every_option_of_an_entrypoint_is_spoken_of() {
     let section = PAGE.split("\n## Entrypoints").nth(1).unwrap();
     for option in OPTIONS {
         assert!(section.contains(&format!("`{option}`")), "{option}");
+    }
+    for timeout in OPTIONS.iter().filter(|option| option.starts_with("transport.")) {
+        let row = section.lines().find(|line| line.contains(&format!("`{timeout}`"))).unwrap();
+        assert!(!row.contains("not offered") && row.matches('`').count() >= 4, "{timeout}: {row}");
     }
 }
 

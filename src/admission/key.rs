@@ -123,6 +123,12 @@ impl Pepper {
         self.mac(b"cfx pepper fingerprint").to_hex()
     }
 
+    /// A digest of anything else, in 64 hexadecimal digits, the same for all who have this pepper. `context` says what
+    /// for and has a space, as no key does, and no line break.
+    pub fn digest(&self, context: &str, text: &str) -> String {
+        self.mac(format!("{context}\n{text}").as_bytes()).to_hex()
+    }
+
     fn mac(&self, text: &[u8]) -> KeyHash {
         let mut mac = self.0.clone();
         mac.update(text);

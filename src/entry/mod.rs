@@ -7,6 +7,7 @@ pub mod acme;
 pub mod admin;
 pub mod arrival;
 pub mod certificates;
+pub mod claims;
 pub mod client_address;
 pub mod connection;
 mod crowd;

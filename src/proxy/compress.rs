@@ -11,13 +11,14 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    TRANSFER_ENCODING, VARY,
+    IF_NONE_MATCH, TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{ErrorType, OrErr as _, Result};
 use zstd::stream::write::Encoder as ZstdEncoder;
 
+use super::edit::DIGESTS;
 use crate::config::Compress;
 
 const GZIP_LEVEL: u32 = 5;
@@ -53,15 +54,23 @@ impl Compressor {
     /// Looks at the head of an answer. Where it gains, it says from now on that it depends on what the client takes; and
     /// where the client takes something, that the body is encoded, which this does to it.
     pub fn of(wanted: Compress, request: &RequestHeader, response: &mut ResponseHeader) -> Result<Option<Self>> {
+        if stands_for_a_whole(response) {
+            vary(response)?;
+            if response.status == StatusCode::NOT_MODIFIED && has_weak_copy(&request.headers, &response.headers) {
+                weaken_etag(response)?;
+            }
+            return Ok(None);
+        }
         if !gains(wanted, response) {
             return Ok(None);
         }
-        if !says(&response.headers, VARY.as_str(), "accept-encoding") {
-            response.append_header(VARY, "Accept-Encoding")?;
-        }
+        vary(response)?;
         let Some(coding) = choose(&request.headers) else { return Ok(None) };
         let flushes = response.remove_header(&CONTENT_LENGTH).is_none();
         response.remove_header(&ACCEPT_RANGES);
+        for digest in &DIGESTS {
+            response.remove_header(digest);
+        }
         response.insert_header(CONTENT_ENCODING, coding.name())?;
         weaken_etag(response)?;
         if request.method == Method::HEAD {
@@ -96,6 +105,35 @@ fn gains(wanted: Compress, response: &ResponseHeader) -> bool {
         && headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity")
         && !says(headers, CACHE_CONTROL.as_str(), "no-transform")
         && headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_text)
+}
+
+/// Whether this speaks of an answer that may have been compressed when it went out whole, of which it is a part or says
+/// that it has not changed. A cache takes its `Vary` and tag for that one's (RFC 9110, 15.4.5).
+fn stands_for_a_whole(response: &ResponseHeader) -> bool {
+    let headers = &response.headers;
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    matches!(response.status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+        && headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity")
+        && !says(headers, CACHE_CONTROL.as_str(), "no-transform")
+        && kind.is_none_or(|kind| is_text(kind) || kind.starts_with("multipart/byteranges"))
+}
+
+fn vary(response: &mut ResponseHeader) -> Result<()> {
+    if says(&response.headers, VARY.as_str(), "accept-encoding") {
+        return Ok(());
+    }
+    response.append_header(VARY, "Accept-Encoding").map(drop)
+}
+
+/// Whether what the client has is what was compressed: then it names the tag that was weakened, and not the
+/// application's own. Where it names neither, the next that it is sent would be.
+fn has_weak_copy(asked: &HeaderMap, answered: &HeaderMap) -> bool {
+    let Some(tag) = answered.get(ETAG).and_then(|tag| tag.to_str().ok()) else { return false };
+    let named = |tag: &str| {
+        let lines = asked.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|have| have.trim() == tag)
+    };
+    !named(tag) && (named(&format!("W/{tag}")) || choose(asked).is_some())
 }
 
 /// Types that are text in one way or another. A stream of events is text as well, and has to arrive event by event.

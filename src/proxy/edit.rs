@@ -8,9 +8,15 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::path::routed;
 use crate::config::{Edits, HeaderEdits, Page, PathEdits};
+use crate::entry::claims::X_FORWARDED_PREFIX;
 
-/// What stands before the prefix that was cut off, for an application that builds addresses of its own.
-pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// Digests of a body (RFC 9530, and the two that came before it), which do not hold of one that was changed.
+pub const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
 
 /// An answer of the upstream whose place a page of the route's takes, and which has no body to put it into.
 pub const REPLACED: ErrorType = ErrorType::new("Replaced");
@@ -62,24 +68,27 @@ pub fn request(edits: &Edits, request: &mut RequestHeader) -> Result<()> {
     edits.request.as_ref().map_or(Ok(()), |edits| headers(edits, request))
 }
 
-/// An answer of the upstream, dressed already, as the route wants it. The body that takes the place of its own, if one
-/// does.
-pub fn response(edits: &Edits, response: &mut ResponseHeader, asked: &Method) -> Result<Option<Bytes>> {
+/// The body that takes the place of an answer's own.
+pub struct Replacement {
+    pub body: Bytes,
+    /// The answer has no body, so that none will pass whose place it could take.
+    pub of_nothing: bool,
+}
+
+/// An answer of the upstream, dressed already, as the route wants it.
+pub fn response(edits: &Edits, response: &mut ResponseHeader, asked: &Method) -> Result<Option<Replacement>> {
     if let Some(edits) = &edits.response {
         headers(edits, response)?;
     }
     let Some(page) = edits.page_for(response.status.as_u16()) else { return Ok(None) };
     let empty = response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
-    if empty && asked != Method::HEAD {
-        return Error::e_explain(REPLACED, "a page takes its place");
-    }
     put_page(page, response)?;
-    Ok(Some(page.body.clone()))
+    Ok(Some(Replacement { body: page.body.clone(), of_nothing: empty && asked != Method::HEAD }))
 }
 
 fn put_page(page: &Page, response: &mut ResponseHeader) -> Result<()> {
-    for name in [CONTENT_ENCODING, TRANSFER_ENCODING, ETAG, LAST_MODIFIED] {
-        response.remove_header(&name);
+    for name in [CONTENT_ENCODING, TRANSFER_ENCODING, ETAG, LAST_MODIFIED].iter().chain(&DIGESTS) {
+        response.remove_header(name);
     }
     response.insert_header(CONTENT_TYPE, page.kind.clone())?;
     response.insert_header(CONTENT_LENGTH, page.body.len())

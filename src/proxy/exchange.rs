@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use super::admit::Admitted;
 use super::refuse::{Reason, Refusal};
 use super::route_guard::Passed;
+use super::stand_in::StandIn;
 use crate::admission::Principal;
 use crate::config::{Cors, Edits, Route, RouteGuards, Snapshot};
 use crate::entry::guard::Guard;
@@ -33,6 +34,8 @@ pub struct Exchange {
     /// The origin of the page on whose behalf a browser asks, where the route lets it read the answer.
     pub origin: OnceLock<HeaderValue>,
     pub passed: OnceLock<Passed>,
+    /// What answers in the place of an application whose answer was empty.
+    pub stand_in: OnceLock<StandIn>,
     pub endpoint: OnceLock<Endpoint>,
     pub session_id: OnceLock<String>,
     pub principal: OnceLock<Arc<Principal>>,
@@ -126,6 +129,7 @@ impl Exchange {
             matched: OnceLock::new(),
             origin: OnceLock::new(),
             passed: OnceLock::new(),
+            stand_in: OnceLock::new(),
             endpoint: OnceLock::new(),
             session_id: OnceLock::new(),
             principal: OnceLock::new(),

@@ -8,6 +8,7 @@ use super::refuse::{Reason, Refusal};
 use super::route::{self, Destination};
 use super::{edit, guard, path};
 use crate::config::{Asked, Edge, Entrypoint, Miss, Route, Transport};
+use crate::entry::claims::X_FORWARDED_PREFIX;
 
 /// A request that somebody may send.
 #[derive(Debug, Clone)]
@@ -131,7 +132,7 @@ fn sent(route: Option<&Route>, question: &Question) -> Sent {
     let target = match edits.and_then(|edits| edits.path.as_ref()) {
         Some(edits) => {
             if let Some(prefix) = edit::stripped(edits, path).and_then(|prefix| HeaderValue::from_str(prefix).ok()) {
-                headers.insert(edit::X_FORWARDED_PREFIX, prefix);
+                headers.insert(X_FORWARDED_PREFIX, prefix);
             }
             edit::target(edits, path, query)
         }

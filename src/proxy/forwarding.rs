@@ -1,7 +1,7 @@
 //! What a web application is told of who asked, in the place of all that the client claims about itself.
 
-use http::header::{FORWARDED, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HOST;
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora_core::Result;
 use pingora_core::protocols::http::ServerSession;
@@ -11,42 +11,34 @@ use super::guard::has_underscore;
 use super::route;
 use crate::config::{ClientHeader, Underscores};
 use crate::entry::arrival::Arrival;
+use crate::entry::claims::{self, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP};
 use crate::entry::client_address::client;
 
-/// Headers in which proxies and CDNs name the client. From anybody else they are a lie, and `X-Real-IP` is set anew.
-const CLAIMS: [HeaderName; 7] = [
-    FORWARDED,
-    HeaderName::from_static("cf-connecting-ip"),
-    HeaderName::from_static("cf-connecting-ipv6"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("x-cluster-client-ip"),
-    HeaderName::from_static("fastly-client-ip"),
-];
-
-/// Says who the client is, how it came and which host it asked for, as one answer throughout.
+/// Says who the client is, how it came and which host it asked for, as one answer throughout. What else a proxy may say,
+/// such as the port that it was asked at, is passed on from those that are trusted and from nobody else.
 pub fn tell(session: &ServerSession, request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
     let edge = &exchange.snapshot.edge;
-    for claim in &CLAIMS {
-        request.remove_header(claim);
-    }
-    if let ClientHeader::Named(name) = &edge.client_header {
-        request.remove_header(name);
-    }
-    if edge.guards.underscores == Underscores::Drop {
-        drop_underscores(request);
-    }
-    if let Some(client) = exchange.client.get() {
-        let client = client.to_string();
-        request.insert_header("x-real-ip", &client)?;
-        request.insert_header("x-forwarded-for", client)?;
-    }
+    let trusted = Arrival::of(session.digest()).is_some_and(|arrival| edge.trusts(arrival.peer.ip()));
+    let drops_underscores = edge.guards.underscores == Underscores::Drop;
+    remove_where(request, |name| {
+        let lie = if trusted { claims::names_the_client(name) } else { claims::is_a_proxys_word(name) };
+        lie || matches!(&edge.client_header, ClientHeader::Named(named) if named == name)
+            || drops_underscores && has_underscore(name)
+    });
+    let client = exchange.client.get().map(ToString::to_string);
+    set(request, X_REAL_IP, client.as_deref())?;
+    set(request, X_FORWARDED_FOR, client.as_deref())?;
     let https = route::came_by_https(session, edge);
-    request.insert_header("x-forwarded-proto", if https { "https" } else { "http" })?;
-    match host_asked_for(session, exchange) {
-        Some(host) => request.insert_header("x-forwarded-host", host),
+    request.insert_header(X_FORWARDED_PROTO, if https { "https" } else { "http" })?;
+    set(request, X_FORWARDED_HOST, host_asked_for(session, exchange))
+}
+
+/// What is not known is told by nobody else, either.
+fn set(request: &mut RequestHeader, name: HeaderName, value: Option<impl TryInto<HeaderValue>>) -> Result<()> {
+    match value.and_then(|value| value.try_into().ok()) {
+        Some(value) => request.insert_header(name, value),
         None => {
-            request.remove_header("x-forwarded-host");
+            request.remove_header(&name);
             Ok(())
         }
     }
@@ -65,9 +57,9 @@ fn host_asked_for(session: &ServerSession, exchange: &Exchange) -> Option<Header
     told.or_else(own)
 }
 
-fn drop_underscores(request: &mut RequestHeader) {
-    let named = |headers: &HeaderMap| headers.keys().find(|name| has_underscore(name)).cloned();
-    while let Some(name) = named(&request.headers) {
-        request.remove_header(&name);
+fn remove_where(request: &mut RequestHeader, unwanted: impl Fn(&HeaderName) -> bool) {
+    let unwanted: Vec<HeaderName> = request.headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in &unwanted {
+        request.remove_header(name);
     }
 }

@@ -8,8 +8,8 @@ use pingora_core::protocols::http::ServerSession;
 use super::exchange::Exchange;
 use super::refuse::Refusal;
 use super::route::Destination;
-use super::route_guard::{self, Gate};
-use super::stamp::stamp;
+use super::route_guard::{self, Verdict};
+use super::stamp::{is_added, stamp};
 use super::{Services, body, own};
 
 /// Why a request gets no further than the guards of its route.
@@ -32,11 +32,11 @@ pub async fn past_guards(
     let Some(guards) = &route.guards else { return found };
     route_guard::note_origin(exchange, session.req_header());
     match route_guard::pass(services, session, exchange, &route, guards).await {
-        Ok(Gate::Open(passed)) => {
+        Ok(Verdict::Open(passed)) => {
             let _ = exchange.passed.set(passed);
             found
         }
-        Ok(Gate::Answered(status, headers, body)) => Err(Turned::Answered(status, headers, body)),
+        Ok(Verdict::Answered(status, headers, body)) => Err(Turned::Answered(status, headers, body)),
         Err(refusal) => Err(Turned::Away(refusal)),
     }
 }
@@ -46,8 +46,9 @@ pub async fn turn(session: &mut ServerSession, exchange: &mut Exchange, turned: 
     match turned {
         Turned::Away(refusal) => own::refuse(session, exchange, refusal).await,
         Turned::Answered(status, mut headers, body) => {
-            stamp(exchange, &mut |name, value| {
-                headers.insert(name, value);
+            stamp(exchange, &mut |name, value| match is_added(&name) {
+                true => drop(headers.append(name, value)),
+                false => drop(headers.insert(name, value)),
             });
             if !body::drained(session).await {
                 session.set_keepalive(None);

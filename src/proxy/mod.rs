@@ -1,6 +1,13 @@
-//! The request's life, one file a step: `route`, `admit` (with `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter` and `patience`),
-//! `account` (with `outcome`); and for everything that is not a model endpoint, `web` (with `forwarding` and `web_socket`). Before all of
-//! them, `guard` (with `path`).
+//! The request's life, one file a step.
+//!
+//! - before it is routed: `guard` (with `path`), then `route`; `exchange` is what is known of it from here on;
+//! - past what its route asks: `guarded` (with `route_guard`);
+//! - models: `own`, `admit` (with `credential`, `body` and `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter`, `patience` and
+//!   `downstream`);
+//! - everything that is not a model endpoint: `web` (with `forwarding`, `sticky`, `edit`, `web_body`, `compress`, `stand_in` and
+//!   `web_socket`), or `own` again (with `welcome`) where cfx answers itself;
+//! - said of every answer: `stamp`, and `refuse` where it is none;
+//! - at its end: `account` (with `outcome`). `explain` walks the same way without sending anything.
 //!
 //! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
 //! Must not know: where anything is stored, the control API, the dashboard.
@@ -31,6 +38,7 @@ mod relay;
 mod route;
 mod route_guard;
 mod stamp;
+mod stand_in;
 mod sticky;
 mod web;
 mod web_body;
@@ -39,6 +47,7 @@ pub mod welcome;
 
 pub use guard::Gate;
 pub use route_guard::GuardState;
+pub use sticky::Tokens;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,6 +103,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// What the guards of routes count and remember.
     pub guards: GuardState,
+    /// How cookies name the targets of web upstreams.
+    pub tokens: Tokens,
     /// Who is shown the welcome page.
     pub welcomed: Option<Welcomed>,
 }
@@ -219,7 +230,8 @@ impl ProxyHttp for Proxy {
                 // One that is still here had a kept connection that was dead: no reason to avoid its target.
                 context.seat = None;
                 let kept = sticky::kept(&context.exchange, session.req_header());
-                let seat = web::seat(&self.services.balancer, upstream, context.left.take(), kept.as_deref())?;
+                let kept = kept.as_deref().map(|token| (&self.services.tokens, token));
+                let seat = web::seat(&self.services.balancer, upstream, context.left.take(), kept)?;
                 let attempt = context.exchange.answer.attempts.saturating_sub(1);
                 let (guards, seat) = (context.exchange.guards(), context.seat.insert(seat));
                 let mut peer = web::peer(&self.services.dialer, seat, upstream, guards, attempt).await?;
@@ -305,7 +317,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         web::dress_response(response, &mut context.exchange)?;
-        sticky::keep(session, response, &context.exchange, context.seat.as_ref())?;
+        sticky::keep(session, response, &context.exchange, context.seat.as_ref(), &self.services.tokens)?;
         context.body = WebBody::of(&context.exchange, session.req_header(), response)?;
         if let Some(tunnel) = context.tunnel.as_deref().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS) {
             tunnel.open(session);

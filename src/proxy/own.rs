@@ -23,7 +23,7 @@ use super::route::{self, Catalog, Destination};
 use super::route_guard;
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
-use super::{Services, Welcomed, body, edit, outgoing, relay};
+use super::{Services, Welcomed, body, edit, outgoing, relay, stand_in};
 use crate::admission::Subject;
 use crate::config::{self, Upstream};
 use crate::entry::arrival::Arrival;
@@ -315,7 +315,7 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
         (ErrorSource::Downstream, kind) if *kind == route_guard::TOO_SLOW || *kind == ErrorType::ReadTimedout => {
             route_guard::too_slow(exchange.snapshot.limits.upload_stall)
         }
-        (_, kind) if *kind == edit::REPLACED => return replaced(session, exchange).await,
+        (_, kind) if *kind == edit::REPLACED => return stand_in::send(session, exchange).await,
         (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {
             exchange.answer.ending = Ending::Left;
             return gone;
@@ -328,20 +328,6 @@ pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange
     let code = refusal.status();
     session.set_keepalive(None);
     let _ = refuse(session, exchange, refusal).await;
-    FailToProxy { error_code: code, can_reuse_downstream: false }
-}
-
-/// Answers with the route's page in the place of an answer that had no body.
-async fn replaced(session: &mut ServerSession, exchange: &mut Exchange) -> FailToProxy {
-    let code = exchange.answer.status;
-    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
-    if let Some(page) = edit::page_of(exchange.edits(), status) {
-        let page = Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) };
-        if !body::drained(session).await {
-            session.set_keepalive(None);
-        }
-        let _ = send(session, exchange, page).await;
-    }
     FailToProxy { error_code: code, can_reuse_downstream: false }
 }
 

@@ -38,7 +38,7 @@ pub enum Reason {
     HeadersTooLarge,
     DailyQuotaExceeded,
     TooManyConcurrentRequests,
-    RateLimited,
+    RateLimitExceeded,
     TooManyFailedKeys,
     InternalError,
     UpstreamError,
@@ -95,7 +95,7 @@ impl Reason {
             Reason::HeadersTooLarge => "headers_too_large",
             Reason::DailyQuotaExceeded => "daily_quota_exceeded",
             Reason::TooManyConcurrentRequests => "too_many_concurrent_requests",
-            Reason::RateLimited => "rate_limited",
+            Reason::RateLimitExceeded => "rate_limit_exceeded",
             Reason::TooManyFailedKeys => "too_many_failed_keys",
             Reason::InternalError => "internal_error",
             Reason::UpstreamError => "upstream_error",
@@ -131,7 +131,7 @@ impl Reason {
             Reason::HeadersTooLarge => 431,
             Reason::DailyQuotaExceeded
             | Reason::TooManyConcurrentRequests
-            | Reason::RateLimited
+            | Reason::RateLimitExceeded
             | Reason::TooManyFailedKeys => 429,
             Reason::InternalError => 500,
             Reason::UpstreamError | Reason::UpstreamAuthError => 502,
@@ -288,4 +288,62 @@ fn response_failed(error: &serde_json::Value, request: RequestId) -> String {
         "request_id": request.0.to_string(),
     });
     format!("event: response.failed\ndata: {failed}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Reason; 37] = [
+        Reason::InvalidJson,
+        Reason::InvalidField,
+        Reason::MissingField,
+        Reason::InvalidStage,
+        Reason::ModelNotAllowed,
+        Reason::DirectModeDisabled,
+        Reason::ConflictingKeys,
+        Reason::InvalidRequest,
+        Reason::InvalidPath,
+        Reason::MissingApiKey,
+        Reason::InvalidApiKey,
+        Reason::ExpiredApiKey,
+        Reason::NotPermitted,
+        Reason::AddressNotAllowed,
+        Reason::Unauthorized,
+        Reason::NotFound,
+        Reason::MethodNotAllowed,
+        Reason::HeaderTimeout,
+        Reason::BodyTimeout,
+        Reason::ClientTooSlow,
+        Reason::BodyTooLarge,
+        Reason::UnsupportedMediaType,
+        Reason::MisdirectedRequest,
+        Reason::HeadersTooLarge,
+        Reason::DailyQuotaExceeded,
+        Reason::TooManyConcurrentRequests,
+        Reason::RateLimitExceeded,
+        Reason::TooManyFailedKeys,
+        Reason::InternalError,
+        Reason::UpstreamError,
+        Reason::UpstreamAuthError,
+        Reason::UpstreamUnavailable,
+        Reason::Overloaded,
+        Reason::Maintenance,
+        Reason::ShuttingDown,
+        Reason::StoreUnavailable,
+        Reason::UpstreamTimeout,
+    ];
+
+    #[test]
+    fn the_codes_and_their_statuses_are_those_of_the_table() {
+        let table = include_str!("../../docs/refusals.md").lines().filter(|line| line.starts_with("| `"));
+        let documented = table.map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (cells[1].trim_matches('`').to_owned(), cells[2].parse().unwrap())
+        });
+        let known = ALL.map(|reason| (reason.code().to_owned(), reason.status()));
+        assert_eq!(documented.collect::<Vec<(String, u16)>>(), known);
+        let codes = include_str!("refuse.rs").lines().filter(|line| line.starts_with("            Reason::"));
+        assert_eq!(codes.filter(|line| line.contains(" => \"")).count(), ALL.len(), "one is not in this test's list");
+    }
 }

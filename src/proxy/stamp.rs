@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::header::VARY;
 use http::{HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
@@ -27,6 +28,11 @@ const RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-re
 pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Whether what an application said under this name still holds beside ours. Of the others put here ours alone counts.
+pub fn is_added(name: &HeaderName) -> bool {
+    name == VARY || name == SERVER_TIMING
+}
 
 /// Puts what is known of `exchange` into a response, by way of `put`.
 pub fn stamp(exchange: &mut Exchange, put: &mut impl FnMut(HeaderName, HeaderValue)) {

@@ -1,21 +1,37 @@
-//! A client that keeps to one target of its upstream, by a cookie. The target is named by a digest, which says nothing of
-//! where it is; where it is gone, or may not be asked, another is chosen and takes its place in the cookie.
+//! A client that keeps to one target of its upstream, by a cookie. The target is named by a digest under a key, which says
+//! nothing of where it is, not even to who tries all addresses there are, and is the same from every edge of an
+//! installation; where it is gone, or may not be asked, another is chosen and takes its place in the cookie.
 
 use http::header::{COOKIE, SET_COOKIE};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::Result;
 use pingora_core::protocols::http::ServerSession;
-use sha2::{Digest as _, Sha256};
 
 use super::exchange::Exchange;
 use super::route;
-use crate::config::{Sticky, Target};
-use crate::upstream::Seat;
+use crate::admission::Pepper;
+use crate::config::Sticky;
+use crate::upstream::{Member, Seat};
 
-/// What the cookie says of a target.
-pub fn token(target: &Target) -> String {
-    let digest = Sha256::digest(target.to_string());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// What names targets in cookies.
+pub struct Tokens {
+    pepper: Pepper,
+}
+
+impl Tokens {
+    /// Edges with one pepper name a target alike.
+    pub fn new(pepper: Pepper) -> Self {
+        Self { pepper }
+    }
+
+    /// What the cookie says of a target: 16 hexadecimal digits, worked out once.
+    pub fn of<'member>(&self, member: &'member Member) -> &'member str {
+        member.token(|target| {
+            let mut digest = self.pepper.digest("cfx sticky cookie", &target.to_string());
+            digest.truncate(16);
+            digest
+        })
+    }
 }
 
 fn sticky(exchange: &Exchange) -> Option<&Sticky> {
@@ -36,9 +52,10 @@ pub fn keep(
     response: &mut ResponseHeader,
     exchange: &Exchange,
     seat: Option<&Seat>,
+    tokens: &Tokens,
 ) -> Result<()> {
     let (Some(sticky), Some(seat)) = (sticky(exchange), seat) else { return Ok(()) };
-    let token = token(seat.target());
+    let token = tokens.of(seat.member());
     if kept(exchange, session.req_header()).is_some_and(|kept| kept == token) {
         return Ok(());
     }

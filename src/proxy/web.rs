@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HOST, VARY};
+use http::header::HOST;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
 use super::exchange::Exchange;
-use super::stamp::{REQUEST_ID, stamp};
-use super::{WEB_IDLE, edit, forwarding, sticky};
+use super::stamp::{REQUEST_ID, is_added, stamp};
+use super::sticky::Tokens;
+use super::{WEB_IDLE, edit, forwarding, route_guard};
 use crate::config::{Limits, RouteGuards, Upstream};
 use crate::telemetry::trace_context::TRACEPARENT;
 use crate::upstream::{Balancer, By, Dialer, Seat};
@@ -37,11 +38,16 @@ pub fn is_interim(status: StatusCode) -> bool {
 
 /// A seat at the target that the client keeps to; else at the best there is, other than the one that just failed; at
 /// that one again where it has another address.
-pub fn seat(balancer: &Balancer, upstream: &Upstream, failed: Option<Seat>, kept: Option<&str>) -> Result<Seat> {
+pub fn seat(
+    balancer: &Balancer,
+    upstream: &Upstream,
+    failed: Option<Seat>,
+    kept: Option<(&Tokens, &str)>,
+) -> Result<Seat> {
     let unknown = || unreachable_error(ErrorType::ConnectNoRoute, "this edge did not start with the upstream");
     let (group, now) = (balancer.of(upstream).ok_or_else(unknown)?, Instant::now());
-    if let (Some(token), None) = (kept, &failed)
-        && let Some(seat) = group.seat_at(|target| sticky::token(target) == token, now)
+    if let (Some((tokens, token)), None) = (kept, &failed)
+        && let Some(seat) = group.seat_at(|member| tokens.of(member) == token, now)
     {
         return Ok(seat);
     }
@@ -146,13 +152,16 @@ pub fn drop_empty_end(body: &mut Option<Bytes>, end: bool) {
     }
 }
 
+/// Adds what cfx says of every answer. The request id is ours alone, as it was on the way to the application.
 pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) -> Result<()> {
     exchange.answer.status = response.status.as_u16();
+    for name in route_guard::said_by_others(exchange, &response.headers) {
+        response.remove_header(&name);
+    }
     let mut outcome = Ok(());
     stamp(exchange, &mut |name, value| {
         if outcome.is_ok() {
-            // Of all that is put here the application may have said something of its own in this one alone.
-            outcome = match name == VARY {
+            outcome = match is_added(&name) {
                 true => response.append_header(name, value).map(drop),
                 false => response.insert_header(name, value),
             };

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_core::Result;
+use pingora_core::{Error, Result};
 
 use super::compress::Compressor;
-use super::edit;
+use super::edit::{self, Replacement};
 use super::exchange::Exchange;
+use super::stand_in::StandIn;
 
 pub enum WebBody {
     AsItComes,
@@ -21,8 +22,13 @@ impl WebBody {
         let Some(edits) = exchange.edits().filter(|_| !response.status.is_informational()) else {
             return Ok(Self::AsItComes);
         };
-        if let Some(page) = edit::response(edits, response, &request.method)? {
-            return Ok(Self::Replaced(Some(page)));
+        if let Some(Replacement { body, of_nothing }) = edit::response(edits, response, &request.method)? {
+            if of_nothing {
+                // pingora would end the answer with its head: it is given up, and written by us.
+                let _ = exchange.stand_in.set(StandIn { head: Box::new(response.clone()), body });
+                return Error::e_explain(edit::REPLACED, "a page takes its place");
+            }
+            return Ok(Self::Replaced(Some(body)));
         }
         let Some(compress) = edits.compress else { return Ok(Self::AsItComes) };
         let compressor = Compressor::of(compress, request, response)?;

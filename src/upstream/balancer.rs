@@ -18,8 +18,8 @@ use tokio::sync::watch;
 
 use super::breaker::{Rule, Stand};
 use super::budget::Budget;
-use super::guard::{Guard, Reading, Subject, Trial};
 use super::member::{Member, Seat};
+use super::shared_breaker::{Reading, SharedBreaker, Subject, Trial};
 use crate::config::{Health, Target, Upstream};
 use crate::telemetry::seldom::Seldom;
 
@@ -50,7 +50,7 @@ pub struct Group {
     /// None where there is no choice.
     turns: Option<Arc<RoundRobin>>,
     /// By the upstream's name for the model.
-    models: HashMap<Arc<str>, Arc<Guard>, ahash::RandomState>,
+    models: HashMap<Arc<str>, Arc<SharedBreaker>, ahash::RandomState>,
     /// None: its targets are not asked how they are.
     health: Option<Health>,
     pub budget: Arc<Budget>,
@@ -154,7 +154,7 @@ impl Group {
         let rule = Rule { failures: upstream.breaker.failures, open_for: upstream.breaker.open_for };
         let member = |target: &Arc<Target>| match self.members.iter().find(|member| member.target == *target) {
             Some(known) => {
-                known.guard.set_rule(rule);
+                known.breaker.set_rule(rule);
                 if upstream.health.is_none() {
                     known.is_no_longer_checked();
                 }
@@ -164,17 +164,17 @@ impl Group {
         };
         let members: Vec<_> = upstream.targets.iter().map(member).collect();
         let model = |model: &Arc<str>| {
-            let guard = match self.models.get(model) {
+            let breaker = match self.models.get(model) {
                 Some(known) => {
                     known.set_rule(rule);
                     Arc::clone(known)
                 }
                 None => {
                     let (upstream, model) = (upstream.name.clone(), model.to_string());
-                    Arc::new(Guard::new(Subject { upstream, target: String::new(), model }, rule))
+                    Arc::new(SharedBreaker::new(Subject { upstream, target: String::new(), model }, rule))
                 }
             };
-            (Arc::clone(model), guard)
+            (Arc::clone(model), breaker)
         };
         let turns = self.turns.as_ref().filter(|_| self.members.len() == members.len()).cloned();
         Self {
@@ -201,14 +201,14 @@ impl Group {
     pub fn seat(&self, except: Option<&Arc<Member>>, now: Instant) -> Result<Seat, Duration> {
         let first = self.turn();
         self.seat_by((first, except), now, |member| member.wait(now)).or_else(|wait| match self.is_ill() {
-            true => self.seat_by((first, except), now, |member| member.guard.wait(now)),
+            true => self.seat_by((first, except), now, |member| member.breaker.wait(now)),
             false => Err(wait),
         })
     }
 
     /// A seat at the target that `wanted` picks, where it may be asked.
-    pub fn seat_at(&self, wanted: impl Fn(&Target) -> bool, now: Instant) -> Option<Seat> {
-        let member = self.members.iter().find(|member| wanted(&member.target))?;
+    pub fn seat_at(&self, wanted: impl Fn(&Member) -> bool, now: Instant) -> Option<Seat> {
+        let member = self.members.iter().find(|member| wanted(member))?;
         (!self.leaves_alone(member, now)).then(|| Seat::take(member, now)).flatten()
     }
 
@@ -249,7 +249,7 @@ impl Group {
 
     /// Whether nothing is sent to this target at this moment.
     pub fn leaves_alone(&self, member: &Member, now: Instant) -> bool {
-        if self.is_ill() { member.guard.wait(now).is_some() } else { member.wait(now).is_some() }
+        if self.is_ill() { member.breaker.wait(now).is_some() } else { member.wait(now).is_some() }
     }
 
     /// Whether a 5xx from this target says something of the model, and not of the target: it does where it is the first
@@ -260,7 +260,7 @@ impl Group {
 
     /// Leave to ask a model. Else how long until it may be asked.
     pub fn trial(&self, model: &str, now: Instant) -> Result<Trial, Duration> {
-        self.models.get(model).map_or(Ok(Trial::FREE), |guard| Trial::of(guard, now))
+        self.models.get(model).map_or(Ok(Trial::FREE), |breaker| Trial::of(breaker, now))
     }
 
     /// How its targets are asked how they are; None where they are not.
@@ -270,8 +270,8 @@ impl Group {
 
     /// All its breakers.
     pub fn readings(&self, now: Instant) -> impl Iterator<Item = Reading<'_>> {
-        let guards = self.members.iter().map(|member| &member.guard);
-        guards.chain(self.models.values().map(|guard| &**guard)).map(move |guard| guard.reading(now))
+        let breakers = self.members.iter().map(|member| &member.breaker);
+        breakers.chain(self.models.values().map(|breaker| &**breaker)).map(move |breaker| breaker.reading(now))
     }
 
     fn problems(&self, now: Instant) -> Vec<String> {

@@ -1,13 +1,13 @@
 //! One target of an upstream as this edge sees it, and a request's seat at it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::breaker::{By, Outcome, Rule};
 use super::favour::Favour;
-use super::guard::{Guard, Subject};
 use super::resolve::Addresses;
+use super::shared_breaker::{SharedBreaker, Subject};
 use crate::config::Target;
 
 /// When to come back to a target that its health check has found ill.
@@ -15,7 +15,7 @@ const CHECKED_AGAIN_IN: Duration = Duration::from_secs(5);
 
 pub struct Member {
     pub target: Arc<Target>,
-    pub(super) guard: Guard,
+    pub(super) breaker: SharedBreaker,
     pub(super) addresses: Addresses,
     pub(super) favour: Favour,
     /// Requests that were sent, or are about to be, and whose answers are still held.
@@ -26,6 +26,8 @@ pub struct Member {
     turns: [AtomicU64; 2],
     /// Its last connection was free to be HTTP/2 and was not.
     chose_http1: AtomicBool,
+    /// Its name in cookies, once it was asked for.
+    token: OnceLock<String>,
 }
 
 /// A request at a target: counted as in flight there until this is dropped. Dropped without a word, it says nothing of
@@ -42,13 +44,14 @@ impl Member {
         let subject = Subject { upstream: upstream.to_owned(), target: target.to_string(), model: String::new() };
         Self {
             target: Arc::clone(target),
-            guard: Guard::new(subject, rule),
+            breaker: SharedBreaker::new(subject, rule),
             addresses: Addresses::of(&target.host, target.port),
             favour: Favour::new(Instant::now()),
             in_flight: AtomicUsize::new(0),
             well: AtomicBool::new(true),
             turns: Default::default(),
             chose_http1: AtomicBool::new(false),
+            token: OnceLock::new(),
         }
     }
 
@@ -58,11 +61,16 @@ impl Member {
 
     /// How long nothing may be sent to it, as long as any target of its upstream is well; None where something may.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
-        if self.is_well() { self.guard.wait(now) } else { Some(CHECKED_AGAIN_IN) }
+        if self.is_well() { self.breaker.wait(now) } else { Some(CHECKED_AGAIN_IN) }
     }
 
     pub fn is_well(&self) -> bool {
         self.well.load(Ordering::Relaxed)
+    }
+
+    /// What `make` names it, which is asked once: it has one name for as long as it is known.
+    pub fn token(&self, make: impl FnOnce(&Target) -> String) -> &str {
+        self.token.get_or_init(|| make(&self.target))
     }
 
     /// As far as is known at this moment.
@@ -102,7 +110,7 @@ impl Member {
 impl Seat {
     /// None where another took the only one.
     pub(super) fn take(member: &Arc<Member>, now: Instant) -> Option<Self> {
-        let probe = member.guard.ask(now).ok()?;
+        let probe = member.breaker.ask(now).ok()?;
         member.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(Self { member: Arc::clone(member), probe })
     }
@@ -128,7 +136,7 @@ impl Seat {
     /// A fresh connection to it stands, its TLS included. Where it was left alone because none did, that is over, and
     /// nobody waits for the answer of the one that found it so.
     pub fn connected(&mut self) {
-        if self.probe.is_some() && self.member.guard.connected() {
+        if self.probe.is_some() && self.member.breaker.connected() {
             self.probe = None;
         }
     }
@@ -143,7 +151,7 @@ impl Seat {
     }
 
     fn tell(&mut self, outcome: Outcome) -> bool {
-        self.member.guard.tell(Instant::now(), self.probe.take(), outcome)
+        self.member.breaker.tell(Instant::now(), self.probe.take(), outcome)
     }
 }
 
@@ -151,7 +159,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(probe) = self.probe {
-            self.member.guard.give_up(Instant::now(), probe);
+            self.member.breaker.give_up(Instant::now(), probe);
         }
     }
 }

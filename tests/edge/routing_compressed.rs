@@ -76,9 +76,47 @@ fn what_gains_nothing_or_is_encoded_already_stays_as_it_is() {
     edge.web.then(with("content-type: text/html\r\n"));
     let elsewhere = edge.ask(&Request::get("/other").header("Accept-Encoding", "gzip"));
     assert_eq!((elsewhere.text(), elsewhere.header("vary")), (page(), None), "another route");
-    edge.web.then(Reply::raw("HTTP/1.1 304 Same\r\netag: \"a1\"\r\n\r\n"));
-    let same = edge.ask(&Request::get("/app").header("Accept-Encoding", "gzip"));
-    assert_eq!((same.status, same.header("content-encoding")), (304, None));
+}
+
+#[test]
+fn what_stands_for_a_page_names_it_as_the_page_was_named() {
+    let edge = edge();
+    let ask = |head: &str, asked: &[(&str, &str)]| {
+        edge.web.then(Reply::raw(format!("HTTP/1.1 {head}\r\n\r\n")));
+        edge.ask(&asked.iter().fold(Request::get("/app"), |request, (name, value)| request.header(name, value)))
+    };
+    let gzip = ("Accept-Encoding", "gzip");
+    let same = "304 Same\r\netag: \"a1\"";
+    for (asked, tag) in [
+        (vec![gzip, ("If-None-Match", "W/\"a1\"")], "W/\"a1\""),
+        (vec![("If-None-Match", "\"b\", W/\"a1\"")], "W/\"a1\""),
+        (vec![gzip, ("If-None-Match", "\"a1\"")], "\"a1\""),
+        (vec![gzip, ("If-Modified-Since", "Sat, 21 Nov 2026 00:00:00 GMT")], "W/\"a1\""),
+        (vec![("If-Modified-Since", "Sat, 21 Nov 2026 00:00:00 GMT")], "\"a1\""),
+    ] {
+        let answer = ask(same, &asked);
+        assert_eq!((answer.status, answer.header("etag")), (304, Some(tag)), "{asked:?}");
+        assert_eq!((answer.header("vary"), answer.header("content-encoding")), (Some("Accept-Encoding"), None));
+    }
+    let image = ask("304 Same\r\netag: \"a1\"\r\ncontent-type: image/png", &[gzip]);
+    assert_eq!((image.header("vary"), image.header("etag")), (None, Some("\"a1\"")));
+    let part = "206 Part\r\netag: \"a1\"\r\ncontent-type: text/html\r\ncontent-range: bytes 0-1/9\r\ncontent-length: 2\r\n\r\nhi";
+    edge.web.then(Reply::raw(format!("HTTP/1.1 {part}")));
+    let part = edge.ask(&Request::get("/app").header("Accept-Encoding", "gzip").header("Range", "bytes=0-1"));
+    assert_eq!((part.status, part.text().as_str(), part.header("content-encoding")), (206, "hi", None));
+    assert_eq!((part.header("vary"), part.header("etag")), (Some("Accept-Encoding"), Some("\"a1\"")));
+}
+
+#[test]
+fn digests_of_what_was_compressed_are_not_passed_on() {
+    let edge = edge();
+    let digests = ["content-digest", "repr-digest", "digest", "content-md5"];
+    let lines: String = digests.iter().map(|name| format!("{name}: sha-256=:AA==:\r\n")).collect();
+    for (accepted, kept) in [("gzip", 0), ("identity", 4)] {
+        let answer = ask(&edge, &format!("content-type: text/html\r\n{lines}"), accepted);
+        let count = answer.headers.iter().filter(|(name, _)| digests.contains(&name.as_str())).count();
+        assert_eq!(count, kept, "{accepted}: {answer}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a route changes: paths, headers, redirects, pages.
 
-use crate::harness::ordinary::http2;
-use crate::harness::{Client, Harness, Reply, Request};
+use crate::harness::ordinary::{http2, http2_with};
+use crate::harness::{Answer, Client, Harness, Reply, Request};
 
 /// An edge with one route at `/app`, with these further keys.
 fn edge(fields: &str) -> Harness {
@@ -129,6 +129,37 @@ fn a_page_of_the_routes_stands_in_for_an_error() {
     edge.assert_metric("cfx_refusals_total", &["upstream_error"], 1.0);
     let head = edge.ask(&Request::get("/other"));
     assert!(head.text().contains("upstream_error"), "{head}");
+}
+
+#[test]
+fn a_page_in_the_place_of_an_empty_answer_keeps_what_its_head_says() {
+    let edge = Harness::builder()
+        .file("401.html", "<h1>sign in</h1>")
+        .route(
+            "match: { path: /app }, upstream: web, errors: { \"401\": 401.html }, \
+             response_headers: { add: { x-more: a }, remove: [server] }",
+        )
+        .start();
+    let said = "www-authenticate: Bearer realm=\"app\"\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nretry-after: 7\r\n\
+                server: old\r\netag: \"x\"\r\n";
+    let count = |answer: &Answer, name: &str| answer.headers.iter().filter(|(have, _)| have == name).count();
+    for body in ["", "x"] {
+        let length = body.len();
+        let raw = format!("HTTP/1.1 401 No\r\n{said}content-length: {length}\r\n\r\n{body}");
+        edge.web.always(move |_| Some(Reply::raw(raw.as_str())));
+        let over_h2 = http2_with(&edge, "/app", &[]);
+        for answer in [edge.ask(&Request::get("/app")), edge.ask(&Request::post("/app", "a body")), over_h2] {
+            assert_eq!((answer.status, answer.text().as_str(), answer.complete), (401, "<h1>sign in</h1>", true));
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"app\""), "{answer}");
+            assert_eq!((answer.header("retry-after"), answer.header("content-length")), (Some("7"), Some("16")));
+            assert_eq!((count(&answer, "set-cookie"), count(&answer, "x-more")), (2, 1), "{answer}");
+            assert_eq!((count(&answer, "x-request-id"), count(&answer, "server-timing")), (1, 1), "{answer}");
+            assert_eq!((answer.header("server"), answer.header("etag")), (None, None));
+            assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+        }
+        let head = edge.client().stream(&Request::new("HEAD", "/app"));
+        assert_eq!((head.status, head.header("content-length")), (401, Some("16")));
+    }
 }
 
 #[test]

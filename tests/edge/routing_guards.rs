@@ -55,7 +55,7 @@ fn an_address_that_asks_too_often_waits_and_nobody_else_does() {
     let edge = edge("rate_limit: { requests: 2, per: 1h }");
     assert_eq!([0; 2].map(|_| edge.ask(&from("2001:db8::1")).status), [200; 2]);
     let refused = edge.ask(&from("2001:db8::ffff:2")); // of the same network
-    assert_eq!(code(&refused), (429, "rate_limited".to_string()));
+    assert_eq!(code(&refused), (429, "rate_limit_exceeded".to_string()));
     let wait: u64 = refused.header("retry-after").and_then(|wait| wait.parse().ok()).expect("a wait");
     assert!((1700..=1800).contains(&wait), "{wait}");
     assert_eq!(edge.ask(&from("2001:db8:0:1::1")).status, 200);
@@ -116,6 +116,10 @@ fn another_server_decides_and_says_who_it_is() {
     let auth = Scripted::start();
     let edge = started(
         builder("forward_auth: { upstream: auth, path: \"/verify?a=1\", copy: [x-user, x-team], timeout: 2s }")
+            .route(
+                "match: { path: /shared }, upstream: web, forward_auth: { upstream: auth, path: /verify }, \
+                 cors: { origins: [https://app.test] }",
+            )
             .also("auth", &format!("targets: [\"http://{}\"]", auth.address)),
     );
     auth.then(Reply::raw("HTTP/1.1 204 Yes\r\nx-user: ada\r\nx-other: z\r\n\r\n"));
@@ -149,6 +153,17 @@ fn another_server_decides_and_says_who_it_is() {
         (302, Some("https://auth.test/"), "no")
     );
     assert_eq!(refused.headers.iter().filter(|(name, _)| name == "set-cookie").count(), 2);
+
+    auth.then(Reply::raw(
+        "HTTP/1.1 403 No\r\nvary: Cookie\r\nserver-timing: auth;dur=1\r\naccess-control-allow-origin: *\r\ncontent-length: 2\r\n\r\nno",
+    ));
+    let refused = edge.ask(&Request::get("/shared").header("Origin", "https://app.test"));
+    let all = |name: &str| refused.headers.iter().filter(|(have, _)| have == name).count();
+    assert_eq!((refused.status, all("vary"), all("server-timing")), (403, 2, 2), "{refused}");
+    assert_eq!(
+        (all("access-control-allow-origin"), refused.header("access-control-allow-origin")),
+        (1, Some("https://app.test"))
+    );
 
     // Whoever cannot be asked has not said yes; a kept connection that has died is another matter.
     auth.then(Reply::json(200, "{}"));
@@ -211,6 +226,18 @@ fn a_page_of_another_origin_may_do_what_its_route_says() {
         answer.headers.iter().filter(|(have, _)| have == name).map(|(_, value)| value.as_str()).collect()
     };
     assert_eq!((all("vary"), all("access-control-allow-origin")), (vec!["Accept", "Origin"], vec!["https://app.test"]));
+    let generous = "HTTP/1.1 200 OK\r\naccess-control-allow-origin: https://evil.test\r\naccess-control-allow-credentials: true\r\n\
+                    access-control-expose-headers: x-secret\r\ncontent-length: 2\r\n\r\nhi";
+    for origin in [Some("https://evil.test"), None] {
+        edge.web.then(Reply::raw(generous));
+        let request = Request::get("/app");
+        let answer = edge.ask(&origin.iter().fold(request, |request, origin| request.header("Origin", origin)));
+        let said = answer.headers.iter().find(|(name, _)| name.starts_with("access-control-"));
+        assert_eq!((answer.text().as_str(), said), ("hi", None), "the application's own word does not count here");
+    }
+    edge.web.then(Reply::raw(generous));
+    let elsewhere = edge.ask(&Request::get("/other").header("Origin", "https://evil.test"));
+    assert_eq!(elsewhere.header("access-control-allow-origin"), Some("https://evil.test"), "without `cors` it does");
     edge.web.then(Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"));
     let open = edge.ask(&Request::get("/open").header("Origin", "https://any.test"));
     assert_eq!((open.header("access-control-allow-origin"), open.header("vary")), (Some("*"), None));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::harness::{Harness, Reply, Request, Scripted};
 
 fn answering(count: usize) -> Vec<Scripted> {
@@ -68,6 +70,11 @@ fn a_client_keeps_to_its_target_and_is_given_another_when_that_is_gone() {
     }
     assert_eq!(used.len(), 3, "new clients are spread: {used:?}");
     assert!(!cookie.contains("127.0.0.1"), "{cookie}");
+    for target in &targets {
+        let digest = Sha256::digest(format!("http://{}", target.address));
+        let unkeyed: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        assert!(used.iter().all(|cookie| !cookie.contains(&unkeyed)), "anyone could find {unkeyed} by trying");
+    }
     targets.iter().for_each(Scripted::forget);
     for _ in 0..9 {
         assert_eq!(ask(&format!("a=b; {cookie}")).header("set-cookie"), None, "it has its cookie already");

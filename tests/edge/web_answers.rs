@@ -103,3 +103,19 @@ fn trailers_of_an_upload_are_not_passed_on() {
         assert_eq!((sent.body, sent.head.contains("9.9.9.9")), (b"a body".to_vec(), false));
     }
 }
+
+#[test]
+fn an_application_keeps_its_timings_and_is_logged_under_the_edges_id() {
+    let edge = Harness::start();
+    edge.web.then(Reply::raw(
+        "HTTP/1.1 200 OK\r\nserver-timing: db;dur=3\r\nx-request-id: its-own\r\ncontent-length: 2\r\n\r\nhi",
+    ));
+    let answer = edge.ask(&Request::get("/app"));
+    let all = |name: &str| -> Vec<&str> {
+        answer.headers.iter().filter(|(have, _)| have == name).map(|(_, value)| value.as_str()).collect()
+    };
+    let timings = all("server-timing");
+    assert!(timings.len() == 2 && timings[0] == "db;dur=3" && timings[1].starts_with("cfx;dur="), "{timings:?}");
+    assert_eq!(all("x-request-id"), all("x-cfx-request-id"));
+    assert_eq!(edge.web.last().header("x-request-id"), answer.header("x-request-id"), "it was told which");
+}

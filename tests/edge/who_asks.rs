@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::harness::{Answer, Builder, CHAT, Client, Harness, Reply, Request, chat_body, gate};
+use crate::harness::{Answer, Builder, CHAT, Client, Harness, Reply, Request, Scripted, chat_body, gate};
 
 const CLIENT: &str = "203.0.113.9";
 const TRUSTED: &str = "trusted_proxies: [127.0.0.0/8]";
@@ -66,6 +66,41 @@ fn the_host_that_a_trusted_proxy_was_asked_for_is_told() {
         let edge = start(Harness::builder().edge(trust).edge("client_header: forwarded"));
         assert_eq!(edge.ask(&claims()).status, 200);
         assert_eq!(edge.web.last().header("x-forwarded-host"), Some(host), "{trust}");
+    }
+}
+
+/// What else proxies say, and applications go by.
+const SAYINGS: [&str; 8] = [
+    "X-Forwarded-Port",
+    "X-Forwarded-Server",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Ssl",
+    "X-Original-URL",
+    "X-Original-Host",
+    "X-Rewrite-URL",
+    "Front-End-Https",
+];
+
+#[test]
+fn what_else_a_proxy_says_reaches_an_application_from_one_that_is_trusted_and_from_nobody_else() {
+    for (trust, reaches) in [(NOBODY_HERE, None), (TRUSTED, Some("/said"))] {
+        let auth = Scripted::start();
+        auth.always(|_| Some(Reply::json(200, "{}")));
+        let edge = Harness::builder()
+            .edge(trust)
+            .also("auth", &format!("targets: [\"http://{}\"]", auth.address))
+            .route("match: { path: /asked }, upstream: web, forward_auth: { upstream: auth, path: /verify }");
+        let edge = start(edge);
+        for path in ["/", "/asked"] {
+            let request = SAYINGS.iter().fold(Request::get(path), |request, name| request.header(name, "/said"));
+            assert_eq!(edge.ask(&request.header("X-Requested-With", "fetch")).status, 200);
+            for name in SAYINGS {
+                assert_eq!(edge.web.last().header(&name.to_lowercase()), reaches, "{name}, {trust}");
+            }
+            assert_eq!(edge.web.last().header("x-requested-with"), Some("fetch"));
+        }
+        let asked = auth.last();
+        assert!(SAYINGS.iter().all(|name| asked.header(&name.to_lowercase()).is_none()), "{}", asked.head);
     }
 }
 

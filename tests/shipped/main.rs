@@ -27,13 +27,51 @@ fn shipped() -> Snapshot {
     load(&source, &Overrides::default(), &|_| None).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// The YAML files below a folder, by their paths from it.
+fn yaml_files(folder: &Path) -> Vec<String> {
+    let walk = |path: PathBuf| match path.is_dir() {
+        true => {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            yaml_files(&path).into_iter().map(|below| format!("{name}/{below}")).collect()
+        }
+        false => vec![path.file_name().unwrap().to_str().unwrap().to_owned()],
+    };
+    let files = std::fs::read_dir(folder).unwrap().flat_map(|entry| walk(entry.unwrap().path()));
+    files.filter(|name| name.ends_with(".yaml") || name.ends_with(".yml")).collect()
+}
+
+/// Whether cfx reads this file of its folder: as it ships it loads, and with a key that there is not it is named.
+fn cfx_reads(name: &str) -> bool {
+    shipped();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), text(&format!("conf/{name}")) + "\nno_such_key: 1\n").unwrap();
+    let source = Source::Directory(folder.path().to_path_buf());
+    let problems = load(&source, &Overrides::default(), &|_| None).map(drop).unwrap_err().to_string();
+    problems.contains(name) && problems.contains("no_such_key")
+}
+
 #[test]
-fn every_yaml_file_under_conf_is_loaded_by_a_test() {
-    let files = std::fs::read_dir(in_repository("conf")).unwrap().map(|file| file.unwrap().file_name());
-    let yaml: BTreeSet<String> =
-        files.filter_map(|name| name.into_string().ok()).filter(|name| name.ends_with(".yaml")).collect();
-    let loaded = ["cfx.yaml", "limits.yaml", "litellm.yaml", "models.yaml"].map(str::to_owned);
-    assert_eq!(yaml, BTreeSet::from(loaded), "a new file needs a test that loads it");
+fn every_yaml_file_under_conf_loads_as_what_reads_it_wants_it() {
+    let files = yaml_files(&in_repository("conf"));
+    assert!(files.len() >= 8, "{files:?}");
+    for name in files {
+        let file = yaml(&format!("conf/{name}"));
+        let lists = |key: &str| file[key].as_array().is_some_and(|list| !list.is_empty());
+        let sound = match name.as_str() {
+            "cfx.yaml" | "limits.yaml" | "models.yaml" => cfx_reads(&name),
+            "litellm.yaml" => lists("model_list"),
+            "prometheus/prometheus.yaml" => lists("scrape_configs") && file["rule_files"][0] == "alerts.yaml",
+            "prometheus/alerts.yaml" => lists("groups"),
+            "grafana/provisioning/dashboards/cfx.yaml" => {
+                file["providers"][0]["options"]["path"] == "/etc/grafana/dashboards"
+            }
+            "grafana/provisioning/datasources/prometheus.yaml" => {
+                file["datasources"][0]["url"] == "http://prometheus:9090"
+            }
+            _ => panic!("conf/{name} is new: say here who reads it, and how it is to look"),
+        };
+        assert!(sound, "conf/{name}");
+    }
 }
 
 #[test]

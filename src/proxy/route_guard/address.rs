@@ -1,20 +1,17 @@
 //! How often an address may come to a route, and how often at once. Counted on this edge alone, by IPv6 networks of 64
-//! bits, which is what one client has to choose from.
+//! bits, which is what one client has to choose from. How many can be told apart is bounded (`buckets`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{Quota, RateLimiter};
 
+use super::buckets::Buckets;
 use crate::config::{Matching, Rate, RouteGuards};
 use crate::proxy::refuse::{Reason, Refusal};
-
-/// After so many requests, addresses that have not come for a while are forgotten.
-const FORGETS_EVERY: u32 = 4096;
 
 /// What is counted, by what the route matches, which no two have in common: so a reload goes on with what was counted
 /// before it.
@@ -26,9 +23,8 @@ pub struct AddressLimits {
 /// Of one route.
 struct Counts {
     /// What the rate was counted by; another one starts anew.
-    rate: Option<(Rate, DefaultKeyedRateLimiter<u128>)>,
+    rate: Option<(Rate, RateLimiter<u128, Buckets, DefaultClock>)>,
     under_way: Arc<UnderWay>,
-    looked: AtomicU32,
 }
 
 type UnderWay = Mutex<HashMap<u128, u32, ahash::RandomState>>;
@@ -65,27 +61,26 @@ impl AddressLimits {
                 return Arc::clone(counts);
             }
             let under_way = routes.get(route).map(|counts| Arc::clone(&counts.under_way)).unwrap_or_default();
-            let rate = rate.and_then(|rate| Some((rate, RateLimiter::keyed(quota(rate)?))));
-            let counts = Arc::new(Counts { rate, under_way, looked: AtomicU32::new(0) });
+            let rate = rate.and_then(|rate| Some((rate, limiter(rate)?)));
+            let counts = Arc::new(Counts { rate, under_way });
             routes.insert(route.clone(), Arc::clone(&counts));
             counts
         })
     }
 }
 
-fn quota(rate: Rate) -> Option<Quota> {
-    Quota::with_period(rate.per / rate.requests.get()).map(|quota| quota.allow_burst(rate.burst))
+fn limiter(rate: Rate) -> Option<RateLimiter<u128, Buckets, DefaultClock>> {
+    let quota = Quota::with_period(rate.per / rate.requests.get())?.allow_burst(rate.burst);
+    let refills_in = quota.burst_size_replenished_in() + quota.replenish_interval();
+    Some(RateLimiter::new(quota, Buckets::new(refills_in), DefaultClock::default()))
 }
 
 impl Counts {
     fn count(&self, of: u128) -> Result<(), Refusal> {
         let Some((_, limiter)) = &self.rate else { return Ok(()) };
-        if self.looked.fetch_add(1, Ordering::Relaxed) % FORGETS_EVERY == FORGETS_EVERY - 1 {
-            limiter.retain_recent();
-        }
         limiter.check_key(&of).map_err(|not_until| {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
-            let refusal = Refusal::new(Reason::RateLimited, "this address has asked too often");
+            let refusal = Refusal::new(Reason::RateLimitExceeded, "this address has asked too often");
             refusal.retry_after(wait.max(Duration::from_millis(1)))
         })
     }
@@ -156,7 +151,7 @@ mod tests {
         let reason = |guards: &RouteGuards| limits.enter(&route, guards, client).err().map(|refusal| refusal.reason);
         // The refusal of a place has used up the second request.
         assert_eq!(reason(&guards(2, 1)), Some(Reason::TooManyConcurrentRequests));
-        assert_eq!(reason(&guards(2, 9)), Some(Reason::RateLimited));
+        assert_eq!(reason(&guards(2, 9)), Some(Reason::RateLimitExceeded));
         assert_eq!(reason(&guards(3, 1)), Some(Reason::TooManyConcurrentRequests), "another rate counts anew");
         drop(place);
         assert_eq!(reason(&guards(3, 1)), None);

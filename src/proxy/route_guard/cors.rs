@@ -1,5 +1,6 @@
 //! Answers for browsers that ask on behalf of a page of another origin (the Fetch standard, 3.3). Who is not allowed gets
-//! the answer all the same: it is the browser that keeps it from the page.
+//! the answer all the same: it is the browser that keeps it from the page. So on a route that says who is allowed nobody
+//! else may say it: what the application answers of its own is taken away.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -19,6 +20,14 @@ pub fn note_origin(exchange: &Exchange, head: &RequestHeader) {
     {
         let _ = exchange.origin.set(origin.clone());
     }
+}
+
+/// What somebody else's answer says to browsers of other origins, on a route where that is not theirs to say.
+pub fn said_by_others(exchange: &Exchange, headers: &HeaderMap) -> Vec<HeaderName> {
+    if exchange.cors().is_none() {
+        return Vec::new();
+    }
+    headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect()
 }
 
 /// The headers of an answer; `Vary` among them, which may stand there already.

@@ -16,6 +16,7 @@ use pingora_core::{Error, ErrorType, Result as PingoraResult};
 use tokio::time::timeout_at;
 
 use crate::config::ForwardAuth;
+use crate::entry::claims;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::refuse::{Reason, Refusal};
 use crate::proxy::{Services, forwarding, web};
@@ -24,7 +25,7 @@ use crate::upstream::By;
 /// A refusal's page that is longer is not passed on.
 const LONGEST_PAGE: usize = 64 << 10;
 /// What belongs to one connection (RFC 9110, 7.6.1), or says what of the body is not sent.
-const NOT_PASSED_ON: [&str; 11] = [
+const NOT_PASSED_ON: [&str; 10] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -35,7 +36,6 @@ const NOT_PASSED_ON: [&str; 11] = [
     "content-length",
     "content-encoding",
     "expect",
-    "forwarded",
 ];
 
 pub struct AuthServers {
@@ -116,15 +116,16 @@ fn question(session: &ServerSession, exchange: &Exchange, forward: &ForwardAuth)
     let head = session.req_header();
     let mut request = RequestHeader::build("GET", forward.path.as_bytes(), Some(head.headers.len() + 6))?;
     for (name, value) in &head.headers {
-        if passes(name) && name != HOST && !name.as_str().starts_with("x-forwarded-") {
+        // Whoever decides may go by the word of a proxy that it takes for us, so it gets none but ours.
+        if passes(name) && name != HOST && !claims::is_a_proxys_word(name) {
             request.append_header(name, value)?;
         }
     }
     let target = forward.upstream.targets.first();
     request.insert_header(HOST, target.map_or(HeaderValue::from_static(""), |target| target.authority.clone()))?;
     forwarding::tell(session, &mut request, exchange)?;
-    request.insert_header("x-forwarded-method", head.method.as_str())?;
-    request.insert_header("x-forwarded-uri", head.raw_path())?;
+    request.insert_header(claims::X_FORWARDED_METHOD, head.method.as_str())?;
+    request.insert_header(claims::X_FORWARDED_URI, head.raw_path())?;
     Ok(request)
 }
 

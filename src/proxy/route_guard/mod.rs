@@ -13,6 +13,7 @@
 mod address;
 mod basic;
 mod body;
+mod buckets;
 mod cors;
 mod forward;
 
@@ -31,7 +32,7 @@ use crate::config::{Route, RouteGuards};
 pub use address::{AddressLimits, Place};
 pub use basic::Passwords;
 pub use body::{Intake, TOO_LARGE, TOO_SLOW, too_large, too_slow};
-pub use cors::{note_origin, put as put_cors};
+pub use cors::{note_origin, put as put_cors, said_by_others};
 pub use forward::AuthServers;
 
 /// What guards know beyond one request.
@@ -54,7 +55,7 @@ pub struct Passed {
 }
 
 /// What becomes of a request at its guards.
-pub enum Gate {
+pub enum Verdict {
     Open(Passed),
     /// A guard has an answer of its own, which is no refusal.
     Answered(StatusCode, HeaderMap, Bytes),
@@ -67,7 +68,7 @@ pub async fn pass(
     exchange: &mut Exchange,
     route: &Route,
     guards: &RouteGuards,
-) -> Result<Gate, Refusal> {
+) -> Result<Verdict, Refusal> {
     let client = exchange.client.get().map(IpAddr::to_canonical);
     let state = &services.guards;
     if !guards.allows(client) {
@@ -83,7 +84,7 @@ pub async fn pass(
     }
     let head = session.req_header();
     if let Some(headers) = guards.cors.as_ref().and_then(|cors| cors::preflight(cors, head)) {
-        return Ok(Gate::Answered(StatusCode::NO_CONTENT, headers, Bytes::new()));
+        return Ok(Verdict::Answered(StatusCode::NO_CONTENT, headers, Bytes::new()));
     }
     let mut passed = Passed { _place: place, told: Vec::new(), keeps_authorization: true };
     if let Some(basic) = &guards.basic {
@@ -94,11 +95,16 @@ pub async fn pass(
     if let Some(forward) = &guards.forward {
         match state.servers.ask(services, session, exchange, forward).await? {
             forward::Word::Yes(told) => passed.told.extend(told),
-            forward::Word::No(status, headers, body) => return Ok(Gate::Answered(status, headers, body)),
+            forward::Word::No(status, mut headers, body) => {
+                for name in said_by_others(exchange, &headers) {
+                    headers.remove(name);
+                }
+                return Ok(Verdict::Answered(status, headers, body));
+            }
         }
     }
     body::check_length(guards, &head.headers)?;
-    Ok(Gate::Open(passed))
+    Ok(Verdict::Open(passed))
 }
 
 impl Passed {

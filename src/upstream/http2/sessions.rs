@@ -18,8 +18,10 @@ struct Shelf {
     opening: Arc<Mutex<()>>,
 }
 
+type Shelves = HashMap<Arc<Target>, Shelf, ahash::RandomState>;
+
 thread_local! {
-    static SHELVES: RefCell<HashMap<Arc<Target>, Shelf, ahash::RandomState>> = RefCell::default();
+    static SHELVES: RefCell<Shelves> = RefCell::default();
 }
 
 /// A place on an open connection to `target` that has room; `since`: on one that was opened after this moment.
@@ -36,7 +38,10 @@ pub fn take(target: &Target, since: Option<Instant>) -> Option<Place> {
 
 /// Held by whoever opens a connection: the others wait for it, and use it as far as there is room.
 pub fn turn(target: &Arc<Target>) -> Arc<Mutex<()>> {
-    SHELVES.with_borrow_mut(|shelves| Arc::clone(&shelves.entry(Arc::clone(target)).or_default().opening))
+    SHELVES.with_borrow_mut(|shelves| {
+        clear(shelves);
+        Arc::clone(&shelves.entry(Arc::clone(target)).or_default().opening)
+    })
 }
 
 /// Shares a connection with the thread, and takes the first place on it.
@@ -47,6 +52,11 @@ pub fn add(target: &Arc<Target>, (session, driver): (Session, Driver)) -> Place 
     place
 }
 
+/// Forgets targets that no connection is open to and none is being opened: with every reload there may be others.
+fn clear(shelves: &mut Shelves) {
+    shelves.retain(|_, shelf| !shelf.sessions.is_empty() || Arc::strong_count(&shelf.opening) > 1);
+}
+
 /// Runs on the thread whose connection it is.
 async fn drive(target: Arc<Target>, mut driver: Driver) {
     let idle = driver.run_while_used().await;
@@ -54,8 +64,27 @@ async fn drive(target: Arc<Target>, mut driver: Driver) {
         if let Some(shelf) = shelves.get_mut(&target) {
             shelf.sessions.retain(|session| !session.is_watched_by(&driver));
         }
+        clear(shelves);
     });
     if idle {
         driver.run_to_its_end().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_nothing_is_open_to_is_forgotten() {
+        let target = |port| Arc::new(Target::new(false, "model".to_owned(), port).unwrap());
+        let kept = turn(&target(1));
+        for port in 2..50 {
+            let _ = turn(&target(port));
+        }
+        let known = || SHELVES.with_borrow(|shelves| shelves.len());
+        assert_eq!(known(), 2, "one that is waited for, and the last");
+        assert!(Arc::ptr_eq(&kept, &turn(&target(1))), "who comes meanwhile waits for the same");
+        assert_eq!(known(), 1);
     }
 }

@@ -19,7 +19,7 @@ pub struct Subject {
     pub model: String,
 }
 
-pub struct Guard {
+pub struct SharedBreaker {
     subject: Subject,
     breaker: Mutex<Breaker>,
     /// False while the breaker is quiet.
@@ -42,12 +42,12 @@ pub struct Reading<'a> {
 
 /// A model's leave to be asked once. Dropped without a word, it says nothing of the model.
 pub struct Trial {
-    guard: Option<Arc<Guard>>,
+    breaker: Option<Arc<SharedBreaker>>,
     /// Its number, where it is one.
     probe: Option<u64>,
 }
 
-impl Guard {
+impl SharedBreaker {
     pub fn new(subject: Subject, rule: Rule) -> Self {
         Self {
             subject,
@@ -155,10 +155,10 @@ impl Guard {
 
 impl Trial {
     /// Of a model that no breaker stands before.
-    pub(super) const FREE: Trial = Trial { guard: None, probe: None };
+    pub(super) const FREE: Trial = Trial { breaker: None, probe: None };
 
-    pub(super) fn of(guard: &Arc<Guard>, now: Instant) -> Result<Self, Duration> {
-        Ok(Self { probe: guard.ask(now)?, guard: Some(Arc::clone(guard)) })
+    pub(super) fn of(breaker: &Arc<SharedBreaker>, now: Instant) -> Result<Self, Duration> {
+        Ok(Self { probe: breaker.ask(now)?, breaker: Some(Arc::clone(breaker)) })
     }
 
     /// Whether all others wait for what becomes of this one.
@@ -168,8 +168,8 @@ impl Trial {
 
     /// An answer has begun well. A probe has shown what it was to show, and need not hold the others up to its end.
     pub fn begins_well(&mut self) {
-        if let (Some(guard), Some(probe)) = (&self.guard, self.probe.take()) {
-            guard.tell(Instant::now(), Some(probe), Outcome::Success);
+        if let (Some(breaker), Some(probe)) = (&self.breaker, self.probe.take()) {
+            breaker.tell(Instant::now(), Some(probe), Outcome::Success);
         }
     }
 
@@ -183,16 +183,16 @@ impl Trial {
     }
 
     fn conclude(mut self, outcome: Outcome) {
-        if let Some(guard) = &self.guard {
-            guard.tell(Instant::now(), self.probe.take(), outcome);
+        if let Some(breaker) = &self.breaker {
+            breaker.tell(Instant::now(), self.probe.take(), outcome);
         }
     }
 }
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        if let (Some(guard), Some(probe)) = (&self.guard, self.probe) {
-            guard.give_up(Instant::now(), probe);
+        if let (Some(breaker), Some(probe)) = (&self.breaker, self.probe) {
+            breaker.give_up(Instant::now(), probe);
         }
     }
 }
