@@ -54,7 +54,7 @@ pub enum PathPattern {
 pub enum ValuePattern {
     /// The header is there, whatever it says.
     Any,
-    /// One of its lines says exactly this.
+    /// One of its lines says exactly this; marked as sensitive where that may be a secret.
     Exact(HeaderValue),
 }
 

@@ -87,6 +87,16 @@ pub(super) fn methods(at: &At) -> Checked<Vec<String>> {
     Ok(methods)
 }
 
+/// Parts of names of headers that let their sender in.
+const OF_SECRETS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
+
+/// Marks what is to be shown to nobody: what came from the environment, and what a header says whose name tells.
+pub(super) fn hidden_if_secret(name: &HeaderName, at: &At, mut value: HeaderValue) -> HeaderValue {
+    let is_telling = OF_SECRETS.iter().any(|part| name.as_str().contains(part));
+    value.set_sensitive(is_telling || at.is_from_environment());
+    value
+}
+
 fn headers(at: &At) -> Checked<Vec<(HeaderName, ValuePattern)>> {
     let read = at.entries()?.into_iter().map(|entry| {
         let name = HeaderName::from_bytes(entry.name.as_bytes())
@@ -97,7 +107,12 @@ fn headers(at: &At) -> Checked<Vec<(HeaderName, ValuePattern)>> {
                 HeaderValue::from_str(text).map(ValuePattern::Exact).map_err(|_| "what a header can say".to_owned())
             }
         });
-        Ok((name?, pattern?))
+        let (name, pattern) = (name?, pattern?);
+        let pattern = match pattern {
+            ValuePattern::Exact(value) => ValuePattern::Exact(hidden_if_secret(&name, &entry.value, value)),
+            ValuePattern::Any => ValuePattern::Any,
+        };
+        Ok((name, pattern))
     });
     let mut headers = all(read)?;
     headers.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
