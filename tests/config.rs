@@ -219,6 +219,16 @@ fn flags_that_cannot_be_are_problems_too() {
 }
 
 #[test]
+fn an_upstream_of_the_command_line_opens_no_way_around_the_keys() {
+    let overrides = Overrides { upstream_url: Some("http://dashboard:3000".to_owned()), ..Overrides::default() };
+    let problems = load(&Source::Embedded, &overrides, &|_| None).unwrap_err().to_string();
+    assert!(
+        problems.contains("--upstream: route \"dashboard\" would let requests reach \"litellm\" without a key"),
+        "{problems}"
+    );
+}
+
+#[test]
 fn routes_are_most_specific_first() {
     let edge = r#"
 upstreams: { web: { targets: ["http://web"] }, litellm: { targets: ["http://litellm:4000"] } }

@@ -1,8 +1,8 @@
 //! A request's target, behind a byte that chooses the method. What passes reads alike to every reader that we know the
 //! habits of: decoded or not, with backslashes taken for slashes, with parameters cut off; and is sent as it was looked at.
 
-use cfx::config::EncodedSlash;
-use cfx::proxy::path::{check, routed, to_origin_form};
+use cfx::config::{EncodedSlash, matched_path};
+use cfx::proxy::path::{check, to_origin_form};
 use pingora::http::RequestHeader;
 
 pub fn target(bytes: &[u8]) {
@@ -33,9 +33,9 @@ pub fn target(bytes: &[u8]) {
         let is_dots = |segment: &[u8]| matches!(segment.split(|byte| *byte == b';').next(), Some(b"." | b".."));
         assert!(!segments.any(is_dots), "{path} leads elsewhere");
     }
-    let normal = routed(path);
-    assert!(!normal.contains("//") && routed(&normal) == normal);
-    assert!(passes(method, normal.as_bytes(), EncodedSlash::Pass), "{path} is routed as {normal}");
+    let normal = matched_path(path);
+    assert!(!normal.contains("//") && matched_path(&normal) == normal);
+    assert!(passes(method, normal.as_bytes(), EncodedSlash::Pass), "{path} is matched as {normal}");
     if strict {
         let slashes = |path: &[u8]| path.iter().filter(|byte| **byte == b'/').count();
         assert_eq!(slashes(&decoded), slashes(sent), "{path} has a slash that not everybody sees");

@@ -131,7 +131,7 @@ fn asks_for(route: &Route) -> String {
     for (name, pattern) in &matching.headers {
         text += &match pattern {
             ValuePattern::Any => format!(" {name}: *"),
-            ValuePattern::Exact(value) => format!(" {name}: {}", value.to_str().unwrap_or_default()),
+            ValuePattern::Exact(value) => format!(" {name}: {}", shown(value)),
         };
     }
     text
@@ -183,11 +183,15 @@ fn changes(route: &Route) -> Vec<String> {
     lines
 }
 
+/// Neither a secret nor what is no text.
+fn shown(value: &HeaderValue) -> &str {
+    if value.is_sensitive() { "***" } else { value.to_str().unwrap_or("(bytes)") }
+}
+
 fn header_changes(what: &str, edits: &HeaderEdits, lines: &mut Vec<String>) {
-    let value = |value: &HeaderValue| value.to_str().unwrap_or("(bytes)").to_owned();
     lines.extend(edits.remove.iter().map(|name| format!("{what}: {name} is taken away")));
-    lines.extend(edits.set.iter().map(|(name, set)| format!("{what}: {name} is set to {:?}", value(set))));
-    lines.extend(edits.add.iter().map(|(name, added)| format!("{what}: {name} gets {:?} as well", value(added))));
+    lines.extend(edits.set.iter().map(|(name, set)| format!("{what}: {name} is set to {:?}", shown(set))));
+    lines.extend(edits.add.iter().map(|(name, added)| format!("{what}: {name} gets {:?} as well", shown(added))));
 }
 
 fn as_json(explanation: &Explanation) -> Value {
@@ -211,9 +215,7 @@ fn as_json(explanation: &Explanation) -> Value {
         Outcome::Fixed(status) => ("fixed", json!({ "status": status })),
         Outcome::Model(upstream, path) => ("model", json!({ "upstream": upstream, "target": path })),
         Outcome::Web(upstream, sent) => {
-            let line = |(name, value): (&HeaderName, &HeaderValue)| {
-                [name.to_string(), value.to_str().unwrap_or_default().to_owned()]
-            };
+            let line = |(name, value): (&HeaderName, &HeaderValue)| [name.to_string(), shown(value).to_owned()];
             let headers: Vec<[String; 2]> = sent.headers.iter().map(line).collect();
             ("web", json!({ "upstream": upstream, "target": sent.target, "headers": headers }))
         }

@@ -55,7 +55,7 @@ pub struct Rewrite {
 #[derive(Debug, Clone)]
 pub struct Pattern(pub Regex);
 
-/// In this order: taken away, set, added.
+/// In this order: taken away, set, added. A value that may be a secret is marked as sensitive, and shown to nobody.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeaderEdits {
     pub remove: Vec<HeaderName>,

@@ -11,7 +11,7 @@ use super::snapshot::Upstream;
 /// One line of the table. What it does not ask for is None, so that a plain route costs nothing beyond its match.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// As written in the file, for logs and the `route` label: its `name`, or its path.
+    /// For logs and the `route` label: its `name`, or its path.
     pub name: Arc<str>,
     pub matching: Matching,
     pub action: Action,
@@ -42,6 +42,7 @@ pub enum HostPattern {
     Under(String),
 }
 
+/// As `matched_path` writes it, so that each way to write a path is matched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathPattern {
     Exact(String),
@@ -53,7 +54,7 @@ pub enum PathPattern {
 pub enum ValuePattern {
     /// The header is there, whatever it says.
     Any,
-    /// One of its lines says exactly this.
+    /// One of its lines says exactly this; marked as sensitive where that may be a secret.
     Exact(HeaderValue),
 }
 
@@ -74,7 +75,7 @@ pub enum Action {
 pub struct Asked<'request> {
     /// Lower case, without port.
     pub host: Option<&'request str>,
-    /// With single slashes.
+    /// As `matched_path` writes it.
     pub path: &'request str,
     pub method: &'request Method,
     pub headers: &'request HeaderMap,
@@ -146,7 +147,7 @@ impl HostPattern {
 }
 
 impl PathPattern {
-    /// Single slashes are for the caller to see to.
+    /// For a path as `matched_path` writes it.
     pub fn takes(&self, path: &str) -> bool {
         match self {
             PathPattern::Exact(wanted) => path == wanted,
@@ -157,7 +158,6 @@ impl PathPattern {
         }
     }
 
-    /// As it is written in the file.
     pub fn as_str(&self) -> &str {
         match self {
             PathPattern::Exact(path) | PathPattern::Prefix(path) => path,

@@ -19,9 +19,10 @@ use super::tls::{Challenge, ClientCertificates, ExternalAccount, Issuer, TlsVers
 use super::watching::{Breaker, Health};
 use super::{Http2, Target};
 use crate::telemetry::fields::Field;
+use crate::telemetry::redact;
 
 /// What stands in the place of a secret.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 impl Snapshot {
     /// By file, then by the ways to values as problems have them.
@@ -78,7 +79,7 @@ fn edge(edge: &Edge) -> Value {
         },
         "telemetry": {
             "access_log": { "fields": Field::ALL.iter().filter(|field| access_log.has(**field)).map(|field| field.name()).collect::<Vec<_>>() },
-            "traces": traces.as_ref().map(|Traces { endpoint, sample }| json!({ "endpoint": endpoint, "sample": sample })),
+            "traces": traces.as_ref().map(|Traces { endpoint, sample }| json!({ "endpoint": redact::url(endpoint), "sample": sample })),
         },
         "server": { "threads": threads, "grace": span(*grace), "drain_after": drain_after.map_or_else(off, span) },
     })

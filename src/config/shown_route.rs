@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::edits::{Compress, Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Redirect, Rewrite, Sticky};
 use super::route_guards::{BasicAuth, Cors, ForwardAuth, Maintenance, Rate, RouteGuards, User};
 use super::routes::{Action, HostPattern, Matching, PathPattern, Route, ValuePattern};
-use super::shown::{overrides, span};
+use super::shown::{HIDDEN, overrides, span};
 
 pub(super) fn route(route: &Route) -> Value {
     let Route { name, matching, action, edits, guards, client_certificate } = route;
@@ -136,14 +136,10 @@ fn networks(networks: &[IpNet]) -> Value {
 }
 
 fn header(value: &HeaderValue) -> Value {
-    text(value.as_bytes())
+    if value.is_sensitive() { json!(HIDDEN) } else { json!(String::from_utf8_lossy(value.as_bytes())) }
 }
 
 /// Pages may be long: what they are told apart by is shown.
 fn page(Page { kind, body }: &Page) -> Value {
     json!({ "type": header(kind), "bytes": body.len(), "crc32": crc32fast::hash(body) })
-}
-
-fn text(bytes: &[u8]) -> Value {
-    json!(String::from_utf8_lossy(bytes))
 }

@@ -266,7 +266,14 @@ impl Ledger {
         });
         match read.await {
             Ok(slot) => slot,
-            Err(_panic) => Arc::clone(&self.0.batch).lock_owned().await,
+            Err(error) => {
+                // Cancelled with the process, or a fault of ours: the rows stay in the spool.
+                if error.is_panic() {
+                    self.0.failures.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(%error, "ledger rows could not be read from the spool");
+                }
+                Arc::clone(&self.0.batch).lock_owned().await
+            }
         }
     }
 

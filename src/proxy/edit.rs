@@ -6,8 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 
-use super::path::routed;
-use crate::config::{Edits, HeaderEdits, Page, PathEdits};
+use crate::config::{Edits, HeaderEdits, Page, PathEdits, normal_path};
 use crate::entry::claims::X_FORWARDED_PREFIX;
 
 /// Digests of a body (RFC 9530, and the two that came before it), which do not hold of one that was changed.
@@ -37,7 +36,7 @@ pub fn headers(edits: &HeaderEdits, headers: &mut impl Headers) -> Result<()> {
 
 /// The path and query that go upstream.
 pub fn target(edits: &PathEdits, path: &str, query: Option<&str>) -> String {
-    let path = routed(path);
+    let path = normal_path(path);
     let path = edits.apply(&path);
     match query {
         Some(query) => format!("{path}?{query}"),
@@ -48,7 +47,10 @@ pub fn target(edits: &PathEdits, path: &str, query: Option<&str>) -> String {
 /// The prefix that this path loses.
 pub fn stripped<'edits>(edits: &'edits PathEdits, path: &str) -> Option<&'edits str> {
     let prefix = edits.strip_prefix.as_deref()?;
-    routed(path).strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')).then_some(prefix)
+    normal_path(path)
+        .strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        .then_some(prefix)
 }
 
 /// A web request, dressed already, as the route wants it.

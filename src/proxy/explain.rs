@@ -6,8 +6,8 @@ use pingora::http::RequestHeader;
 
 use super::refuse::{Reason, Refusal};
 use super::route::{self, Destination};
-use super::{edit, guard, path};
-use crate::config::{Asked, Edge, Entrypoint, Miss, Route, Transport};
+use super::{edit, guard};
+use crate::config::{Asked, Edge, Entrypoint, Miss, Route, Transport, matched_path};
 use crate::entry::claims::X_FORWARDED_PREFIX;
 
 /// A request that somebody may send.
@@ -60,8 +60,8 @@ pub struct Sent {
 /// Walks the table for a request.
 pub fn explain<'edge>(edge: &'edge Edge, question: &Question) -> Explanation<'edge> {
     let entrypoint = entrypoint(edge, &question.url);
-    let path = path::routed(question.url.path());
-    let host = question.url.host().map(|host| host.trim_matches(['[', ']']).to_ascii_lowercase());
+    let path = matched_path(question.url.path());
+    let host = question.url.host().map(route::without_brackets);
     let asked = Asked { host: host.as_deref(), path: &path, method: &question.method, headers: &question.headers };
     let explained = |looked_at, outcome| Explanation { entrypoint, looked_at, outcome };
     if let Err(refusal) = looked_over(edge, question) {
@@ -79,7 +79,7 @@ pub fn explain<'edge>(edge: &'edge Edge, question: &Question) -> Explanation<'ed
         let miss = route.matching.misses(&asked);
         looked_at.push((&**route, miss.clone()));
         if miss.is_none() {
-            let destination = route::destination(route, &asked, question.url.query());
+            let destination = route::destination(route, &asked, &question.url);
             return explained(looked_at, outcome_of(destination, Some(route), question));
         }
     }

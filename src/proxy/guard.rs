@@ -22,7 +22,7 @@ use crate::units::RequestId;
 pub fn look(session: &ServerSession, guards: &Guards) -> Result<(), Refusal> {
     let head = session.req_header();
     if session.is_http2() {
-        measure(&head.headers, guards)?; // over HTTP/1.1 this was done as they came
+        measure(head, guards)?; // over HTTP/1.1 this was done as they came
     }
     look_at(head, guards)
 }
@@ -45,10 +45,12 @@ pub fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
-fn measure(headers: &HeaderMap, guards: &Guards) -> Result<(), Refusal> {
-    // As HTTP/1.1 would write them: a colon, a space, and the end of the line.
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers.len() > guards.headers || bytes > guards.header_bytes {
+fn measure(head: &RequestHeader, guards: &Guards) -> Result<(), Refusal> {
+    // As HTTP/1.1 would write them: a colon, a space, and the end of the line; and the line of the target.
+    let lines: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let bytes = lines + head.method.as_str().len() + head.raw_path().len() + authority;
+    if head.headers.len() > guards.headers || bytes > guards.header_bytes {
         return Err(refusal(Guard::HeadersTooLarge));
     }
     Ok(())

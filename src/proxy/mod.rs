@@ -42,6 +42,7 @@ mod stand_in;
 mod sticky;
 mod web;
 mod web_body;
+mod web_failure;
 mod web_socket;
 pub mod welcome;
 
@@ -61,7 +62,7 @@ use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::admission::{BodyMemory, Capacity, Concurrency, Keys, RateLimiter};
 use crate::clock::Clock;
@@ -338,16 +339,32 @@ impl ProxyHttp for Proxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         context.note_wait();
-        let answered = session.response_written().is_some();
-        web::note_failure(context.seat.as_mut(), &context.exchange, error, answered);
-        own::answer_failure(session, &mut context.exchange, error).await
+        web::note_failure(session, context.seat.as_mut(), &context.exchange, error);
+        let upstream = context.web.as_deref();
+        web_failure::answer(&self.services, session, &mut context.exchange, upstream, error).await
+    }
+
+    /// Attempts stand in the request's line; pingora's own would show its query.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _context: &Box<Context>,
+        _error: &Error,
+        _log: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, context: &Box<Context>) -> String {
+        format!("request {}", context.exchange.id.0)
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Box<Context>, _error: &Error) -> bool {
         true // every request has its own log line, with its reason
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Box<Context>) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Box<Context>) {
+        web::note_end(context.seat.as_ref(), &context.exchange, error);
         own::account(&self.services, session, &mut context.exchange);
     }
 }

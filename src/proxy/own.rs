@@ -11,7 +11,6 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_proxy::FailToProxy;
 use tokio::time::timeout;
 
 use super::account::{self, Asked};
@@ -20,10 +19,9 @@ use super::downstream::{Client, write_head};
 use super::exchange::{Ending, Exchange};
 use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
-use super::route_guard;
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
 use super::welcome::{self, Welcome};
-use super::{Services, Welcomed, body, edit, outgoing, relay, stand_in};
+use super::{Services, Welcomed, body, edit, outgoing, relay};
 use crate::admission::Subject;
 use crate::config::{self, Upstream};
 use crate::entry::arrival::Arrival;
@@ -155,7 +153,9 @@ async fn catalogue(
 
 async fn welcome_page(services: &Services, session: &ServerSession, exchange: &Exchange) -> Page {
     let limits = &exchange.snapshot.limits;
-    let host = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let named = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok());
+    // HTTP/2 names it in the target.
+    let host = session.req_header().uri.authority().map(|host| host.as_str()).or(named).unwrap_or("localhost");
     let (today, limit) = match &services.welcomed {
         Some(Welcomed { user, email, daily_requests }) => (
             services.quota.used(Subject::User(*user), exchange.at.day()).await.ok(),
@@ -299,59 +299,6 @@ pub async fn write(
     exchange.answer.bytes_out = body.len() as u64;
     write_head(session, status, headers).await?;
     session.write_response_body(body, true).await
-}
-
-/// A failure of the stock loop, or of one of our own writes: answered in our shape where the client is still there.
-pub async fn answer_failure(session: &mut ServerSession, exchange: &mut Exchange, error: &Error) -> FailToProxy {
-    let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
-    if session.response_written().is_some() {
-        return gone;
-    }
-    let refusal = match (error.esource(), error.etype()) {
-        // The upstream's answer, by its status; the page is the route's.
-        (_, kind) if *kind == route_guard::TOO_LARGE => {
-            route_guard::too_large(exchange.guards().and_then(|guards| guards.body).unwrap_or_default())
-        }
-        (ErrorSource::Downstream, kind) if *kind == route_guard::TOO_SLOW || *kind == ErrorType::ReadTimedout => {
-            route_guard::too_slow(exchange.snapshot.limits.upload_stall)
-        }
-        (_, kind) if *kind == edit::REPLACED => return stand_in::send(session, exchange).await,
-        (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError) => {
-            exchange.answer.ending = Ending::Left;
-            return gone;
-        }
-        (ErrorSource::Upstream, _) => upstream_failure(error),
-        (ErrorSource::Downstream, _) => Refusal::new(Reason::InvalidField, "the request could not be read"),
-        _ => Refusal::new(Reason::InternalError, "an error inside the gateway"),
-    };
-    tracing::warn!(request = %exchange.id.0, %error, "a web request failed");
-    let code = refusal.status();
-    session.set_keepalive(None);
-    let _ = refuse(session, exchange, refusal).await;
-    FailToProxy { error_code: code, can_reuse_downstream: false }
-}
-
-fn upstream_failure(error: &Error) -> Refusal {
-    match error.etype() {
-        ErrorType::ConnectTimedout
-        | ErrorType::ConnectRefused
-        | ErrorType::ConnectNoRoute
-        | ErrorType::ConnectError => Refusal::new(Reason::UpstreamUnavailable, "the web application cannot be reached")
-            .retry_after(Duration::from_secs(5)),
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
-            Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
-        }
-        ErrorType::ReadError if is_silence(error) => {
-            Refusal::new(Reason::UpstreamTimeout, "the web application did not answer in time")
-        }
-        _ => Refusal::new(Reason::UpstreamError, "the web application broke off"),
-    }
-}
-
-/// What a connection for a WebSocket says of an application that did not switch in time.
-fn is_silence(error: &Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<std::io::Error>();
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
 }
 
 /// The request is over: account for it.

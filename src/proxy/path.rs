@@ -1,7 +1,4 @@
-//! Paths: which are refused because two readers could take them for two, and the one form in which the others are
-//! routed. docs/guards.md has the policy as a table.
-
-use std::borrow::Cow;
+//! Paths: which are refused because two readers could take them for two. docs/guards.md has the policy as a table.
 
 use http::Method;
 use pingora::http::RequestHeader;
@@ -102,21 +99,6 @@ fn decoded(path: &[u8]) -> (Option<u8>, usize) {
     }
 }
 
-/// The form in which a path is routed: one slash where several stand, for a base URL with a trailing slash gives
-/// `//models`.
-pub fn routed(path: &str) -> Cow<'_, str> {
-    if !path.contains("//") {
-        return Cow::Borrowed(path);
-    }
-    let mut normal = String::with_capacity(path.len());
-    for letter in path.chars() {
-        if letter != '/' || !normal.ends_with('/') {
-            normal.push(letter);
-        }
-    }
-    Cow::Owned(normal)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,12 +109,6 @@ mod tests {
 
     fn is_refused(target: &str, encoded_slash: EncodedSlash) -> bool {
         check(&head(target), encoded_slash).is_err()
-    }
-
-    #[test]
-    fn repeated_slashes_are_one() {
-        assert_eq!(routed("//v1///models/"), "/v1/models/");
-        assert_eq!(routed("/v1/models"), "/v1/models");
     }
 
     #[test]

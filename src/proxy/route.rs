@@ -1,16 +1,16 @@
-//! From host and path to a route. The path is read once, in one normal form. A model request goes upstream under the
+//! From host and path to a route. The path is matched in one form, whichever way it was written. A model request goes upstream under the
 //! endpoint's own fixed path; a web application gets its path and query as the client wrote them.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, Uri};
 use pingora_core::protocols::http::ServerSession;
 
 use super::exchange::Exchange;
-use super::path;
 use super::refuse::{Reason, Refusal};
-use crate::config::{Action, Asked, Edge, Fixed, Route, Transport, Upstream};
+use crate::config::{Action, Asked, Edge, Fixed, Route, Transport, Upstream, matched_path, normal_path};
 use crate::entry::acme::Challenges;
 use crate::entry::arrival::{Arrival, Greeting};
 use crate::entry::client_address::client;
@@ -66,7 +66,7 @@ pub fn find(session: &ServerSession, exchange: &Exchange, challenges: &Challenge
     let note = |name: Arc<str>| {
         let _ = exchange.route.set(name);
     };
-    let path = path::routed(head.uri.path());
+    let path = matched_path(head.uri.path());
     if let Some((name, destination)) = own_page(&path, &head.method) {
         note(name.into());
         return destination;
@@ -99,7 +99,7 @@ pub fn find(session: &ServerSession, exchange: &Exchange, challenges: &Challenge
     if !route.is_plain() {
         let _ = exchange.matched.set(Arc::clone(route));
     }
-    destination(route, &asked, head.uri.query())
+    destination(route, &asked, &head.uri)
 }
 
 /// What cfx answers before any route, and its name in log and metrics.
@@ -117,7 +117,7 @@ pub fn choose<'edge>(edge: &'edge Edge, asked: &Asked) -> Option<&'edge Arc<Rout
 }
 
 /// What a route does with a request that is its own.
-pub fn destination(route: &Route, asked: &Asked, query: Option<&str>) -> Result<Destination, Refusal> {
+pub fn destination(route: &Route, asked: &Asked, uri: &Uri) -> Result<Destination, Refusal> {
     let Asked { path, method, .. } = *asked;
     match &route.action {
         Action::Llm(upstream) => model_route(method, path, upstream),
@@ -126,9 +126,10 @@ pub fn destination(route: &Route, asked: &Asked, query: Option<&str>) -> Result<
         Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
         Action::Redirect(redirect) => {
             let edits = route.edits.as_ref().and_then(|edits| edits.path.as_ref());
-            let path = edits.map_or(Cow::Borrowed(path), |edits| edits.apply(path));
+            let path = normal_path(uri.path());
+            let path = edits.map_or(Cow::Borrowed(&*path), |edits| edits.apply(&path));
             let host = asked.host.map_or(Cow::Borrowed(""), in_url);
-            Ok(Destination::Redirect { to: redirect.location(&host, &path, query), status: redirect.status })
+            Ok(Destination::Redirect { to: redirect.location(&host, &path, uri.query()), status: redirect.status })
         }
         Action::Respond(answer) => Ok(Destination::Fixed { answer: answer.clone() }),
     }
@@ -172,7 +173,7 @@ fn read_only(method: &Method) -> Result<(), Refusal> {
     }
 }
 
-/// The host a request names, lower case and without port, from `:authority` or `Host`.
+/// The host a request names, lower case, without port and final dots, from `:authority` or `Host`.
 pub fn host_of(session: &ServerSession) -> Option<String> {
     let head = session.req_header();
     let named = match head.uri.authority() {
@@ -183,17 +184,28 @@ pub fn host_of(session: &ServerSession) -> Option<String> {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => named,
     };
-    Some(without_port.trim_matches(['[', ']']).to_ascii_lowercase())
+    Some(without_brackets(without_port))
+}
+
+/// A host as routes know it: `example.org.` is `example.org`, rooted.
+pub fn without_brackets(host: &str) -> String {
+    host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// The https port that this listener sends everybody to, if it does: not what came by https already.
 fn redirects_to(session: &ServerSession, edge: &Edge) -> Option<u16> {
     let listener = session.server_addr().and_then(|address| address.as_inet())?;
     let port = edge.entrypoints.iter().find_map(|entrypoint| match entrypoint.transport {
-        Transport::Plain { redirect_to: Some(port) } if entrypoint.address.port() == listener.port() => Some(port),
+        Transport::Plain { redirect_to: Some(port) } if is_at(entrypoint.address, *listener) => Some(port),
         _ => None,
     })?;
     (!came_by_https(session, edge)).then_some(port)
+}
+
+/// Whether a listener of this address takes connections that come to that one. Two may share a port.
+fn is_at(entrypoint: SocketAddr, came_to: SocketAddr) -> bool {
+    let everywhere = entrypoint.ip().is_unspecified();
+    entrypoint.port() == came_to.port() && (everywhere || entrypoint.ip().to_canonical() == came_to.ip().to_canonical())
 }
 
 /// A request that names no host cannot be sent anywhere, and must not be served in the clear instead.

@@ -89,12 +89,22 @@ fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {
     error
 }
 
-/// What an error says of the target: that it broke off, or was silent, where no head of an answer had come. What could
-/// not be connected was told before.
-pub fn note_failure(seat: Option<&mut Seat>, exchange: &Exchange, error: &Error, answered: bool) {
-    let silent = error.esource() == &ErrorSource::Upstream && !answered;
-    if let Some(seat) = seat.filter(|_| silent && !is_about_connecting(error.etype())) {
-        seat.failed(By::Client(client_of(exchange)));
+/// What an error says of the target: that it broke off, or was silent. Where a head had come it answered, and only loses
+/// our favour; a WebSocket may end as it likes. What could not be connected was told before.
+pub fn note_failure(session: &ServerSession, seat: Option<&mut Seat>, exchange: &Exchange, error: &Error) {
+    let is_its_own = error.esource() == &ErrorSource::Upstream && !is_about_connecting(error.etype());
+    let Some(seat) = seat.filter(|_| is_its_own) else { return };
+    match session.response_written() {
+        None => seat.failed(By::Client(client_of(exchange))),
+        Some(_) if session.was_upgraded() => {}
+        Some(_) => seat.judged(false),
+    }
+}
+
+/// What the end of an answer says of its target.
+pub fn note_end(seat: Option<&Seat>, exchange: &Exchange, error: Option<&Error>) {
+    if let Some(seat) = seat.filter(|_| error.is_none() && exchange.answer.status < 400) {
+        seat.judged(true);
     }
 }
 

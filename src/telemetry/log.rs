@@ -1,7 +1,7 @@
 //! Diagnostics on stderr. `CFX_LOG` chooses what is shown, in `tracing`'s own syntax; `info` where it is not set.
 //!
-//! Below us are libraries that print whole request heads at debug and trace, keys included. They are capped at info
-//! whatever `CFX_LOG` says, and start at warn.
+//! Below us are libraries that print whole request heads at debug and trace, keys included, or what a statement is run
+//! with. All but cfx itself are capped at info whatever `CFX_LOG` says; some of them start at warn.
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -18,10 +18,7 @@ use crate::telemetry::json::JsonLines;
 /// The environment variable that chooses what is shown.
 pub const VARIABLE: &str = "CFX_LOG";
 
-/// Targets, by their beginnings, that may print what clients send.
-const CAPPED: [&str; 8] = ["pingora", "hyper", "h2", "rustls", "tokio_rustls", "axum", "tower", "mio"];
-
-/// What is shown of them where `CFX_LOG` does not name them.
+/// What is shown of libraries where `CFX_LOG` does not name them.
 /// `listening` is off: every port scan would stand there as an error.
 const DEFAULTS: &str = "info,pingora=warn,pingora_core::services::listening=off,hyper=warn,h2=warn,rustls=warn,tokio_rustls=warn,axum=warn,tower=warn";
 
@@ -49,16 +46,18 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // The hint lets the other filter's own maximum count: without one, every debug record of a library is looked at.
-    let capped = filter_fn(|event| {
-        *event.level() <= Level::INFO || !CAPPED.iter().any(|beginning| event.target().starts_with(beginning))
-    })
-    .with_max_level_hint(LevelFilter::TRACE);
+    let capped = filter_fn(|event| *event.level() <= Level::INFO || is_ours(event.target()))
+        .with_max_level_hint(LevelFilter::TRACE);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Json => lines.event_format(JsonLines).boxed(),
         Format::Human { colour } => lines.with_ansi(colour).boxed(),
     };
     lines.with_filter(chosen.and(capped).and(NoRaces))
+}
+
+fn is_ours(target: &str) -> bool {
+    target.strip_prefix("cfx").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// Leaves out what pingora calls an error and is none: of two that take a kept connection, one has to make its own.
@@ -126,6 +125,8 @@ mod tests {
         log::trace!(target: "pingora_core::protocols", "head: authorization");
         log::debug!(target: "pingora_proxy::proxy_h1", "head: authorization");
         tracing::debug!(target: "hyper::proto", "head: authorization");
+        log::debug!(target: "tokio_postgres::query", "executing statement with parameters: authorization");
+        tracing::trace!(target: "cfx_of_others", "head: authorization");
         log::info!(target: "pingora_core::server", "server starting");
         log::warn!(target: "pingora_proxy", "fell over");
         log::error!(target: "pingora_core::connectors", "failed to acquire reusable stream");

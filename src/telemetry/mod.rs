@@ -16,7 +16,7 @@ mod line;
 pub mod log;
 pub mod metrics;
 pub mod names;
-mod redact;
+pub mod redact;
 pub mod seldom;
 mod series;
 mod shard;

@@ -65,9 +65,31 @@ pub(super) fn query(query: &str) -> String {
     masked
 }
 
+/// A URL of the configuration without what may let somebody in: user and password, and the values of its query.
+pub fn url(url: &str) -> Cow<'_, str> {
+    let (place, asked) = url.split_once('?').map_or((url, None), |(place, asked)| (place, Some(asked)));
+    let (scheme, rest) = place.split_once("://").unwrap_or(("", place));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let user = authority.rfind('@');
+    if user.is_none() && asked.is_none() {
+        return Cow::Borrowed(url);
+    }
+    let mask = if user.is_some() { MASK } else { "" };
+    let asked = asked.map(|asked| format!("?{}", query(asked))).unwrap_or_default();
+    Cow::Owned(format!("{scheme}://{mask}{}{asked}", &rest[user.unwrap_or_default()..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_keep_nothing_that_lets_anybody_in() {
+        assert_eq!(url("http://collector:4318/v1/traces"), "http://collector:4318/v1/traces");
+        assert_eq!(url("http://ada:pass@collector:4318/v1/traces"), "http://***@collector:4318/v1/traces");
+        assert_eq!(url("https://a:p@b@c/d@e?token=secret&f=g"), "https://***@c/d@e?token=***&f=***");
+        assert_eq!(url("https://c/d@e?token=secret"), "https://c/d@e?token=***");
+    }
 
     const KEY: &str = "cfx_live_UZ2k8HP2zGndAbCdEfGhIjKlMnOpQrStUvWxYz0123456789AB";
 

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::telemetry::access::AccessLine;
+use crate::telemetry::redact;
 use crate::telemetry::seldom::Seldom;
 use crate::telemetry::spans::{self, ModelCall};
 use crate::telemetry::trace_context::TraceContext;
@@ -148,8 +149,9 @@ impl Sending {
         if let Err(error) = self.exporter.export(batch).await {
             self.dropped.fetch_add(spans, Ordering::Relaxed);
             if let Some(before) = complaints.write(std::time::Instant::now()) {
-                let endpoint = &self.endpoint;
-                tracing::warn!(%error, endpoint, spans, before, "traces were not taken, and are lost");
+                let endpoint = &*redact::url(&self.endpoint);
+                let error = error.to_string().replace(&self.endpoint, endpoint);
+                tracing::warn!(error, endpoint, spans, before, "traces were not taken, and are lost");
             }
         }
     }

@@ -123,8 +123,8 @@ impl Seat {
         &self.member.target
     }
 
-    /// Its answer was one of a model, or was not: see [`Favour`].
-    pub(super) fn judged(&self, good: bool) {
+    /// Its answer was a good one to its end, or was not: see `Favour`.
+    pub fn judged(&self, good: bool) {
         if good { self.member.favour.regain() } else { self.member.favour.lose(Instant::now()) }
     }
 

@@ -75,5 +75,6 @@ mod upstream_over_tls;
 mod upstreams_fail;
 mod watching_files;
 mod web_answers;
+mod web_failures;
 mod web_sockets;
 mod who_asks;

@@ -285,3 +285,29 @@ fn a_route_may_wait_for_its_application_as_long_as_it_says() {
     edge.web.then(Reply::never());
     assert_eq!(code(&edge.ask(&Request::get("/app"))), (504, "upstream_timeout".to_string()));
 }
+
+#[test]
+fn no_way_to_write_a_path_or_a_host_goes_past_the_guards() {
+    let builder = Harness::builder()
+        .route("name: host, match: { host: admin.test }, upstream: web, maintenance: { retry_after: 10m }");
+    let edge = started(
+        builder.route(
+            "name: app, match: { path: /@admin/é }, upstream: web, maintenance: { retry_after: 10m }"
+                .replace('é', "%c3%a9")
+                .as_str(),
+        ),
+    );
+    for path in
+        ["/@admin/é", "/%40admin/%C3%A9", "/@%61dmin/%c3%a9", "/@adm%69n//%C3%a9/x", "//%40%61%64%6d%69%6e/%C3%A9"]
+    {
+        assert_eq!(edge.ask(&Request::get(path)).status, 503, "{path}");
+    }
+    // What says something else goes its own way, and as it was written.
+    for path in ["/@%41dmin/%c3%a9", "/@admin;x/%c3%a9", "/@admin%2561/"] {
+        assert_eq!(edge.ask(&Request::get(path)).status, 200, "{path}");
+        assert!(edge.web.last().head.starts_with(&format!("GET {path} HTTP/1.1")), "{path}");
+    }
+    for host in ["admin.test", "ADMIN.test", "admin.test.", "admin.test:80", "Admin.Test.:8080"] {
+        assert_eq!(edge.ask(&Request::get("/").instead("Host", host)).status, 503, "{host}");
+    }
+}

@@ -11,8 +11,8 @@ use super::super::routes::{Action, Route};
 use super::super::snapshot::{Edge, Entrypoint, Transport, Upstream};
 use super::super::target::{Http2, Target};
 use super::entrypoints::{clash, https, is_tls};
-use super::routes_match;
 use super::upstreams::target;
+use super::{routes, routes_match};
 
 /// The checked edge with the overrides in it. The report is about the command line, so its problems have no line.
 pub(in crate::config) fn overridden(mut edge: Edge, overrides: &Overrides, report: &Report) -> Checked<Edge> {
@@ -120,6 +120,19 @@ fn point_llm_routes(edge: &mut Edge, url: &str, report: &Report) -> Checked<()> 
         }
     }
     edge.upstreams.extend(replaced);
+    refuse_ways_around(edge, report)
+}
+
+/// A route that led elsewhere may lead to what is asked for models now.
+fn refuse_ways_around(edge: &Edge, report: &Report) -> Checked<()> {
+    let actions: Vec<&Action> = edge.routes.iter().map(|route| &route.action).collect();
+    let guarded = routes::guarded(&actions);
+    for route in &edge.routes {
+        if let Some(name) = routes::way_around(&route.action, &guarded) {
+            let message = format!("route {:?} would let requests reach {name:?} without a key", &*route.name);
+            return Err(report.add(None, "--upstream", message, Some("name another server".to_owned())));
+        }
+    }
     Ok(())
 }
 

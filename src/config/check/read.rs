@@ -203,6 +203,11 @@ impl<'a> At<'a> {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.text == text)
     }
 
+    /// Whether a variable of the environment is part of it, which may be a secret.
+    pub(super) fn is_from_environment(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if scalar.written.is_some())
+    }
+
     /// The text where there is some, with no complaint where there is none.
     pub(super) fn peek(&self) -> Option<&'a str> {
         match &self.node.value {

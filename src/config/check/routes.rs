@@ -136,25 +136,39 @@ fn refuse_shared_names(routes: &[&Placed]) -> Checked<()> {
 
 /// What an llm route guards must not be reachable by another route without a key.
 fn refuse_ways_around(routes: &[&Placed]) -> Checked<()> {
-    // Whatever is spoken there: neither TLS nor HTTP/2 makes it another server.
-    let place = |target: &Arc<Target>| (target.host.clone(), target.port);
-    let guarded: HashMap<(String, u16), &str> = routes
-        .iter()
-        .filter_map(|placed| match &placed.action {
-            Ok(Action::Llm(upstream)) => Some(upstream),
-            _ => None,
-        })
-        .flat_map(|upstream| upstream.targets.iter().map(move |target| (place(target), upstream.name.as_str())))
-        .collect();
-    let checks = routes.iter().map(|placed| {
-        let Ok(Action::Proxy(upstream)) = &placed.action else { return Ok(()) };
-        match upstream.targets.iter().find_map(|target| guarded.get(&place(target))) {
+    let actions: Vec<&Action> = routes.iter().filter_map(|placed| placed.action.as_ref().ok()).collect();
+    let guarded = guarded(&actions);
+    let checks =
+        routes.iter().map(|placed| match placed.action.as_ref().ok().and_then(|it| way_around(it, &guarded)) {
             Some(name) => {
                 let message = format!("would let requests reach {name:?} without a key");
                 Err(placed.at.problem_with(message, "route to it by llm: only"))
             }
             None => Ok(()),
-        }
-    });
+        });
     all(checks).map(drop)
+}
+
+/// Upstreams that are asked for models, by where they are. Whatever is spoken there: neither TLS nor HTTP/2 makes it
+/// another server.
+pub(super) type Guarded<'a> = HashMap<(&'a str, u16), &'a str>;
+
+pub(super) fn guarded<'a>(actions: &[&'a Action]) -> Guarded<'a> {
+    let upstreams = actions.iter().filter_map(|action| match action {
+        Action::Llm(upstream) => Some(upstream),
+        _ => None,
+    });
+    upstreams
+        .flat_map(|upstream| upstream.targets.iter().map(|target| (place(target), upstream.name.as_str())))
+        .collect()
+}
+
+/// The upstream that a route leads to without a key, where it does.
+pub(super) fn way_around<'a>(action: &Action, guarded: &Guarded<'a>) -> Option<&'a str> {
+    let Action::Proxy(upstream) = action else { return None };
+    upstream.targets.iter().find_map(|target| guarded.get(&place(target)).copied())
+}
+
+fn place(target: &Target) -> (&str, u16) {
+    (target.host.as_str(), target.port)
 }

@@ -141,7 +141,9 @@ fn header(line: &Named, of_response: bool) -> Checked<(HeaderName, HeaderValue)>
     let value = line
         .value
         .parsed("a header's value", |text| HeaderValue::from_str(text).map_err(|_| "what a header can say".to_owned()));
-    Ok((name?, value?))
+    let name = name?;
+    let value = routes_match::hidden_if_secret(&name, &line.value, value?);
+    Ok((name, value))
 }
 
 /// A header that operators may touch. cfx's own say what cfx knows, and those of the connection are not passed on.

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::super::normal_path::{matched_path, normal_path};
 use super::super::problem::Checked;
 use super::super::routes::{HostPattern, Matching, PathPattern, ValuePattern};
 use super::super::snapshot::Upstream;
@@ -19,8 +20,8 @@ pub(super) fn matching(at: &At) -> Checked<Matching> {
     let host = fields.or("host", HostPattern::Any, |at| at.parsed("a host name", host));
     let path = match (fields.get("path"), fields.get("exact")) {
         (Some(_), Some(exact)) => Err(exact.problem_with("beside path, which is a prefix", "keep one of the two")),
-        (Some(at), None) => at.parsed("a path", path).map(PathPattern::Prefix),
-        (None, Some(at)) => at.parsed("a path", path).map(PathPattern::Exact),
+        (Some(at), None) => at.parsed("a path", matched).map(PathPattern::Prefix),
+        (None, Some(at)) => at.parsed("a path", matched).map(PathPattern::Exact),
         (None, None) => Ok(everything().path),
     };
     let methods = fields.or("methods", Vec::new(), |at| methods(&at));
@@ -51,15 +52,20 @@ fn host(text: &str) -> Result<HostPattern, String> {
     if name.is_empty() || !name.chars().all(letters) {
         return Err(wanted());
     }
-    let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+    let name = name.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     Ok(if under { HostPattern::Under(name) } else { HostPattern::Exact(name) })
 }
 
+fn matched(text: &str) -> Result<String, String> {
+    path(text).map(|path| matched_path(&path).into_owned())
+}
+
+/// As `normal_path` writes it.
 pub(super) fn path(text: &str) -> Result<String, String> {
-    let dots = text.split('/').any(|segment| segment == "." || segment == "..");
+    let dots = normal_path(text).split('/').any(|segment| segment == "." || segment == "..");
     let plain = text.chars().all(|c| c.is_ascii_graphic() && !"?#*\\".contains(c));
     if text.starts_with('/') && plain && !dots && !text.contains("//") {
-        Ok(text.to_owned())
+        Ok(normal_path(text).into_owned())
     } else {
         Err("a path that begins with /, such as /v1/".to_owned())
     }
@@ -81,6 +87,16 @@ pub(super) fn methods(at: &At) -> Checked<Vec<String>> {
     Ok(methods)
 }
 
+/// Parts of names of headers that let their sender in.
+const OF_SECRETS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
+
+/// Marks what is to be shown to nobody: what came from the environment, and what a header says whose name tells.
+pub(super) fn hidden_if_secret(name: &HeaderName, at: &At, mut value: HeaderValue) -> HeaderValue {
+    let is_telling = OF_SECRETS.iter().any(|part| name.as_str().contains(part));
+    value.set_sensitive(is_telling || at.is_from_environment());
+    value
+}
+
 fn headers(at: &At) -> Checked<Vec<(HeaderName, ValuePattern)>> {
     let read = at.entries()?.into_iter().map(|entry| {
         let name = HeaderName::from_bytes(entry.name.as_bytes())
@@ -91,7 +107,12 @@ fn headers(at: &At) -> Checked<Vec<(HeaderName, ValuePattern)>> {
                 HeaderValue::from_str(text).map(ValuePattern::Exact).map_err(|_| "what a header can say".to_owned())
             }
         });
-        Ok((name?, pattern?))
+        let (name, pattern) = (name?, pattern?);
+        let pattern = match pattern {
+            ValuePattern::Exact(value) => ValuePattern::Exact(hidden_if_secret(&name, &entry.value, value)),
+            ValuePattern::Any => ValuePattern::Any,
+        };
+        Ok((name, pattern))
     });
     let mut headers = all(read)?;
     headers.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));

@@ -19,7 +19,7 @@ use crate::config::ForwardAuth;
 use crate::entry::claims;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::refuse::{Reason, Refusal};
-use crate::proxy::{Services, forwarding, web};
+use crate::proxy::{Services, forwarding, web, web_failure};
 use crate::upstream::By;
 
 /// A refusal's page that is longer is not passed on.
@@ -64,10 +64,11 @@ impl AuthServers {
         forward: &ForwardAuth,
     ) -> Result<Word, Refusal> {
         let unasked = |error: Box<Error>| {
+            let error = web_failure::told(&error);
             if let Some(group) = services.balancer.of(&forward.upstream)
                 && let Some(unwritten) = group.complaints.write(Instant::now())
             {
-                tracing::warn!(request = %exchange.id.0, upstream = group.name(), %error, unwritten, "nobody could be asked");
+                tracing::warn!(request = %exchange.id.0, upstream = group.name(), error, unwritten, "nobody could be asked");
             }
             Refusal::new(Reason::UpstreamUnavailable, "whoever decides about this request cannot be asked")
                 .retry_after(Duration::from_secs(5))
@@ -80,11 +81,12 @@ impl AuthServers {
         &self,
         services: &Services,
         forward: &ForwardAuth,
-        request: RequestHeader,
+        mut request: RequestHeader,
         client: u128,
     ) -> PingoraResult<Word> {
         let by = tokio::time::Instant::now() + forward.timeout;
         let mut seat = web::seat(&services.balancer, &forward.upstream, None, None)?;
+        request.insert_header(HOST, seat.target().authority.clone())?;
         let peer = web::peer(&services.dialer, &mut seat, &forward.upstream, None, 0).await?;
         let silence = || Error::explain(ErrorType::ReadTimedout, "no answer in time");
         // A kept connection may have been closed meanwhile. Each that was is gone from the pool, so this ends.
@@ -111,7 +113,8 @@ impl AuthServers {
     }
 }
 
-/// The head as the server is asked about it: the client's, and where and how it came (the names are Traefik's).
+/// The head as the server is asked about it, but for the server's own name: the client's, and where and how it came (the
+/// names are Traefik's).
 fn question(session: &ServerSession, exchange: &Exchange, forward: &ForwardAuth) -> PingoraResult<RequestHeader> {
     let head = session.req_header();
     let mut request = RequestHeader::build("GET", forward.path.as_bytes(), Some(head.headers.len() + 6))?;
@@ -121,8 +124,6 @@ fn question(session: &ServerSession, exchange: &Exchange, forward: &ForwardAuth)
             request.append_header(name, value)?;
         }
     }
-    let target = forward.upstream.targets.first();
-    request.insert_header(HOST, target.map_or(HeaderValue::from_static(""), |target| target.authority.clone()))?;
     forwarding::tell(session, &mut request, exchange)?;
     request.insert_header(claims::X_FORWARDED_METHOD, head.method.as_str())?;
     request.insert_header(claims::X_FORWARDED_URI, head.raw_path())?;

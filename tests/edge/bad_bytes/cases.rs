@@ -123,6 +123,7 @@ pub fn heads() -> Vec<Case> {
         odd("a request within a body", post(&format!("Content-Length: {}\r\n", INNER.len()), INNER), &["POST /one"]),
         bad("dots in the path", target("/a/../one")),
         bad("encoded dots in the path", target("/a/%2e%2E/one")),
+        odd("an encoded letter in the path", target("/%6Fne"), &["GET /%6Fne"]),
         bad("an encoded slash in the path", target("/a%2Fone")),
         bad("a backslash in the path", target("/a\\one")),
         bad("an encoded NUL in the path", target("/one%00")),

@@ -1,0 +1,86 @@
+//! What log and metrics say of web requests that fail: why, and nothing of what either side sent.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::ordinary::{bounded, http2_connection};
+use crate::harness::{Harness, Reply, Request, gate};
+
+/// The access line of the one request for this path, and everything printed before it.
+fn told_of(edge: &Harness, path: &str) -> (Value, String) {
+    let line = edge.process.wait_for_line(&format!("\"path\":\"{path}\"")).expect("an access line");
+    (serde_json::from_str(&line).expect("JSON"), edge.process.log())
+}
+
+#[test]
+fn a_request_that_is_tried_again_shows_neither_its_query_nor_its_host() {
+    let edge = Harness::builder().web_target("http://127.0.0.1:9").start();
+    let request = Request::get("/again?token=a-secret").instead("Host", "hidden.test");
+    assert_eq!(edge.ask(&request).status, 503);
+    let (line, log) = told_of(&edge, "/again");
+    assert_eq!((&line["attempts"], &line["reason"]), (&2.into(), &"upstream_unavailable".into()));
+    assert!(log.contains("a web request failed") && !log.contains("a-secret"), "{log}");
+    assert_eq!(log.matches("hidden.test").count(), 1, "the access line alone has the host: {log}");
+}
+
+#[test]
+fn what_an_application_says_wrongly_is_not_repeated_in_the_log() {
+    let edge = Harness::start();
+    edge.web.then(Reply::raw("HTTP/1.1 200 OK\r\nset-cookie: a-secret\r\nno header a-secret\r\n\r\n"));
+    assert_eq!(edge.ask(&Request::get("/wrong")).status, 502);
+    let (line, log) = told_of(&edge, "/wrong");
+    assert_eq!((&line["status"], &line["reason"]), (&502.into(), &"upstream_error".into()));
+    assert!(log.contains("Upstream: InvalidHTTPHeader") && !log.contains("a-secret"), "{log}");
+}
+
+#[test]
+fn an_answer_that_breaks_off_behind_its_head_is_no_whole_one() {
+    let edge = Harness::start();
+    edge.web.then(Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"));
+    let mut client = edge.client();
+    client.send(&Request::get("/broken").bytes());
+    let answer = String::from_utf8_lossy(&client.read_to_close()).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("half"), "{answer}");
+    let (line, log) = told_of(&edge, "/broken");
+    assert_eq!((&line["status"], &line["reason"]), (&200.into(), &"upstream_error".into()));
+    assert!(log.contains("a web answer broke off"), "{log}");
+    edge.assert_metric("cfx_refusals_total", &["reason=\"upstream_error\""], 1.0);
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_an_answer_is_no_success() {
+    let edge = Harness::start();
+    let (opener, closed) = gate();
+    edge.web.then(Reply::gated(vec!["piece".repeat(1_000); 3], closed));
+    let mut stream = edge.client().stream(&Request::get("/left"));
+    opener.open();
+    stream.event();
+    stream.leave();
+    drop(opener);
+    let (line, log) = told_of(&edge, "/left");
+    assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"cancelled".into()));
+    assert!(!log.contains("WARN"), "that is nobody's fault: {log}");
+}
+
+#[test]
+fn a_stream_that_its_client_resets_is_no_failure() {
+    let edge = Harness::start();
+    edge.web.then(Reply::never());
+    bounded(async {
+        let mut sender = http2_connection(&edge, 1 << 16).await;
+        let request = http::Request::get("https://cfx.test/reset").body(()).expect("a request");
+        let (response, mut stream) = sender.send_request(request, false).expect("a stream");
+        let web = edge.web.clone();
+        stream.send_data(bytes::Bytes::new(), true).expect("the end of it");
+        tokio::task::spawn_blocking(move || web.wait_for(1)).await.expect("it has come");
+        stream.send_reset(h2::Reason::CANCEL);
+        drop(response);
+        while !edge.process.log().contains("\"path\":\"/reset\"") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let (line, log) = told_of(&edge, "/reset");
+    assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"cancelled".into()));
+    assert!(!log.contains("WARN"), "{log}");
+}
