@@ -86,15 +86,17 @@ fn list(as_json: bool, places: &Places) -> Result<(), Failure> {
 
 fn of_ca(domain: &Domain) -> Row {
     let standing = domain.standing();
+    let failed = standing.problem.map(|problem| match standing.failures {
+        1 => format!("the last order failed: {problem}"),
+        failures => format!("the last {failures} orders failed: {problem}"),
+    });
+    let problems: Vec<String> = standing.unread.into_iter().chain(failed).collect();
     Row {
         name: domain.name.clone(),
         from: domain.directory().to_owned(),
         expires: standing.certificate.map(|served| served.expires),
         ordered: Some(standing.due),
-        problem: standing.problem.map(|problem| match standing.failures {
-            1 => format!("the last order failed: {problem}"),
-            failures => format!("the last {failures} orders failed: {problem}"),
-        }),
+        problem: (!problems.is_empty()).then(|| problems.join("; ")),
     }
 }
 

@@ -226,7 +226,8 @@ impl Reloader {
     fn apply(&self, wanted: Snapshot) -> Result<Applied, Vec<Problem>> {
         let services = &self.services;
         let now = services.clock.now();
-        // Where none is left that speaks TLS, those that do go with the next start, and show what they have until then.
+        // Where none is left that speaks TLS, those that do go with the next start, and show what they have until then:
+        // what is ordered of CAs stays, too.
         let shown = self.tls.as_ref().filter(|_| wanted.edge.entrypoints.iter().any(speaks_tls));
         if shown.is_some() && shows_nothing(&wanted.edge) {
             return Err(vec![self.problem_of("tls", NOTHING_TO_SHOW.to_owned())]);
@@ -237,24 +238,13 @@ impl Reloader {
         let spoken = self.tls.as_ref().map(|tls| tls.prepare(&next.edge)).transpose();
         let spoken = spoken.map_err(|problem| vec![self.problem_of("tls", problem.to_string())])?;
 
+        let acme = self.acme.as_deref().filter(|_| shown.is_some());
+        let ordered = acme.and_then(|acme| Some((acme, acme.prepare(&next.edge.issuers)?)));
+
         if let (Some(tls), Some(spoken)) = (&self.tls, spoken) {
             tls.speak(spoken);
         }
-        let show = || shown.map_or_else(Vec::new, |tls| tls.show(&files));
-        let order = || {
-            if let Some(acme) = self.acme.as_ref().filter(|_| next.edge.issuers != running.edge.issuers) {
-                acme.reload(&next.edge.issuers);
-            }
-        };
-        // What comes is shown before what goes is gone.
-        let certificates = if files.is_empty() {
-            order();
-            show()
-        } else {
-            let shown = show();
-            order();
-            shown
-        };
+        let certificates = shown.map_or_else(Vec::new, |tls| tls.show(&files, ordered));
         let (changed, restart) = (next.changes_since(&running), wanted.changes_since(&next));
         let before = self.standing.load();
         let mut standing = Standing { problems: Vec::new(), restart, warnings, ..Standing::clone(&before) };

@@ -17,7 +17,11 @@ pub async fn watch(certificates: Arc<Certificates>, clock: Arc<dyn Clock>, metri
     loop {
         tokio::time::sleep(EVERY).await;
         let now = clock.now();
-        tell(&certificates.look(), now, &metrics);
+        let files = Arc::clone(&certificates);
+        match tokio::task::spawn_blocking(move || files.look()).await {
+            Ok(look) => tell(&look, now, &metrics),
+            Err(error) => tracing::error!(%error, "the files of certificates were not looked at"),
+        }
         tell_expired(&certificates, before, now);
         show(&certificates, &metrics);
         before = now;
