@@ -74,7 +74,7 @@ fn list(as_json: bool, places: &Places) -> Result<(), Failure> {
         from: pair.files.cert.display().to_string(),
         expires: Some(pair.certificate.expires),
         ordered: None,
-        problem: pair.expired(now).map(|_| "it has expired: no client takes it any more".to_owned()),
+        problem: pair.untimely(now).map(|problem| problem.message),
     });
     let rows: Vec<Row> = files.chain(book.domains().iter().map(|domain| of_ca(domain))).collect();
     match as_json {

@@ -24,7 +24,7 @@ use crate::proxy::Services;
 use crate::telemetry::metrics::Reload;
 use crate::units::Timestamp;
 use look::Look;
-use watch::Watch;
+use watch::{CALM, Watch};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ async fn stirs(watch: &mut Option<Watch>) {
 impl Reloader {
     pub(super) fn new(origin: Origin, services: Arc<Services>, tls: Option<Served>, acme: Option<Arc<Acme>>) -> Self {
         let (snapshot, since) = (services.snapshot.load(), services.clock.now());
-        let warnings = expired(&snapshot, since);
+        let warnings = untimely(&snapshot, since);
         warn(&warnings);
         let hash = hash_of(&snapshot.shown());
         drop(snapshot);
@@ -186,13 +186,21 @@ impl Reloader {
         self.taken(cause)
     }
 
-    /// The same, where any file is another than when it was last read. None: none is.
+    /// The same, where any file is another than when it was last read. None: none is, or one is changing at this moment,
+    /// and is left to the next look.
     fn reload_if_changed(&self, cause: &str) -> Result<Option<Applied>, Vec<Problem>> {
-        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
-        if look.is_current() {
+        if self.look().is_current() {
             return Ok(None);
         }
-        *look = Look::at(&self.origin.source);
+        let Some(settled) = Look::settled(&self.origin.source, || std::thread::sleep(CALM)) else {
+            tracing::debug!("the files of the configuration are being written");
+            return Ok(None);
+        };
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        if look.is_current() {
+            return Ok(None); // read meanwhile, as somebody else has asked for
+        }
+        *look = settled;
         self.taken(cause).map(Some)
     }
 
@@ -233,7 +241,7 @@ impl Reloader {
             return Err(vec![self.problem_of("tls", NOTHING_TO_SHOW.to_owned())]);
         }
         let running = services.snapshot.load_full();
-        let (files, warnings) = (wanted.edge.certificates.clone(), expired(&wanted, now));
+        let (files, warnings) = (wanted.edge.certificates.clone(), untimely(&wanted, now));
         let next = wanted.clone().beside(&running);
         let spoken = self.tls.as_ref().map(|tls| tls.prepare(&next.edge)).transpose();
         let spoken = spoken.map_err(|problem| vec![self.problem_of("tls", problem.to_string())])?;
@@ -320,13 +328,13 @@ impl Control for Reloader {
     }
 }
 
-/// What is taken and no client takes: certificates that have expired.
-pub fn expired(snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
-    snapshot.edge.certificates.iter().filter_map(|pair| pair.expired(now)).collect()
+/// What is taken and no client takes: certificates that have expired, or whose life has not begun.
+pub fn untimely(snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
+    snapshot.edge.certificates.iter().filter_map(|pair| pair.untimely(now)).collect()
 }
 
 fn warn(warnings: &[Problem]) {
-    warnings.iter().for_each(|warning| tracing::error!(%warning, "a certificate is served that has expired"));
+    warnings.iter().for_each(|warning| tracing::error!(%warning, "a certificate is served that no client takes"));
 }
 
 /// Edges that show the same configuration have the same one. Secrets are no part of it: they could be guessed by it.
