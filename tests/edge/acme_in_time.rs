@@ -201,7 +201,7 @@ fn while_the_ca_is_away_what_there_is_is_shown_and_after_a_restart_too() {
 
     let again = issuer(&rig.pebble, &["good.test"], Challenge::TlsAlpn01);
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let (restarted, certificates, _) = acme(rig.data.path(), &[again.clone()], &rig.clock, &metrics);
+    let (restarted, certificates, _) = acme(rig.data.path(), std::slice::from_ref(&again), &rig.clock, &metrics);
     let table = certificates.table();
     assert_eq!(table.all()[0].label(), "good.test");
     let standing = restarted.book().domains()[0].standing();
