@@ -285,7 +285,13 @@ impl Edge {
         data: Option<PathBuf>,
     ) {
         if accepting.await.is_err() {
-            return tracing::error!("the public listeners did not start");
+            const WHY: &str = "the public listeners did not start";
+            tracing::error!("{WHY}: this process ends");
+            if let Some(predecessor) = predecessor {
+                predecessor.give_up(WHY);
+            }
+            // Nothing was served, and pingora would wait for a signal.
+            std::process::exit(1);
         }
         let drain = &self.services.drain;
         if predecessor.as_ref().is_some_and(|predecessor| predecessor.has_withdrawn()) {

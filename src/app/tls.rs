@@ -112,9 +112,13 @@ impl Served {
         prepared.into_iter().for_each(|(door, next)| door.speak(next));
     }
 
-    /// Shows these of files. The names of those that were not shown before.
-    pub(super) fn show(&self, files: &[CertificatePair]) -> Vec<String> {
-        let Summary { added, changed, .. } = self.certificates.reload(files);
+    /// Shows these of files, and with them what is to be ordered from now on, where that is given. The names of those of
+    /// files that were not shown before.
+    pub(super) fn show(&self, files: &[CertificatePair], ordered: Option<(&Acme, Book)>) -> Vec<String> {
+        let Summary { added, changed, .. } = match ordered {
+            Some((acme, book)) => acme.adopt(book, files),
+            None => self.certificates.replace(files, None),
+        };
         [added, changed].concat()
     }
 

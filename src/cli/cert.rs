@@ -74,7 +74,7 @@ fn list(as_json: bool, places: &Places) -> Result<(), Failure> {
         from: pair.files.cert.display().to_string(),
         expires: Some(pair.certificate.expires),
         ordered: None,
-        problem: pair.expired(now).map(|_| "it has expired: no client takes it any more".to_owned()),
+        problem: pair.untimely(now).map(|problem| problem.message),
     });
     let rows: Vec<Row> = files.chain(book.domains().iter().map(|domain| of_ca(domain))).collect();
     match as_json {
@@ -86,15 +86,17 @@ fn list(as_json: bool, places: &Places) -> Result<(), Failure> {
 
 fn of_ca(domain: &Domain) -> Row {
     let standing = domain.standing();
+    let failed = standing.problem.map(|problem| match standing.failures {
+        1 => format!("the last order failed: {problem}"),
+        failures => format!("the last {failures} orders failed: {problem}"),
+    });
+    let problems: Vec<String> = standing.unread.into_iter().chain(failed).collect();
     Row {
         name: domain.name.clone(),
         from: domain.directory().to_owned(),
         expires: standing.certificate.map(|served| served.expires),
         ordered: Some(standing.due),
-        problem: standing.problem.map(|problem| match standing.failures {
-            1 => format!("the last order failed: {problem}"),
-            failures => format!("the last {failures} orders failed: {problem}"),
-        }),
+        problem: (!problems.is_empty()).then(|| problems.join("; ")),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::diff::{self, Before};
 use super::{Failure, counted, store};
-use crate::app::reload::expired;
+use crate::app::reload::untimely;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Secret, Snapshot, Source, Transport, load};
 use crate::storage::redis;
@@ -33,13 +33,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match checked(&source, &read) {
         Ok(snapshot) if args.diff.is_some() => compare(&args, &source, snapshot),
         Ok(snapshot) if args.json => {
-            let (warnings, notes) = (expired(&snapshot, SystemClock.now()), notes(&snapshot, on_redis));
+            let (warnings, notes) = (untimely(&snapshot, SystemClock.now()), notes(&snapshot, on_redis));
             say!("{}", json!({ "ok": true, "problems": [], "warnings": warnings, "notes": notes }));
             Ok(())
         }
         Ok(snapshot) => {
             say!("{}: {}", args.conf.display(), summary(&snapshot));
-            for warning in expired(&snapshot, SystemClock.now()) {
+            for warning in untimely(&snapshot, SystemClock.now()) {
                 say!("warning: {warning}");
             }
             for note in notes(&snapshot, on_redis) {
@@ -187,7 +187,7 @@ mod tests {
         std::fs::write(conf.join("cfx.yaml"), edge).unwrap();
         std::fs::write(conf.join("models.yaml"), models).unwrap();
         let snapshot = checked(&Source::Directory(conf.clone()), &|_| Ok(None)).unwrap();
-        let warnings = expired(&snapshot, SystemClock.now());
+        let warnings = untimely(&snapshot, SystemClock.now());
         let text = warnings[0].to_string();
         assert!(
             text.contains("cfx.yaml:3:31 tls.certificates[0].cert: ") && text.contains("old.pem expired at 2020-01-01"),

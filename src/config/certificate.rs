@@ -1,7 +1,7 @@
 //! One certificate and its key: read whole, held against each other, or refused with the reason.
 //!
-//! The one rule on what can be served: whatever can be read and goes together. One that has merely expired is served,
-//! and told of loudly by whoever serves it: to refuse it would hold up the change that mends something else.
+//! The one rule on what can be served: whatever can be read and goes together. One that has merely expired, or is
+//! not valid yet, is served, and told of loudly by whoever serves it: to refuse it would hold up the change that mends something else.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use super::problem::{Place, Problem};
 use super::snapshot::CertificateFiles;
 use super::stamp::Stamp;
 use crate::units::Timestamp;
+
+/// A certificate that was made just now may begin later than now by somebody else's clock: an hour, in microseconds.
+const CLOCKS_DIFFER: i64 = 3_600_000_000;
 
 /// Why a certificate cannot be served. Names the file at fault.
 #[derive(Debug, thiserror::Error)]
@@ -90,14 +93,18 @@ impl CertificatePair {
         }
     }
 
-    /// What is to be said of it where it has expired.
-    pub fn expired(&self, now: Timestamp) -> Option<Problem> {
-        let Certificate { expires, .. } = *self.certificate;
-        (expires <= now).then(|| {
-            let file = self.files.cert.display();
-            let message = format!("{file} expired at {}, and no client takes it any more", expires.rfc3339());
-            Problem::of(self.place.as_ref(), message)
-        })
+    /// What is to be said of it where it has expired, or its life has not begun.
+    pub fn untimely(&self, now: Timestamp) -> Option<Problem> {
+        let Certificate { begins, expires, .. } = *self.certificate;
+        let file = self.files.cert.display();
+        let message = if expires <= now {
+            format!("{file} expired at {}, and no client takes it any more", expires.rfc3339())
+        } else if self.certificate.is_early(now) {
+            format!("{file} is not valid before {}, and no client takes it until then", begins.rfc3339())
+        } else {
+            return None;
+        };
+        Some(Problem::of(self.place.as_ref(), message))
     }
 }
 
@@ -168,6 +175,11 @@ impl Certificate {
             Some(wild) => Some(wild) == parent,
             None => name == host,
         })
+    }
+
+    /// Whether its life has not begun, by more than clocks may differ.
+    pub fn is_early(&self, now: Timestamp) -> bool {
+        now.0.saturating_add(CLOCKS_DIFFER) < self.begins.0
     }
 
     /// Whether it is this very one, and not one that took its place.
@@ -291,10 +303,14 @@ mod tests {
     fn one_that_has_expired_is_read_like_any_other_and_told_of() {
         let dir = tempfile::tempdir().unwrap();
         let old = CertificatePair::read(pair(dir.path(), "old", &["old.example"], 2020), None).unwrap();
-        let problem = old.expired(NOW).unwrap().to_string();
+        let problem = old.untimely(NOW).unwrap().to_string();
         assert!(problem.contains("old.pem expired at 2020-01-01T00:00:00Z"), "{problem}");
         let good = CertificatePair::read(pair(dir.path(), "good", &["good.example"], 2100), None).unwrap();
-        assert!(good.expired(NOW).is_none());
+        assert!(good.untimely(NOW).is_none());
+        let life = good.certificate.begins.0;
+        assert!(good.untimely(Timestamp(life - 3_600_000_000)).is_none(), "clocks differ");
+        let early = good.untimely(Timestamp(life - 3_600_000_001)).unwrap().to_string();
+        assert!(early.contains("good.pem is not valid before 1970-01-01"), "{early}");
     }
 
     #[test]

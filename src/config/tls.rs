@@ -42,6 +42,18 @@ pub struct Issuer {
     pub trust: Option<PathBuf>,
 }
 
+impl Issuer {
+    /// Whether it is asked in the same way, for whichever domains.
+    pub fn is_asked_like(&self, other: &Self) -> bool {
+        let Self { directory, email, domains: _, challenge, external_account, trust } = self;
+        *directory == other.directory
+            && *email == other.email
+            && *challenge == other.challenge
+            && *external_account == other.external_account
+            && *trust == other.trust
+    }
+}
+
 /// How a domain is shown to be ours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Challenge {

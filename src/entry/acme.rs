@@ -17,23 +17,25 @@ mod problem;
 mod schedule;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use instant_acme::Account;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use book::UnderWay;
 pub use book::{Book, Domain, Standing};
 pub use challenges::{ACME_TLS, Challenges};
 pub use folder::FolderProblem;
 use folder::History;
 pub use problem::OrderProblem;
 
-use super::certificates::{Certificates, watch};
+use super::certificates::{Certificates, Summary, watch};
 use super::drain::Drain;
 use crate::clock::Clock;
-use crate::config::{Certificate, Issuer};
+use crate::config::{Certificate, CertificatePair, Issuer};
 use crate::telemetry::metrics::Metrics;
 
 /// Between two looks at what is due.
@@ -64,26 +66,42 @@ pub struct AcmeParts {
 impl Acme {
     /// `certificates` shows what the book has already.
     pub fn new(parts: AcmeParts, book: Book) -> Self {
-        Self { parts, book: Mutex::new(Arc::new(book)), places: Semaphore::new(AT_ONCE) }
+        let acme = Self { parts, book: Mutex::new(Arc::new(book)), places: Semaphore::new(AT_ONCE) };
+        acme.show();
+        acme
     }
 
-    /// Orders from these CAs from now on. What is known of domains that stay is kept.
-    pub fn reload(&self, issuers: &[Issuer]) {
-        let book = Arc::new(Book::open(&self.parts.data, issuers, &self.book(), self.parts.clock.now()));
-        *self.book.lock().unwrap_or_else(PoisonError::into_inner) = book;
-        self.show();
+    /// What there will be to order from these CAs, with all that is known of domains that stay. None: nothing else than
+    /// now. Blocks while the data folder is read.
+    pub fn prepare(&self, issuers: &[Issuer]) -> Option<Book> {
+        let book = self.book();
+        (!book.is_of(issuers)).then(|| Book::open(&self.parts.data, issuers, &book, self.parts.clock.now()))
+    }
+
+    /// Orders this from now on, and shows it behind these of files, both in one step: who shakes hands meanwhile finds the
+    /// certificates of before or those of after.
+    pub fn adopt(&self, book: Book, files: &[CertificatePair]) -> Summary {
+        let mut held = self.held();
+        *held = Arc::new(book);
+        let summary = self.parts.certificates.replace(files, Some(held.shown()));
+        self.count(&held);
+        summary
     }
 
     pub fn book(&self) -> Arc<Book> {
-        Arc::clone(&self.book.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.held())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Arc<Book>> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Orders what is due, until this process leaves or another has taken its place.
     pub async fn run(self: Arc<Self>, drain: Arc<Drain>) {
         while !drain.is_ending() {
-            for domain in self.due() {
+            for begun in self.due().await {
                 let acme = Arc::clone(&self);
-                tokio::spawn(async move { acme.order(&domain).await });
+                tokio::spawn(async move { acme.order(begun).await });
             }
             sleep(LOOK).await;
         }
@@ -91,15 +109,17 @@ impl Acme {
 
     /// Orders what is due at this moment, and waits until all of it has come to an end.
     pub async fn once(&self) {
-        join_all(self.due().iter().map(|domain| self.order(domain))).await;
+        join_all(self.due().await.into_iter().map(|begun| self.order(begun))).await;
     }
 
-    fn due(&self) -> Vec<Arc<Domain>> {
-        let now = self.parts.clock.now();
-        self.book().domains.iter().filter(|domain| domain.begin(now)).map(Arc::clone).collect()
+    async fn due(&self) -> Vec<UnderWay> {
+        let (book, now) = (self.book(), self.parts.clock.now());
+        let looked = tokio::task::spawn_blocking(move || book.begin(now));
+        looked.await.unwrap_or_default() // the process is at its end
     }
 
-    async fn order(&self, domain: &Domain) {
+    async fn order(&self, begun: UnderWay) {
+        let domain = &begun.domain;
         let _place = self.places.acquire().await; // never closed
         let (outcome, said) = http::hearing_of_waits(self.within(domain)).await;
         let now = self.parts.clock.now();
@@ -123,20 +143,21 @@ impl Acme {
                 (None, History::new(failures, again, Some(problem.to_string())))
             }
         };
-        self.parts.metrics.set_acme_failures(&domain.name, history.failures);
-        if let Err(problem) = domain.authority.folder.keep_history(&domain.name, &history) {
+        let (name, kept) = (domain.name.clone(), history.clone());
+        if let Err(problem) = domain.authority.folder.apart(move |folder| folder.keep_history(&name, &kept)).await {
             tracing::error!(%problem, domain = domain.name, "what became of an order could not be kept");
         }
-        domain.ended(certificate, history);
+        begun.ended(certificate, history);
         self.show();
     }
 
     async fn within(&self, domain: &Domain) -> Result<Certificate, OrderProblem> {
         let ordered = timeout(WITHIN, async {
-            match self.certificate(domain).await {
+            let account = domain.authority.account().await?;
+            match self.certificate(domain, &account).await {
                 Err(problem) if problem.is_of_account() => {
-                    domain.authority.forget_account().await?;
-                    self.certificate(domain).await
+                    domain.authority.forget(&account).await?;
+                    self.certificate(domain, &domain.authority.account().await?).await
                 }
                 ordered => ordered,
             }
@@ -145,17 +166,26 @@ impl Acme {
     }
 
     /// On disk before anybody is shown it.
-    async fn certificate(&self, domain: &Domain) -> Result<Certificate, OrderProblem> {
+    async fn certificate(&self, domain: &Domain, account: &Account) -> Result<Certificate, OrderProblem> {
         let authority = &domain.authority;
-        let account = authority.account().await?;
-        let pem = order::order(&account, &domain.name, authority.issuer.challenge, &self.parts.challenges).await?;
+        let pem = order::order(account, &domain.name, authority.issuer.challenge, &self.parts.challenges).await?;
         let certificate = Certificate::of_pem(&authority.folder.certificate_file(&domain.name), pem.as_bytes())?;
-        authority.folder.keep_certificate(&domain.name, &pem)?;
+        let name = domain.name.clone();
+        authority.folder.apart(move |folder| folder.keep_certificate(&name, &pem)).await?;
         Ok(certificate)
     }
 
+    /// Under the lock, so that no older book is shown behind a newer one.
     fn show(&self) {
-        self.parts.certificates.set_issued(self.book().shown());
+        let held = self.held();
+        self.parts.certificates.set_issued(held.shown());
+        self.count(&held);
+    }
+
+    fn count(&self, book: &Book) {
         watch::show(&self.parts.certificates, &self.parts.metrics);
+        let failures: Vec<_> =
+            book.domains().iter().map(|domain| (&*domain.name, domain.standing().failures)).collect();
+        self.parts.metrics.set_acme_failures(&failures);
     }
 }

@@ -1,6 +1,7 @@
 //! The admin listener: metrics, the health of this process and its configuration, for the inside only. It stands outside
 //! pingora, so that it answers until the very end of a shutdown.
 
+mod bounded;
 mod permit;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use super::drain::Drain;
 use super::readiness::{Readiness, Stand};
 use crate::config::{Problem, Secret};
 use crate::telemetry::metrics;
+use bounded::Bounds;
 use permit::Denied;
 
 /// What the pages show.
@@ -66,8 +68,7 @@ pub async fn serve(
         .route("/-/config", get(configuration))
         .route("/-/reload", post(reload))
         .with_state(Pages { admin, loopback });
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, pages).with_graceful_shutdown(stop).await
+    bounded::serve(tokio::net::TcpListener::from_std(listener)?, pages, Bounds::default(), stop).await
 }
 
 async fn rendered(State(Pages { admin, .. }): State<Pages>) -> impl IntoResponse {

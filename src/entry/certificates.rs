@@ -24,7 +24,7 @@ use crate::units::Timestamp;
 #[derive(Debug)]
 pub struct Certificates {
     table: ArcSwap<Table>,
-    /// Where it comes from. Held while files are read, so that two swaps do not undo each other.
+    /// Where it comes from. Held for a swap, so that two do not undo each other, and not while files are read.
     sources: Mutex<Sources>,
 }
 
@@ -61,8 +61,9 @@ impl Certificates {
         Self { table: ArcSwap::from_pointee(sources.table()), sources: Mutex::new(sources) }
     }
 
-    /// Shows these of files from now on. What is the same stays the same in memory.
-    pub fn reload(&self, files: &[CertificatePair]) -> Summary {
+    /// Shows these of files from now on, and where they are given, these of a CA, all in one step. What is the same stays
+    /// the same in memory.
+    pub fn replace(&self, files: &[CertificatePair], issued: Option<Vec<Arc<Certificate>>>) -> Summary {
         let mut sources = self.sources();
         let mut summary = Summary::default();
         let mut next = files.to_vec();
@@ -80,20 +81,34 @@ impl Certificates {
         let gone = sources.files.iter().filter(|before| !next.contains(before));
         summary.removed = gone.map(|before| before.certificate.label().to_owned()).collect();
         sources.files = next;
+        if let Some(issued) = issued {
+            sources.issued = issued;
+        }
         self.swap(&sources);
         summary
     }
 
-    /// Looks whether files have changed, and shows those that have. A pair that is halfway through being replaced does
+    /// Looks whether files have changed, and shows those that have. Blocks while it reads. A pair that is halfway through being replaced does
     /// not go together: it is read again once it has changed further.
     pub fn look(&self) -> Look {
-        let mut sources = self.sources();
+        let before = self.sources().files.clone();
         let mut look = Look::default();
-        for pair in &mut sources.files {
+        // Read while others may come and go.
+        let mut read = before.clone();
+        for pair in &mut read {
             match pair.read_again() {
                 None => {}
                 Some(Ok(())) => look.changed.push(Arc::clone(&pair.certificate)),
                 Some(Err(problems)) => look.problems.extend(problems),
+            }
+        }
+        let mut sources = self.sources();
+        for (before, read) in before.iter().zip(read) {
+            // What a reload has put there meanwhile is newer.
+            let unchanged =
+                |pair: &&mut CertificatePair| **pair == *before && Arc::ptr_eq(&pair.certificate, &before.certificate);
+            if let Some(pair) = sources.files.iter_mut().find(unchanged) {
+                *pair = read;
             }
         }
         if !look.changed.is_empty() {

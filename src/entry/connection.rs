@@ -87,7 +87,8 @@ impl Connection<TlsStream<Buffered>> {
 impl<S> Connection<S> {
     fn new(stream: S, fd: RawFd, arrival: Arc<Arrival>, tls: Option<Tls>, write_within: Duration) -> io::Result<Self> {
         let carried = arrival.digest().map_err(|error| io::Error::other(error.to_string()))?;
-        let frames = tls.as_ref().filter(|tls| tls.speaks_http2).map(|_| Frames::new());
+        let of_proxy = || arrival.porter().rules().edge.trusts(arrival.peer.ip());
+        let frames = tls.as_ref().filter(|tls| tls.speaks_http2).map(|_| Frames::new(of_proxy()));
         let (socket, refusal, write_by) = (digest(fd, arrival.peer), None, None);
         Ok(Self { stream, fd, socket, arrival, carried, tls, frames, refusal, write_within, write_by })
     }

@@ -35,7 +35,7 @@ use super::{proxy_header, visit};
 use crate::config::Snapshot;
 use crate::telemetry::seldom::Seldom;
 
-/// From the first byte to the last of a handshake.
+/// From the first byte to the last of a handshake, where the deadline of the connection's first head leaves so much.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Below this an office behind one address, which may have half, would notice.
 const FEW: usize = 2_000;
@@ -86,7 +86,7 @@ struct Declined {
 }
 
 impl<A> Doors<A> {
-    /// The receiver hears once every listener accepts.
+    /// The receiver hears once every listener accepts, and that its sender is gone where one cannot.
     pub fn new(app: A, doors: Vec<Door>, drain: Arc<Drain>, porter: Arc<dyn Porter>) -> (Self, oneshot::Receiver<()>) {
         let (sender, accepting) = oneshot::channel();
         (Self { app: Arc::new(app), doors, drain, porter, accepting: Some(sender) }, accepting)
@@ -110,7 +110,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Doors<A> {
             let hall = Arc::new(hall);
             match TcpListener::from_std(socket) {
                 Ok(socket) => drop(tokio::spawn(hall.accept_all(socket))),
-                Err(error) => return tracing::error!(%error, entrypoint = hall.name, "cannot listen"),
+                Err(error) => {
+                    tracing::error!(%error, entrypoint = hall.name, "cannot listen");
+                    return drop(self.accepting.take());
+                }
             }
         }
         if let Some(accepting) = self.accepting.take() {
@@ -212,11 +215,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         rules: &Snapshot,
     ) -> Result<Option<(Stream, Arc<Arrival>)>, Declined> {
         let mut arrival = Arrival::new(peer, Arc::clone(&self.porter));
+        // One for all that comes before a request, and for the first head, which is held to it behind this.
+        let by = arrival.at + rules.edge.guards.header_timeout;
         let opened = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
         let mut stream = opened.map_err(declined(Guard::Handshake))?;
         if self.proxy_protocol && rules.edge.trusts(peer.ip()) {
-            let within = rules.edge.guards.header_timeout;
-            let named = fast_timeout(within, proxy_header::read(&mut stream)).await;
+            let named = fast_timeout(left(by), proxy_header::read(&mut stream)).await;
             let named = named.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             if let Some(client) = named.map_err(declined(Guard::ProxyHeader))? {
                 if !self.has_room_for(place, client, rules) {
@@ -225,9 +229,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
                 arrival.peer = client;
             }
         }
-        let shaken =
-            fast_timeout(rules.edge.guards.header_timeout, self.shake_hands(stream, arrival, write_within(rules)));
-        let greeted = shaken.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let greeted = self.shake_hands(stream, arrival, by, write_within(rules)).await;
         greeted.map_err(declined(Guard::Handshake))
     }
 
@@ -236,18 +238,27 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
         &self,
         stream: TcpStream,
         mut arrival: Arrival,
+        by: Instant,
         write_within: Duration,
     ) -> io::Result<Option<(Stream, Arc<Arrival>)>> {
         let Some(tls) = &self.tls else {
             let arrival = Arc::new(arrival);
             return Ok(Some((Box::new(Connection::plain(stream, Arc::clone(&arrival), write_within)?), arrival)));
         };
-        let greeted = fast_timeout(HANDSHAKE_WITHIN, tls.greet(buffered(stream))).await;
-        let Some((stream, greeting)) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else { return Ok(None) };
+        let greeted = fast_timeout(left(by).min(HANDSHAKE_WITHIN), tls.greet(buffered(stream))).await;
+        let greeted = greeted.unwrap_or_else(|_| {
+            tls.note_timed_out();
+            Err(io::ErrorKind::TimedOut.into())
+        });
+        let Some((stream, greeting)) = greeted? else { return Ok(None) };
         arrival.tls = Some(greeting);
         let arrival = Arc::new(arrival);
         Ok(Some((Box::new(Connection::tls(stream, Arc::clone(&arrival), write_within)?), arrival)))
     }
+}
+
+fn left(by: Instant) -> Duration {
+    by.saturating_duration_since(Instant::now())
 }
 
 fn declined(guard: Guard) -> impl FnOnce(io::Error) -> Declined {

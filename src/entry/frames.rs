@@ -12,6 +12,8 @@ const HEAD: usize = 9;
 /// What may be spent in a window: a page that is left while it loads resets some dozens of streams, and nobody pings a
 /// hundred times a second.
 const BUDGET: u32 = 1_000;
+/// Of a trusted proxy, which brings many clients on one connection: as much as of fifty.
+const BUDGET_OF_PROXY: u32 = 50 * BUDGET;
 const WINDOW: Duration = Duration::from_secs(10);
 
 const END_STREAM: u8 = 1;
@@ -24,13 +26,15 @@ pub struct Frames {
     have: usize,
     /// Bytes of the present frame that are still to come.
     left: usize,
+    budget: u32,
     spent: u32,
     since: Instant,
 }
 
 impl Frames {
-    pub fn new() -> Self {
-        Self { head: [0; HEAD], have: 0, left: PREFACE, spent: 0, since: Instant::now() }
+    pub fn new(of_proxy: bool) -> Self {
+        let budget = if of_proxy { BUDGET_OF_PROXY } else { BUDGET };
+        Self { head: [0; HEAD], have: 0, left: PREFACE, budget, spent: 0, since: Instant::now() }
     }
 
     /// Whether `bytes`, which came in next, are still within bounds.
@@ -58,11 +62,11 @@ impl Frames {
         let [high, middle, low, kind, flags, ..] = self.head;
         self.left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         self.spent += cost(kind, flags, self.left == 0);
-        if self.spent > BUDGET && self.since.elapsed() >= WINDOW {
+        if self.spent > self.budget && self.since.elapsed() >= WINDOW {
             // The clock is read where it matters and nowhere else.
             (self.spent, self.since) = (0, Instant::now());
         }
-        self.spent <= BUDGET
+        self.spent <= self.budget
     }
 }
 
@@ -88,7 +92,11 @@ mod tests {
 
     /// How many of these are taken on one connection, in pieces of `step` bytes, of a thousand thousand at most.
     fn taken(frame: &[u8], step: usize) -> usize {
-        let mut frames = Frames::new();
+        taken_of(false, frame, step)
+    }
+
+    fn taken_of(proxy: bool, frame: &[u8], step: usize) -> usize {
+        let mut frames = Frames::new(proxy);
         assert!(frames.may(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
         (0..1_000_000).take_while(|_| frame.chunks(step).all(|piece| frames.may(piece))).count()
     }
@@ -112,8 +120,14 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_proxy_may_bring_what_fifty_clients_may() {
+        assert_eq!(taken_of(true, &frame(3, 0, &[0; 4]), 100), 50 * 200, "RST_STREAM");
+        assert_eq!(taken_of(true, &frame(6, 0, &[7; 8]), 100), 50 * 1_000, "PING");
+    }
+
+    #[test]
     fn time_forgives() {
-        let mut frames = Frames::new();
+        let mut frames = Frames::new(false);
         assert!(frames.may(&[b'P'; PREFACE]));
         let ping = frame(6, 0, &[7; 8]);
         assert!((0..BUDGET).all(|_| frames.may(&ping)));

@@ -130,6 +130,11 @@ impl TlsDoor {
         }
     }
 
+    /// A handshake that came to no end in time, which the one who waited for it says.
+    pub fn note_timed_out(&self) {
+        self.parts.metrics.tls_handshake("failed");
+    }
+
     async fn shake_hands(&self, stream: Buffered) -> io::Result<Option<TlsStream<Buffered>>> {
         let mut acceptor = pin!(LazyConfigAcceptor::new(Acceptor::default(), stream));
         let hello = match acceptor.as_mut().await {

@@ -283,10 +283,13 @@ impl Metrics {
         increment(&self.acme_orders, &[outcome]);
     }
 
-    /// How many orders in a row have failed for a domain.
-    pub fn set_acme_failures(&self, domain: &str, failures: u32) {
-        if let Ok(gauge) = self.acme_failures.get_metric_with_label_values(&[domain]) {
-            gauge.set(i64::from(failures));
+    /// Each domain that is ordered for and how many orders in a row have failed for it, in place of those named before.
+    pub fn set_acme_failures(&self, failures: &[(&str, u32)]) {
+        self.acme_failures.reset();
+        for (domain, failures) in failures {
+            if let Ok(gauge) = self.acme_failures.get_metric_with_label_values(&[domain]) {
+                gauge.set(i64::from(*failures));
+            }
         }
     }
 

@@ -89,6 +89,45 @@ fn a_certificate_is_ordered_kept_and_shown_again_after_a_restart() {
     edge.assert_metric("cfx_acme_orders_total", &["outcome=\"issued\""], 1.0);
     let refused = cert(&edge, &["renew", "cfx.test"]);
     assert!(refused.contains("is not ordered from a CA"), "{refused}");
+
+    let kept = files.iter().find(|file| file.ends_with("two.test.pem")).expect("a file");
+    std::fs::write(kept, "nothing").expect("a file");
+    let list = cert(&edge, &["list"]);
+    assert!(list.contains("two.test.pem: no certificate in it"), "{list}");
+}
+
+/// What a start takes a reload takes, and what a start refuses it refuses.
+#[test]
+fn a_reload_turns_from_files_to_a_ca_and_not_to_nothing() {
+    let [http, https, _] = free_addresses();
+    let pebble = Pebble::start(http.port(), https.port(), Manner::default());
+    let edge = told().listening(http, https).start();
+    let files = {
+        let conf = edge.conf();
+        let conf = conf.display();
+        format!("certificates: [{{ cert: \"{conf}/cfx.test.pem\", key: \"{conf}/cfx.test.key\" }}]")
+    };
+    let acme = format!("acme: {}", pebble.issuer("one.test", "tls-alpn-01"));
+    rewrite(&edge, "cfx.yaml", &files, &acme);
+    let answer = reload(&edge);
+    assert_eq!((answer.status, &answer.json()["restart"]), (200, &serde_json::json!([])), "{answer}");
+    let one = issued(&edge, &pebble, "one.test");
+    assert!(shown(edge.https, "cfx.test") == one, "that of the file has gone");
+
+    let line = format!("  {acme}\n");
+    rewrite(&edge, "cfx.yaml", &line, "  min_version: \"1.2\"\n");
+    let refused = reload(&edge);
+    assert_eq!(refused.status, 422, "{refused}");
+    assert!(refused.text().contains("no certificate is configured"), "{refused}");
+    assert!(shown(edge.https, "one.test") == one);
+
+    // The listener goes with the next start, and shows what it has until then.
+    let https = format!("  https: {{ address: \"{}\", tls: true, http2: true }}\n", edge.https);
+    rewrite(&edge, "cfx.yaml", &https, "");
+    let answer = reload(&edge);
+    assert_eq!((answer.status, &answer.json()["restart"][0]["path"]), (200, &"entrypoints.https".into()), "{answer}");
+    assert!(shown(edge.https, "one.test") == one);
+    edge.assert_metric("cfx_acme_failures", &["name=\"one.test\""], 0.0);
 }
 
 #[test]

@@ -77,6 +77,11 @@ impl Rig {
         self.runtime.block_on(self.acme.once());
     }
 
+    fn reload(&self, issuer: Issuer) {
+        let next = self.acme.prepare(&[issuer]).expect("another configuration");
+        self.acme.adopt(next, &[]);
+    }
+
     fn shown(&self, name: &str) -> CertificateDer<'static> {
         shown(self.https, name)
     }
@@ -195,12 +200,20 @@ fn while_the_ca_is_away_what_there_is_is_shown_and_after_a_restart_too() {
     assert_eq!(u64::from(failures), tried);
 
     let again = issuer(&rig.pebble, &["good.test"], Challenge::TlsAlpn01);
-    let (restarted, certificates, _) = acme(rig.data.path(), &[again], &rig.clock, &rig.metrics);
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let (restarted, certificates, _) = acme(rig.data.path(), std::slice::from_ref(&again), &rig.clock, &metrics);
     let table = certificates.table();
     assert_eq!(table.all()[0].label(), "good.test");
     let standing = restarted.book().domains()[0].standing();
     assert_eq!((standing.failures, standing.certificate.is_some()), (failures, true), "a restart forgets nothing");
     assert!(standing.due.0 > rig.clock.now().0, "and asks no sooner");
+    let gauge = |name: &str| format!("cfx_acme_failures{{name=\"{name}\"}} ");
+    assert!(metrics.render().contains(&format!("{}{failures}\n", gauge("good.test"))), "{}", metrics.render());
+    let next = restarted.prepare(&[Issuer { domains: vec!["other.test".to_string()], ..again }]);
+    restarted.adopt(next.expect("another configuration"), &[]);
+    let text = metrics.render();
+    assert!(!text.contains(&gauge("good.test")), "nobody is called for what is ordered no more: {text}");
+    assert!(text.contains(&format!("{}0\n", gauge("other.test"))), "{text}");
 
     rig.pebble.switch.revive();
     rig.clock.advance(2 * HOUR);
@@ -239,11 +252,12 @@ fn an_account_that_the_ca_has_forgotten_is_made_anew_at_once() {
     kept["id"] = format!("{}0", kept["id"].as_str().expect("an id")).into();
     std::fs::write(&file, kept.to_string()).expect("a file");
 
-    let again = issuer(&rig.pebble, &["good.test", "new.test"], Challenge::Http01);
-    rig.acme.reload(&[again]);
+    // Whoever asks in another way looks for the account on disk.
+    let again = issuer(&rig.pebble, &["good.test", "new.test", "newer.test"], Challenge::Http01);
+    rig.reload(Issuer { email: Some("ops@good.test".to_string()), ..again });
     assert!(rig.trusts("good.test"), "a reload takes nothing away");
     rig.look();
-    assert!(rig.trusts("new.test"));
-    assert_eq!((rig.orders("issued"), rig.orders("refused")), (2, 0));
+    assert!(rig.trusts("new.test") && rig.trusts("newer.test"));
+    assert_eq!((rig.orders("issued"), rig.orders("refused")), (3, 0));
     assert!(account("account.unknown.json").is_some(), "what was refused is kept aside");
 }

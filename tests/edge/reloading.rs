@@ -256,7 +256,9 @@ fn certificates_are_read_anew_and_a_pair_that_does_not_fit_is_named() {
     std::fs::write(file("cfx.test.pem"), made.cert.pem()).expect("a file");
     let refused = reload(&edge);
     assert_eq!(refused.status, 422, "{refused}");
-    assert!(refused.text().contains("cfx.test.key") || refused.text().contains("tls.certificates"), "{refused}");
+    let problem = &refused.json()["problems"][0];
+    assert_eq!(problem["path"], "tls.certificates[0].key", "{refused}");
+    assert!(problem["message"].as_str().is_some_and(|text| text.contains("cfx.test.key: does not belong to")));
     assert_eq!(edge.tls_client().ask(&Request::get("/health")).status, 200, "the pair before is served");
     edge.assert_metric(SUCCESS, &[], 0.0);
 

@@ -163,12 +163,12 @@ fn a_pair_that_is_broken_refuses_the_reload_at_its_line_and_the_last_good_one_is
     assert!(shown(edge.https, "other.test") != good);
 }
 
-/// A pair for `name` that was good until the year 2020, in place of what is there.
-fn write_expired(folder: &Path, name: &str) {
+/// A pair for `name` that is good in these years alone, in place of what is there.
+fn write_good_in(years: [i32; 2], folder: &Path, name: &str) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut parameters = rcgen::CertificateParams::new(vec![name.to_string()]).expect("a name");
-    parameters.not_before = rcgen::date_time_ymd(2019, 1, 1);
-    parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    parameters.not_before = rcgen::date_time_ymd(years[0], 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(years[1], 1, 1);
     let made = parameters.self_signed(&key).expect("a certificate");
     std::fs::write(folder.join(format!("{name}.pem")), made.pem()).expect("a file");
     std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
@@ -178,7 +178,7 @@ fn write_expired(folder: &Path, name: &str) {
 #[test]
 fn a_certificate_that_has_expired_is_told_of_by_all_and_holds_up_nothing() {
     let mut edge = told().certificate(&["old.test"]).start();
-    write_expired(&edge.conf(), "old.test");
+    write_good_in([2019, 2020], &edge.conf(), "old.test");
     rewrite(&edge, "models.yaml", "upstream_model: upstream-smart", "upstream_model: upstream-other");
     let answer = reload(&edge);
     let said = answer.json();
@@ -190,15 +190,19 @@ fn a_certificate_that_has_expired_is_told_of_by_all_and_holds_up_nothing() {
     assert_eq!(edge.upstream.last().json()["model"], "upstream-other");
     edge.assert_metric(SUCCESS, &[], 1.0);
     edge.assert_metric("cfx_certificate_expiry_seconds", &["name=\"old.test\""], 1_577_836_800.0);
-    let line = edge.process.wait_for_line("a certificate is served that has expired").expect("the log says so");
+    let line = edge.process.wait_for_line("a certificate is served that no client takes").expect("the log says so");
     assert!(line.contains("cfx.yaml:7:") && line.contains("old.test.pem"), "{line}");
-    let health = |name| Client::tls_as(edge.https, name, Arc::new(trusting_anybody(&[&TLS13]))).shake_hands().is_ok();
-    assert!(health("old.test") && health("cfx.test"));
+    let health = |https, name| Client::tls_as(https, name, Arc::new(trusting_anybody(&[&TLS13]))).shake_hands().is_ok();
+    assert!(health(edge.https, "old.test") && health(edge.https, "cfx.test"));
     assert_eq!(reload(&edge).json()["warnings"].as_array().map(Vec::len), Some(1), "for as long as it is so");
 
     edge.restart();
-    assert!(edge.process.log().contains("a certificate is served that has expired"), "and so at a start");
+    assert!(edge.process.log().contains("a certificate is served that no client takes"), "and so at a start");
     assert_eq!(edge.chat().status, 200);
+    write_good_in([2150, 2160], &edge.conf(), "old.test");
+    let early = reload(&edge).json()["warnings"][0]["message"].clone();
+    assert!(early.as_str().is_some_and(|text| text.contains("old.test.pem is not valid before 2150-01-01")), "{early}");
+    assert!(health(edge.https, "old.test"), "and is served all the same");
     certificate_for(&edge.conf(), &["old.test".to_string()]);
     assert_eq!(reload(&edge).json()["warnings"], json!([]));
 }

@@ -24,7 +24,7 @@ use crate::proxy::Services;
 use crate::telemetry::metrics::Reload;
 use crate::units::Timestamp;
 use look::Look;
-use watch::Watch;
+use watch::{CALM, Watch};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ async fn stirs(watch: &mut Option<Watch>) {
 impl Reloader {
     pub(super) fn new(origin: Origin, services: Arc<Services>, tls: Option<Served>, acme: Option<Arc<Acme>>) -> Self {
         let (snapshot, since) = (services.snapshot.load(), services.clock.now());
-        let warnings = expired(&snapshot, since);
+        let warnings = untimely(&snapshot, since);
         warn(&warnings);
         let hash = hash_of(&snapshot.shown());
         drop(snapshot);
@@ -186,13 +186,21 @@ impl Reloader {
         self.taken(cause)
     }
 
-    /// The same, where any file is another than when it was last read. None: none is.
+    /// The same, where any file is another than when it was last read. None: none is, or one is changing at this moment,
+    /// and is left to the next look.
     fn reload_if_changed(&self, cause: &str) -> Result<Option<Applied>, Vec<Problem>> {
-        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
-        if look.is_current() {
+        if self.look().is_current() {
             return Ok(None);
         }
-        *look = Look::at(&self.origin.source);
+        let Some(settled) = Look::settled(&self.origin.source, || std::thread::sleep(CALM)) else {
+            tracing::debug!("the files of the configuration are being written");
+            return Ok(None);
+        };
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        if look.is_current() {
+            return Ok(None); // read meanwhile, as somebody else has asked for
+        }
+        *look = settled;
         self.taken(cause).map(Some)
     }
 
@@ -226,35 +234,25 @@ impl Reloader {
     fn apply(&self, wanted: Snapshot) -> Result<Applied, Vec<Problem>> {
         let services = &self.services;
         let now = services.clock.now();
-        // Where none is left that speaks TLS, those that do go with the next start, and show what they have until then.
+        // Where none is left that speaks TLS, those that do go with the next start, and show what they have until then:
+        // what is ordered of CAs stays, too.
         let shown = self.tls.as_ref().filter(|_| wanted.edge.entrypoints.iter().any(speaks_tls));
         if shown.is_some() && shows_nothing(&wanted.edge) {
             return Err(vec![self.problem_of("tls", NOTHING_TO_SHOW.to_owned())]);
         }
         let running = services.snapshot.load_full();
-        let (files, warnings) = (wanted.edge.certificates.clone(), expired(&wanted, now));
+        let (files, warnings) = (wanted.edge.certificates.clone(), untimely(&wanted, now));
         let next = wanted.clone().beside(&running);
         let spoken = self.tls.as_ref().map(|tls| tls.prepare(&next.edge)).transpose();
         let spoken = spoken.map_err(|problem| vec![self.problem_of("tls", problem.to_string())])?;
 
+        let acme = self.acme.as_deref().filter(|_| shown.is_some());
+        let ordered = acme.and_then(|acme| Some((acme, acme.prepare(&next.edge.issuers)?)));
+
         if let (Some(tls), Some(spoken)) = (&self.tls, spoken) {
             tls.speak(spoken);
         }
-        let show = || shown.map_or_else(Vec::new, |tls| tls.show(&files));
-        let order = || {
-            if let Some(acme) = self.acme.as_ref().filter(|_| next.edge.issuers != running.edge.issuers) {
-                acme.reload(&next.edge.issuers);
-            }
-        };
-        // What comes is shown before what goes is gone.
-        let certificates = if files.is_empty() {
-            order();
-            show()
-        } else {
-            let shown = show();
-            order();
-            shown
-        };
+        let certificates = shown.map_or_else(Vec::new, |tls| tls.show(&files, ordered));
         let (changed, restart) = (next.changes_since(&running), wanted.changes_since(&next));
         let before = self.standing.load();
         let mut standing = Standing { problems: Vec::new(), restart, warnings, ..Standing::clone(&before) };
@@ -330,13 +328,13 @@ impl Control for Reloader {
     }
 }
 
-/// What is taken and no client takes: certificates that have expired.
-pub fn expired(snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
-    snapshot.edge.certificates.iter().filter_map(|pair| pair.expired(now)).collect()
+/// What is taken and no client takes: certificates that have expired, or whose life has not begun.
+pub fn untimely(snapshot: &Snapshot, now: Timestamp) -> Vec<Problem> {
+    snapshot.edge.certificates.iter().filter_map(|pair| pair.untimely(now)).collect()
 }
 
 fn warn(warnings: &[Problem]) {
-    warnings.iter().for_each(|warning| tracing::error!(%warning, "a certificate is served that has expired"));
+    warnings.iter().for_each(|warning| tracing::error!(%warning, "a certificate is served that no client takes"));
 }
 
 /// Edges that show the same configuration have the same one. Secrets are no part of it: they could be guessed by it.

@@ -16,9 +16,10 @@ use super::look::Look;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// Who writes several files, or one in several steps, is done after so long a silence.
-const CALM: Duration = Duration::from_millis(200);
-/// Who is never silent is not waited for any longer.
+/// Who writes several files, or one in several steps, is done after so long a silence. Nobody tells of some writes: files
+/// are the same before and behind it, or are not read.
+pub(super) const CALM: Duration = Duration::from_millis(200);
+/// Who is never silent is not waited for any longer before the files themselves are looked at.
 const MOST_CALM: Duration = Duration::from_secs(2);
 
 /// Ends with this.

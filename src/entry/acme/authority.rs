@@ -6,7 +6,7 @@ use instant_acme::{Account, ExternalAccountKey, NewAccount};
 use tokio::sync::Mutex;
 
 use super::folder::Folder;
-use super::http::Http;
+use super::http::{Http, HttpProblem};
 use super::problem::OrderProblem;
 use crate::config::Issuer;
 
@@ -28,9 +28,11 @@ impl Authority {
         if let Some(account) = &*at_hand {
             return Ok(account.clone());
         }
-        let http = Http::trusting(self.issuer.trust.as_deref())?;
+        let trust = self.issuer.trust.clone();
+        let http = tokio::task::spawn_blocking(move || Http::trusting(trust.as_deref())).await;
+        let http = http.map_err(HttpProblem::from)??;
         let builder = Account::builder_with_http(Box::new(http));
-        let account = match self.folder.account()? {
+        let account = match self.folder.apart(Folder::account).await? {
             Some(kept) => builder.from_credentials(kept).await?,
             None => {
                 let contact = self.issuer.email.as_ref().map(|email| format!("mailto:{email}"));
@@ -42,7 +44,7 @@ impl Authority {
                     ExternalAccountKey::new(account.key_id.clone(), &key)
                 });
                 let (account, made) = builder.create(&new, self.issuer.directory.clone(), bound.as_ref()).await?;
-                self.folder.keep_account(&made)?;
+                self.folder.apart(move |folder| folder.keep_account(&made)).await?;
                 tracing::info!(ca = self.issuer.directory, account = account.id(), "an account was made");
                 account
             }
@@ -50,9 +52,14 @@ impl Authority {
         Ok(at_hand.insert(account).clone())
     }
 
-    /// The CA does not know the account: the next order makes another.
-    pub async fn forget_account(&self) -> Result<(), OrderProblem> {
-        *self.account.lock().await = None;
-        Ok(self.folder.forget_account()?)
+    /// The CA does not know this account: the next order makes another. Several orders may hear so of the same one; the
+    /// one that was made since is kept.
+    pub async fn forget(&self, unknown: &Account) -> Result<(), OrderProblem> {
+        let mut at_hand = self.account.lock().await;
+        if at_hand.as_ref().is_some_and(|account| account.id() == unknown.id()) {
+            *at_hand = None;
+            self.folder.apart(Folder::forget_account).await?;
+        }
+        Ok(())
     }
 }

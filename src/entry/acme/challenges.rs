@@ -21,10 +21,16 @@ pub struct Challenges(RwLock<Answers>);
 #[derive(Debug, Default)]
 struct Answers {
     /// By token.
-    http: HashMap<String, String>,
+    http: HashMap<String, Posts<String>>,
     /// By domain, lower case.
-    tls: HashMap<String, Arc<ServerConfig>>,
+    tls: HashMap<String, Posts<Arc<ServerConfig>>>,
+    /// Of the next one.
+    number: u64,
 }
+
+/// Answers to the same question, each by the number of who has posted it: the last one is given. Two orders may wait at
+/// once where a CA asks both for what it has asked before.
+type Posts<T> = Vec<(u64, T)>;
 
 /// An answer that is given until this is dropped.
 #[derive(Debug)]
@@ -32,6 +38,7 @@ struct Answers {
 pub struct Posted {
     challenges: Arc<Challenges>,
     key: Key,
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -44,28 +51,51 @@ impl Challenges {
     /// What a request for this path is answered, where a CA may be asking.
     pub fn http(&self, path: &str) -> Option<String> {
         let token = path.strip_prefix(WELL_KNOWN)?;
-        self.0.read().unwrap_or_else(PoisonError::into_inner).http.get(token).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).http.get(token).and_then(last)
     }
 
     /// How TLS is spoken with a CA that looks at this domain.
     pub fn tls(&self, domain: &str) -> Option<Arc<ServerConfig>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).tls.get(domain).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).tls.get(domain).and_then(last)
     }
 
     pub(super) fn post_http(self: &Arc<Self>, token: &str, answer: &str) -> Posted {
-        self.change(|answers| drop(answers.http.insert(token.to_owned(), answer.to_owned())));
-        Posted { challenges: Arc::clone(self), key: Key::Token(token.to_owned()) }
+        let number = self.change(|answers, number| {
+            answers.http.entry(token.to_owned()).or_default().push((number, answer.to_owned()));
+        });
+        Posted { challenges: Arc::clone(self), key: Key::Token(token.to_owned()), number }
     }
 
     /// `digest` is the SHA-256 of the key authorization.
     pub fn post_tls(self: &Arc<Self>, domain: &str, digest: &[u8]) -> Result<Posted, ChallengeProblem> {
         let config = Arc::new(tls_answer(domain, digest)?);
-        self.change(|answers| drop(answers.tls.insert(domain.to_owned(), config)));
-        Ok(Posted { challenges: Arc::clone(self), key: Key::Domain(domain.to_owned()) })
+        let number = self.change(|answers, number| {
+            answers.tls.entry(domain.to_owned()).or_default().push((number, config));
+        });
+        Ok(Posted { challenges: Arc::clone(self), key: Key::Domain(domain.to_owned()), number })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Answers)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    /// `change` is given a number that no other change has, which is handed back.
+    fn change(&self, change: impl FnOnce(&mut Answers, u64)) -> u64 {
+        let mut answers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let number = answers.number;
+        answers.number += 1;
+        change(&mut answers, number);
+        number
+    }
+}
+
+fn last<T: Clone>(posts: &Posts<T>) -> Option<T> {
+    posts.last().map(|(_, answer)| answer.clone())
+}
+
+/// Takes one answer back, and leaves no room behind for a question that nobody waits for.
+fn take_back<T>(posts: &mut HashMap<String, Posts<T>>, key: &str, number: u64) {
+    if let Some(found) = posts.get_mut(key) {
+        found.retain(|(posted, _)| *posted != number);
+        if found.is_empty() {
+            posts.remove(key);
+        }
     }
 }
 
@@ -97,9 +127,33 @@ fn tls_answer(domain: &str, digest: &[u8]) -> Result<ServerConfig, ChallengeProb
 
 impl Drop for Posted {
     fn drop(&mut self) {
-        self.challenges.change(|answers| match &self.key {
-            Key::Token(token) => drop(answers.http.remove(token)),
-            Key::Domain(domain) => drop(answers.tls.remove(domain)),
+        self.challenges.change(|answers, _| match &self.key {
+            Key::Token(token) => take_back(&mut answers.http, token, self.number),
+            Key::Domain(domain) => take_back(&mut answers.tls, domain, self.number),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_an_answer_back_leaves_those_of_others() {
+        let challenges = Arc::new(Challenges::default());
+        let path = [WELL_KNOWN, "token"].concat();
+        let [first, second] = ["one", "two"].map(|answer| challenges.post_http("token", answer));
+        assert_eq!(challenges.http(&path).as_deref(), Some("two"));
+        drop(first);
+        assert_eq!(challenges.http(&path).as_deref(), Some("two"));
+        drop(second);
+        assert_eq!(challenges.http(&path), None);
+
+        let [first, second] = [[1; 32], [2; 32]].map(|digest| challenges.post_tls("a.test", &digest).unwrap());
+        let shown = challenges.tls("a.test").unwrap();
+        drop(first);
+        assert!(Arc::ptr_eq(&shown, &challenges.tls("a.test").unwrap()));
+        drop(second);
+        assert!(challenges.tls("a.test").is_none());
     }
 }

@@ -23,7 +23,7 @@ use crate::units::Timestamp;
 const ACCOUNT: &str = "account.json";
 
 /// The folder of one CA.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder(PathBuf);
 
 /// What became of the last order.
@@ -55,6 +55,16 @@ impl Folder {
         let account = issuer.external_account.as_ref().map_or("", |account| account.key_id.as_str());
         let number = crc32fast::hash([issuer.directory.as_str(), account].join("\n").as_bytes());
         Self(data.join("acme").join(format!("{}-{number:08x}", host.as_deref().unwrap_or("ca"))))
+    }
+
+    /// Does this on a thread that may block.
+    pub async fn apart<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Self) -> Result<T, FolderProblem> + Send + 'static,
+    ) -> Result<T, FolderProblem> {
+        let folder = self.clone();
+        let done = tokio::task::spawn_blocking(move || act(&folder)).await;
+        done.unwrap_or_else(|error| Err(problem(&self.0)(io::Error::other(error))))
     }
 
     pub fn account(&self) -> Result<Option<AccountCredentials>, FolderProblem> {
@@ -103,10 +113,11 @@ impl Folder {
         self.write(&self.certificate_file(domain), pem)
     }
 
-    /// What is not there, or cannot be read, is nothing that happened.
-    pub fn history(&self, domain: &str) -> History {
-        let text = self.text(&self.0.join(format!("{domain}.json"))).ok().flatten();
-        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    /// What is not there is nothing that happened.
+    pub fn history(&self, domain: &str) -> Result<History, FolderProblem> {
+        let path = self.0.join(format!("{domain}.json"));
+        let Some(text) = self.text(&path)? else { return Ok(History::default()) };
+        serde_json::from_str(&text).map_err(|why| problem(&path)(io::Error::other(why)))
     }
 
     pub fn keep_history(&self, domain: &str, history: &History) -> Result<(), FolderProblem> {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -23,6 +23,9 @@ use tokio::time::timeout;
 const WITHIN: Duration = Duration::from_secs(30);
 /// Connections are opened anew where a CA has been left alone for so long.
 const IDLE: Duration = Duration::from_secs(20);
+/// The longest that is waited because a CA says so: its own limits forget within a week, and no certificate should expire
+/// over a slip of the pen.
+const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
 
 tokio::task_local! {
     /// How long the CA last said to wait, of the order under way in this task.
@@ -44,6 +47,8 @@ pub struct Http(Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>);
 pub enum HttpProblem {
     #[error("{0}")]
     Tls(#[from] rustls::Error),
+    #[error("its trusted CAs were not read: {0}")]
+    Unread(#[from] tokio::task::JoinError),
     #[error("{file}: {why}")]
     Trust { file: String, why: String },
     #[error("this system has no certificates of CAs to trust: install ca-certificates, or name a file as acme.ca")]
@@ -82,15 +87,22 @@ impl HttpClient for Http {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let answer = timeout(WITHIN, self.0.request(request));
         Box::pin(async move {
-            let answer = match answer.await {
+            let mut answer = match answer.await {
                 Ok(answer) => answer.map_err(|error| Error::Other(in_full(&error).into()))?,
                 Err(_) => return Err(Error::Other(format!("no answer within {WITHIN:?}").into())),
             };
-            let (status, headers) = (answer.status(), answer.headers());
-            if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-                let said = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-                let _ = SAID_TO_WAIT.try_with(|wait| wait.set(said.map(Duration::from_secs)));
+            let status = answer.status();
+            let said = answer.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap_or_default());
+            let said = said.and_then(|said| wait(said, SystemTime::now()));
+            // The library adds it to the time of day as it stands.
+            match said {
+                Some(said) => drop(answer.headers_mut().insert(RETRY_AFTER, said.as_secs().into())),
+                None => drop(answer.headers_mut().remove(RETRY_AFTER)),
             }
+            if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                let _ = SAID_TO_WAIT.try_with(|wait| wait.set(said));
+            }
+            let headers = answer.headers();
             // A page of whatever stands in front of the CA says nothing of the order.
             let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
             if status.is_server_error() && !kind.contains("json") {
@@ -99,6 +111,17 @@ impl HttpClient for Http {
             Ok(BytesResponse::from(answer))
         })
     }
+}
+
+/// What `Retry-After` says: seconds or a date (RFC 9110, 10.2.3), and no more than the longest that is heeded.
+fn wait(said: &str, now: SystemTime) -> Option<Duration> {
+    let said = said.trim();
+    let wait = if !said.is_empty() && said.bytes().all(|byte| byte.is_ascii_digit()) {
+        Duration::from_secs(said.parse().unwrap_or(u64::MAX)) // too many digits
+    } else {
+        httpdate::parse_http_date(said).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// An error with its causes: what failed in connecting stands in the last of them.
@@ -110,4 +133,25 @@ fn in_full(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_seconds_or_a_date_and_never_longer_than_a_week() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_000); // Sun, 06 Nov 1994 08:36:40 GMT
+        let seconds = |said| wait(said, now).map(|wait| wait.as_secs());
+        assert_eq!(seconds("120"), Some(120));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(777));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0), "that is over");
+        for long in ["604801", "18446744073709551615", "99999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(seconds(long), Some(604_800), "{long}");
+        }
+        for neither in ["", "soon", "-1", "1.5", "+5"] {
+            assert_eq!(seconds(neither), None, "{neither:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use super::challenges::{Challenges, Posted};
 use super::problem::OrderProblem;
+use super::schedule::Setback;
 use crate::config::Challenge;
 
 /// How often a CA is asked how far it is, and for how long.
@@ -27,10 +28,23 @@ pub async fn order(
     let identifiers = [Identifier::Dns(domain.to_owned())];
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     let posted = answer(&mut order, domain, challenge, challenges).await?;
-    match order.poll_ready(&PATIENCE).await {
+    let polled = order.poll_ready(&PATIENCE).await;
+    let is_void = order.state().status == OrderStatus::Invalid;
+    match polled {
         Ok(OrderStatus::Ready) => {}
-        Ok(_) | Err(Error::Api(_)) => return Err(OrderProblem::NotOurs(reason(&mut order).await)),
-        Err(error) => return Err(error.into()),
+        Ok(_) => {
+            let reason = reason(&mut order).await.unwrap_or_else(|| "it does not say why".to_owned());
+            return Err(OrderProblem::NotOurs(reason));
+        }
+        // An order that is void says so in general words; what the challenges say is more to the point. Any other error,
+        // and a limit, is no word on the name.
+        Err(error) => {
+            let is_api = matches!(error, Error::Api(_));
+            let problem = OrderProblem::from(error);
+            let refuses = is_void && is_api && problem.setback(None) == Setback::Refused;
+            let reason = if refuses { reason(&mut order).await } else { None };
+            return Err(reason.map_or(problem, OrderProblem::NotOurs));
+        }
     }
     drop(posted);
     let key = KeyPair::generate()?;
@@ -70,8 +84,8 @@ async fn answer(
     Ok(posted)
 }
 
-/// Why the order is void, as the CA says where it looked.
-async fn reason(order: &mut Order) -> String {
+/// Why the order is void, as the CA says where it looked. None: it does not say.
+async fn reason(order: &mut Order) -> Option<String> {
     let mut reasons = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
@@ -84,5 +98,5 @@ async fn reason(order: &mut Order) -> String {
                 .map(|error| error.detail.clone().or_else(|| error.r#type.clone()).unwrap_or_default()),
         );
     }
-    if reasons.is_empty() { "it does not say why".to_owned() } else { reasons.join("; ") }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }

@@ -193,7 +193,7 @@ fn a_reload_says_what_it_changed_and_leaves_the_rest_as_it_is() {
     certificates.set_issued(vec![Arc::new(issued)]);
 
     replace(&d, &pair(dir.path(), "next", &["d.example", "other.example"]));
-    let summary = certificates.reload(&read(&[c, a, d]));
+    let summary = certificates.replace(&read(&[c, a, d]), None);
     let names = |name: &str| vec![name.to_owned()];
     let expected =
         Summary { added: names("c.example"), changed: names("d.example"), removed: names("b.example"), unchanged: 1 };

@@ -17,7 +17,11 @@ pub async fn watch(certificates: Arc<Certificates>, clock: Arc<dyn Clock>, metri
     loop {
         tokio::time::sleep(EVERY).await;
         let now = clock.now();
-        tell(&certificates.look(), now, &metrics);
+        let files = Arc::clone(&certificates);
+        match tokio::task::spawn_blocking(move || files.look()).await {
+            Ok(look) => tell(&look, now, &metrics),
+            Err(error) => tracing::error!(%error, "the files of certificates were not looked at"),
+        }
         tell_expired(&certificates, before, now);
         show(&certificates, &metrics);
         before = now;
@@ -33,9 +37,13 @@ pub fn show(certificates: &Certificates, metrics: &Metrics) {
 fn tell(look: &Look, now: Timestamp, metrics: &Metrics) {
     for read in &look.changed {
         let (name, expires) = (read.label(), read.expires.rfc3339());
-        match read.expires <= now {
-            false => tracing::info!(name, expires, "a certificate was read anew"),
-            true => tracing::error!(name, expires, "a certificate was read anew, and has expired"),
+        if read.expires <= now {
+            tracing::error!(name, expires, "a certificate was read anew, and has expired");
+        } else if read.is_early(now) {
+            let begins = read.begins.rfc3339();
+            tracing::error!(name, begins, "a certificate was read anew, and is not valid yet");
+        } else {
+            tracing::info!(name, expires, "a certificate was read anew");
         }
     }
     for problem in &look.problems {

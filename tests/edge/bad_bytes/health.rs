@@ -52,7 +52,7 @@ impl Health {
 }
 
 fn count(edge: &Harness, what: &str) -> usize {
-    std::fs::read_dir(format!("/proc/{}/{what}", edge.process.id())).map_or(0, Iterator::count)
+    std::fs::read_dir(format!("/proc/{}/{what}", edge.process.id())).expect("a process").count()
 }
 
 /// Connections at the public listeners that the process holds.

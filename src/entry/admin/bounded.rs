@@ -1,0 +1,169 @@
+//! Connections to the admin listener, held within bounds: it is for the inside, and must not be what fills the process.
+//!
+//! Failure stance: where there are as many as may be, others wait in the kernel's queue. None stays for ever, so their turn
+//! comes.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// How long accepting rests when there is no room.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections are held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// From a connection's beginning, or the last answer, to the whole of the next head: an idle one is closed.
+    pub head: Duration,
+    /// At once.
+    pub connections: usize,
+    /// From its beginning until no other request is taken, and from then until it is cut.
+    pub life: Duration,
+}
+
+impl Default for Bounds {
+    /// Who scrapes every quarter of a minute keeps a connection.
+    fn default() -> Self {
+        Self { head: Duration::from_secs(30), connections: 64, life: Duration::from_secs(300) }
+    }
+}
+
+/// Serves until `stop` resolves, and then what was asked until then.
+pub(super) async fn serve(
+    listener: TcpListener,
+    pages: Router,
+    bounds: Bounds,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (stopping, stopped) = watch::channel(());
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let (mut stop, mut serving) = (pin!(stop), JoinSet::new());
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = accept(&listener, &places) => accepted,
+            Some(_) = serving.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let (pages, stopped) = (pages.clone(), stopped.clone());
+                serving.spawn(async move {
+                    converse(stream, pages, bounds, stopped).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the admin listener took no connection");
+                sleep(NO_ROOM_PAUSE).await;
+            }
+        }
+    }
+    drop((listener, stopping));
+    while serving.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// The requests of one connection. How it ends is of interest to nobody but the client.
+async fn converse(stream: TcpStream, pages: Router, bounds: Bounds, mut stopped: watch::Receiver<()>) {
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(pages);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        _ = stopped.changed() => {}
+        () = sleep(bounds.life) => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    let _ = timeout(bounds.life, serving).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// Its address, what stops it, and what ends with it.
+    async fn start(bounds: Bounds) -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let pages = Router::new().route("/", get(|| async { "here" }));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move { drop(stopped.await) };
+        let serving = tokio::spawn(async move { serve(listener, pages, bounds, stopped).await.unwrap() });
+        (address, stop, serving)
+    }
+
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        while !text.ends_with("here") {
+            text.push(stream.read_u8().await.unwrap().into());
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn who_asks_nothing_is_left_and_then_others_have_their_turn() {
+        let head = Duration::from_millis(300);
+        let (address, _stop, _serving) = start(Bounds { head, connections: 1, ..Bounds::default() }).await;
+        let begun = Instant::now();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(&REQUEST[..9]).await.unwrap();
+        let mut other = TcpStream::connect(address).await.unwrap();
+        other.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
+        assert!(begun.elapsed() >= head, "there is room for one");
+        assert!(silent.read(&mut [0; 256]).await.is_ok_and(|count| count == 0) || silent.read_u8().await.is_err());
+        // Between two requests, too.
+        assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_nobody_who_is_idle() {
+        let (address, stop, serving) = start(Bounds { head: Duration::from_secs(3_600), ..Bounds::default() }).await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(REQUEST).await.unwrap();
+        answer(&mut idle).await;
+        stop.send(()).unwrap();
+        serving.await.unwrap();
+        assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn no_connection_stays_for_ever() {
+        let (address, _stop, _serving) = start(Bounds { life: Duration::from_millis(200), ..Bounds::default() }).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        while client.write_all(REQUEST).await.is_ok() && client.read(&mut [0; 1024]).await.is_ok_and(|count| count > 0)
+        {
+        }
+    }
+}
