@@ -1,5 +1,5 @@
 //! The request's life, one file a step: `route`, `admit` (with `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter` and `patience`),
-//! `account` (with `outcome`); and for everything that is not a model endpoint, `web` (with `forwarding` and `web_socket`). Before all of
+//! `account` (with `outcome`); and for everything that is not a model endpoint, `web` (with `forwarding`, `web_socket` and `web_failure`). Before all of
 //! them, `guard` (with `path`).
 //!
 //! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
