@@ -4,8 +4,8 @@
 //! - past what its route asks: `guarded` (with `route_guard`);
 //! - models: `own`, `admit` (with `credential`, `body` and `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter`, `patience` and
 //!   `downstream`);
-//! - everything that is not a model endpoint: `web` (with `forwarding`, `sticky`, `edit`, `web_body`, `compress`, `stand_in` and
-//!   `web_socket`), or `own` again (with `welcome`) where cfx answers itself;
+//! - everything that is not a model endpoint: `web` (with `forwarding`, `sticky`, `edit`, `web_body`, `compress`, `stand_in`,
+//!   `web_socket` and `web_failure`), or `own` again (with `welcome`) where cfx answers itself;
 //! - said of every answer: `stamp`, and `refuse` where it is none;
 //! - at its end: `account` (with `outcome`). `explain` walks the same way without sending anything.
 //!
