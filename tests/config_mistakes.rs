@@ -43,6 +43,7 @@ fn hold(file: &str, marked: &str, path: &str, part: &str) {
 fn mistakes_in_the_small_sections_of_the_edge() {
     for (text, path, part) in [
         ("trusted_proxies: [10.0.0.0/8, \"::1\", ¶proxy]", "trusted_proxies[2]", "an address or a network"),
+        ("trusted_proxies: [10.0.0.0/8, ¶\"::/0\"]", "trusted_proxies[1]", "every address there is"),
         ("trusted_proxies: ¶10.0.0.1", "trusted_proxies", "expected a list"),
         (
             "telemetry: { access_log: { fields: [status, ¶modle] } }",

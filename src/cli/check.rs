@@ -78,7 +78,7 @@ fn compare(args: &Args, source: &Source, mut snapshot: Snapshot) -> Result<(), F
         return Ok(());
     }
     if changes.is_empty() {
-        say!("nothing differs from {before}");
+        say!("nothing differs from {before}, values of secrets aside");
     }
     for change in &changes {
         say!("{change}{}", if change.takes_restart() { " (takes a restart)" } else { "" });

@@ -14,9 +14,17 @@ pub fn normal_path(path: &str) -> Cow<'_, str> {
 
 /// As routes are matched: marks such as `@` and `(` stand for themselves as well. To a strict reader `%40` and `@` may
 /// differ; few applications read so strictly, and what differs to none of them must find one route. Encoded stay what
-/// ends a path or begins another segment (`/`, `?`, `#`, `%`, a backslash), and what cannot stand in a path at all.
+/// ends a path or begins another segment (`/`, `?`, `#`, `%`, a backslash), and what cannot stand in a path at all. What
+/// follows a semicolon in a segment is not part of it: servers that take it for parameters serve `/admin;x` as `/admin`.
 pub fn matched_path(path: &str) -> Cow<'_, str> {
-    written(path, |octet| octet.is_ascii_graphic() && !b"/?#%\\".contains(&octet))
+    let stands_for_itself = |octet: u8| octet.is_ascii_graphic() && !b"/?#%\\".contains(&octet);
+    let path = written(path, stands_for_itself);
+    if !path.contains(';') {
+        return path;
+    }
+    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    // Once more: a segment of parameters alone leaves two slashes side by side.
+    Cow::Owned(written(&segments.collect::<Vec<_>>().join("/"), stands_for_itself).into_owned())
 }
 
 fn is_unreserved(octet: u8) -> bool {
@@ -82,6 +90,9 @@ mod tests {
             ("/%28a%29", "/%28a%29", "/(a)"),
             ("/a%2fb", "/a%2Fb", "/a%2Fb"),
             ("/a%3fb", "/a%3Fb", "/a%3Fb"),
+            ("/admin;x=1/a;b;c", "/admin;x=1/a;b;c", "/admin/a"),
+            ("/admin%3Bx", "/admin%3Bx", "/admin"),
+            ("/;x/admin", "/;x/admin", "/admin"),
             ("/%2561dmin", "/%2561dmin", "/%2561dmin"),
             ("/100%", "/100%25", "/100%25"),
             ("/%zz%6", "/%25zz%256", "/%25zz%256"),

@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -182,7 +183,7 @@ impl Lines {
             Some(b'h' | b'H') => {
                 if let Some(host) = value(line, b"host:") {
                     self.hosts += 1;
-                    if host.is_empty() || !host.iter().all(|byte| belongs_to_a_host(*byte)) {
+                    if !is_a_host(host) {
                         return Err(NoHead::Refused(Guard::InvalidHead));
                     }
                 }
@@ -227,9 +228,30 @@ fn begins_a_line(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'\r' || b"!#$%&'*+-.^_`|~".contains(&byte) || byte.is_ascii_digit()
 }
 
-/// Names, addresses and ports. RFC 3986 would have more of a name; no name of the DNS has, and readers differ on it.
-fn belongs_to_a_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b".:-_[]%~".contains(&byte)
+/// A name or an address, and a port where one is given. RFC 3986 would have more of a name, and a port of no digits; no
+/// name of the DNS has, and readers differ on it.
+pub fn is_a_host(host: &[u8]) -> bool {
+    let (is_sound, port) = match host.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(end) = memchr(b']', literal) else { return false };
+            let address = std::str::from_utf8(&literal[..end]).ok();
+            (address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()), &literal[end + 1..])
+        }
+        None => {
+            let (name, port) = host.split_at(memchr(b':', host).unwrap_or(host.len()));
+            (is_a_name(name), port)
+        }
+    };
+    let digits = port.strip_prefix(b":").and_then(|digits| std::str::from_utf8(digits).ok());
+    is_sound
+        && (port.is_empty() || digits.is_some_and(|digits| !digits.starts_with('+') && digits.parse::<u16>().is_ok()))
+}
+
+/// Labels with a dot between any two, and perhaps one behind the last.
+fn is_a_name(name: &[u8]) -> bool {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let belongs = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    name.split(|byte| *byte == b'.').all(|label| !label.is_empty() && label.iter().all(belongs))
 }
 
 /// What stands behind `name`, which is lower case and ends in its colon, where that begins the line.

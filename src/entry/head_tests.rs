@@ -151,3 +151,16 @@ async fn who_says_nothing_is_nobody_and_who_stops_in_the_middle_is_told() {
     let read = read(&mut served, &GUARDS, Patience::Idle(Duration::from_secs(5))).await;
     assert_eq!(read.as_deref(), Ok(&b"GET / HTTP/1.0\r\n\r\nbody"[..]));
 }
+
+#[test]
+fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+    for host in ["a", "a.example", "A_b-1.example.", "192.0.2.1:80", "[2001:db8::1]", "[::1]:65535", "a:0"] {
+        assert!(is_a_host(host.as_bytes()), "{host}");
+    }
+    for host in [
+        "", ".", ".a", "a..b", ":80", "a:", "a:80:90", "a:x", "a:+1", "a:65536", "[::1", "::1", "]a", "[a]", "[::1]80",
+        "a%00", "a%2eb", "a b", "a/b", "a@b", "\u{e9}",
+    ] {
+        assert!(!is_a_host(host.as_bytes()), "{host}");
+    }
+}

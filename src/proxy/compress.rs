@@ -77,6 +77,7 @@ impl Compressor {
             return Ok(None);
         }
         if request.version == Version::HTTP_11 {
+            response.set_version(Version::HTTP_11); // the application's may have been 1.0, which has no chunks
             response.insert_header(TRANSFER_ENCODING, "chunked")?;
         }
         let encoder = Encoder::new(coding).or_err(ErrorType::InternalError, "no compressor")?;

@@ -1,6 +1,6 @@
 //! What a web application is told of who asked, in the place of all that the client claims about itself.
 
-use http::header::HOST;
+use http::header::{COOKIE, HOST};
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora_core::Result;
@@ -30,7 +30,18 @@ pub fn tell(session: &ServerSession, request: &mut RequestHeader, exchange: &Exc
     set(request, X_FORWARDED_FOR, client.as_deref())?;
     let https = route::came_by_https(session, edge);
     request.insert_header(X_FORWARDED_PROTO, if https { "https" } else { "http" })?;
-    set(request, X_FORWARDED_HOST, host_asked_for(session, exchange))
+    set(request, X_FORWARDED_HOST, host_asked_for(session, exchange))?;
+    join_cookies(request)
+}
+
+/// Over HTTP/2 each cookie may have a line of its own; elsewhere there is one for all (RFC 9113 §8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let lines: Vec<&[u8]> = request.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() < 2 {
+        return Ok(());
+    }
+    let whole = lines.join(&b"; "[..]);
+    request.insert_header(COOKIE, whole)
 }
 
 /// What is not known is told by nobody else, either.

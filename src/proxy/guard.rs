@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora_core::protocols::http::ServerSession;
@@ -16,6 +17,7 @@ use super::{Services, path};
 use crate::config::{Guards, Snapshot, Underscores};
 use crate::entry::arrival::Arrival;
 use crate::entry::guard::{Guard, Porter};
+use crate::entry::head::is_a_host;
 use crate::units::RequestId;
 
 /// Refuses what no route is to see. Costs an ordinary request a look at its path.
@@ -49,6 +51,10 @@ fn measure(head: &RequestHeader, guards: &Guards) -> Result<(), Refusal> {
     // As HTTP/1.1 would write them: a colon, a space, and the end of the line; and the line of the target.
     let lines: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let named = head.uri.authority().is_none_or(|authority| is_a_host(authority.as_str().as_bytes()));
+    if !named || !head.headers.get_all(HOST).iter().all(|host| is_a_host(host.as_bytes())) {
+        return Err(refusal(Guard::InvalidHead));
+    }
     let bytes = lines + head.method.as_str().len() + head.raw_path().len() + authority;
     if head.headers.len() > guards.headers || bytes > guards.header_bytes {
         return Err(refusal(Guard::HeadersTooLarge));

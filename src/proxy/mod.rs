@@ -311,6 +311,9 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         context.note_wait();
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a switch that nobody asked for").into_up());
+        }
         if let Some(seat) = &mut context.seat {
             seat.answered();
         }

@@ -61,9 +61,10 @@ fn fault(head: &RequestHeader, encoded_slash: EncodedSlash) -> Option<&'static s
         return Some("the request's target is no path");
     }
     let path = head.uri.path().as_bytes();
-    let (mut segment, mut at) = (Vec::new(), 0);
+    let (mut whole, mut segment, mut at) = (Vec::with_capacity(path.len()), Vec::new(), 0);
     while at <= path.len() {
         let (byte, length) = decoded(&path[at..]);
+        whole.extend(byte);
         match byte {
             Some(b'\\') => return Some("the path has a backslash, which some take for a slash"),
             Some(byte) if byte.is_ascii_control() => return Some("the path has a control character"),
@@ -82,7 +83,8 @@ fn fault(head: &RequestHeader, encoded_slash: EncodedSlash) -> Option<&'static s
         }
         at += length;
     }
-    None
+    // An overlong slash is one to old decoders.
+    std::str::from_utf8(&whole).is_err().then_some("the path is not UTF-8")
 }
 
 /// Bytes of `%2F`.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::HOST;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -168,6 +168,9 @@ pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) ->
     for name in route_guard::said_by_others(exchange, &response.headers) {
         response.remove_header(&name);
     }
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        drop_hop_by_hop(response);
+    }
     let mut outcome = Ok(());
     stamp(exchange, &mut |name, value| {
         if outcome.is_ok() {
@@ -178,6 +181,18 @@ pub fn dress_response(response: &mut ResponseHeader, exchange: &mut Exchange) ->
         }
     });
     outcome
+}
+
+/// What the application said of its connection to us (RFC 9110 §7.6.1). The framing is the stock loop's to decide.
+fn drop_hop_by_hop(response: &mut ResponseHeader) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let is_framing = |name: &HeaderName| [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name);
+    let lines = response.headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let named = lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok());
+    let unwanted: Vec<HeaderName> = named.filter(|name| !is_framing(name)).chain([KEEP_ALIVE]).collect();
+    for name in &unwanted {
+        response.remove_header(name);
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub const VARIABLE: &str = "CFX_LOG";
 
 /// What is shown of libraries where `CFX_LOG` does not name them.
 /// `listening` is off: every port scan would stand there as an error.
-const DEFAULTS: &str = "info,pingora=warn,pingora_core::services::listening=off,hyper=warn,h2=warn,rustls=warn,tokio_rustls=warn,axum=warn,tower=warn";
+const DEFAULTS: &str = "info,pingora=warn,pingora_core::services::listening=off,hyper=warn,h2=error,notify=warn,rustls=warn,tokio_rustls=warn,axum=warn,tower=warn";
 
 /// Starts logging for the whole process, `log` records of libraries included. A second call does nothing.
 pub fn init(format: Format) {

@@ -315,7 +315,7 @@ fn what_a_reload_would_change_can_be_asked_before() {
         assert!(output.status.success(), "{}", printed(&output));
         String::from_utf8(output.stdout).expect("text")
     };
-    assert_eq!(said(check(&url, &[])), format!("nothing differs from {url}\n"));
+    assert_eq!(said(check(&url, &[])), format!("nothing differs from {url}, values of secrets aside\n"));
     let file = next.join("cfx.yaml");
     let text = std::fs::read_to_string(&file).expect("a file");
     std::fs::write(&file, text.replace("total: 60s", "total: 90s").replace("threads: 2", "threads: 3"))

@@ -119,3 +119,52 @@ fn an_application_keeps_its_timings_and_is_logged_under_the_edges_id() {
     assert_eq!(all("x-request-id"), all("x-cfx-request-id"));
     assert_eq!(edge.web.last().header("x-request-id"), answer.header("x-request-id"), "it was told which");
 }
+
+#[test]
+fn a_switch_that_nobody_asked_for_is_the_applications_mistake() {
+    let edge = Harness::start();
+    edge.web.always(|_| {
+        Some(as_it_stands(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n".into(),
+        ))
+    });
+    assert_eq!(edge.ask(&Request::get("/app")).status, 502);
+    assert_eq!(http2_with(&edge, "/app", &[]).status, 502);
+}
+
+#[test]
+fn an_answer_in_http_1_0_that_is_compressed_goes_on_in_http_1_1() {
+    let edge = Harness::builder().route("match: { path: /app }, upstream: web, compress: true").start();
+    let page = "a page that is long enough to gain something ".repeat(100);
+    edge.web.then(as_it_stands(format!(
+        "HTTP/1.0 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{page}",
+        page.len()
+    )));
+    let mut client = edge.client();
+    client.send(&Request::get("/app").header("Accept-Encoding", "gzip").bytes());
+    assert_eq!(client.exactly(15).as_deref(), Some(&b"HTTP/1.1 200 OK"[..]));
+}
+
+#[test]
+fn cookies_that_came_in_lines_of_their_own_go_on_in_one() {
+    let edge = Harness::start();
+    let cookies = ["session=abc", "theme=dark"].map(|cookie| ("cookie".to_string(), cookie.to_string()));
+    http2_with(&edge, "/app", &cookies);
+    let sent = edge.web.last();
+    assert_eq!(sent.header("cookie"), Some("session=abc; theme=dark"));
+}
+
+#[test]
+fn what_an_application_says_of_its_connection_goes_no_further() {
+    let edge = Harness::start();
+    let head = "HTTP/1.1 200 OK\r\nconnection: x-hop, keep-alive\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\nx-end: 2\r\ncontent-length: 4\r\n\r\npage";
+    for over_h2 in [false, true] {
+        edge.web.then(as_it_stands(head.to_string()));
+        let answer = if over_h2 { http2_with(&edge, "/app", &[]) } else { edge.ask(&Request::get("/app")) };
+        assert_eq!(
+            (answer.header("x-hop"), answer.header("keep-alive"), answer.header("x-end")),
+            (None, None, Some("2"))
+        );
+        assert_eq!(answer.text(), "page");
+    }
+}

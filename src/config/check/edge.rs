@@ -45,7 +45,7 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let addresses = entrypoints::refuse_shared_addresses(&file);
     let upstreams = file.get("upstreams").map(|at| upstreams::upstreams(&at)).unwrap_or_default();
     let routes = routes::routes(&file, &upstreams, source);
-    let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| network(&item))));
+    let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| proxies(&item))));
     let client_header = file.or("client_header", Default::default(), |at| guards::client_header(&at));
     let guards = file.or("guards", guards::DEFAULTS, |at| guards::guards(&at));
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
@@ -97,6 +97,15 @@ pub(super) fn network(at: &At) -> Checked<IpNet> {
         let address = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address));
         text.parse().or_else(|_| address()).map_err(|_| "an address or a network such as 10.0.0.0/8".to_owned())
     })
+}
+
+/// Whoever believes everybody believes each client about itself.
+fn proxies(at: &At) -> Checked<IpNet> {
+    let network = network(at)?;
+    if network.prefix_len() == 0 {
+        return Err(at.problem_with("every address there is", "name the networks of your own proxies"));
+    }
+    Ok(network)
 }
 
 fn server(at: &At) -> Checked<Server> {

@@ -46,11 +46,17 @@ pub(super) fn check(headers: &HeaderMap, token: Option<&Secret>, loopback: bool)
         None if loopback => Ok(()),
         None => Err(Denied::NoToken),
         Some(token) => {
-            let shown = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+            let shown = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
             let same = shown.is_some_and(|shown| bool::from(shown.ct_eq(token.expose().as_bytes())));
             if same { Ok(()) } else { Err(Denied::Token) }
         }
     }
+}
+
+/// What stands behind the scheme, whose name has no case (RFC 9110 §11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
 /// An address, or a name that no public DNS has: `localhost`, or a container's.
@@ -113,7 +119,10 @@ mod tests {
             assert_eq!(asked(&[host], Some(TOKEN), loopback), Err(Denied::Token));
             assert_eq!(asked(&[host, ("authorization", "Bearer another")], Some(TOKEN), loopback), Err(Denied::Token));
             assert_eq!(asked(&[host, ("authorization", TOKEN)], Some(TOKEN), loopback), Err(Denied::Token));
-            assert_eq!(asked(&[host, ("authorization", &bearer)], Some(TOKEN), loopback), Ok(()));
+            let small = bearer.replacen('B', "b", 1);
+            for shown in [&bearer, &small] {
+                assert_eq!(asked(&[host, ("authorization", shown)], Some(TOKEN), loopback), Ok(()));
+            }
         }
     }
 }
