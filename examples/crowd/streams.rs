@@ -107,7 +107,6 @@ async fn crowd(arguments: Arguments, end: watch::Sender<bool>) -> io::Result<()>
     seen.delays.tell("delay");
     say("rss_before_kib", before);
     say("rss_with_kib", with);
-    say("rss_stream_kib", format_args!("{:.1}", (with as f64 - before as f64) / f64::from(open.max(1))));
     if !direct {
         let closed = Instant::now();
         while closed.elapsed() < Duration::from_secs(after) && memory(edge.pid, "VmRSS")? > before + before / 10 {
