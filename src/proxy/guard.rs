@@ -24,7 +24,9 @@ use crate::units::RequestId;
 pub fn look(session: &ServerSession, guards: &Guards) -> Result<(), Refusal> {
     let head = session.req_header();
     if session.is_http2() {
-        measure(head, guards)?; // over HTTP/1.1 this was done as they came
+        // Over HTTP/1.1 this was done as they came.
+        name_one_host(head)?;
+        measure(head, guards)?;
     }
     look_at(head, guards)
 }
@@ -47,14 +49,17 @@ pub fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
+/// Whoever routes by a host and whoever stands behind must read the same one.
+fn name_one_host(head: &RequestHeader) -> Result<(), Refusal> {
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let mut hosts = authority.into_iter().chain(head.headers.get_all(HOST).iter().map(HeaderValue::as_bytes));
+    if hosts.all(is_a_host) { Ok(()) } else { Err(refusal(Guard::InvalidHead)) }
+}
+
 fn measure(head: &RequestHeader, guards: &Guards) -> Result<(), Refusal> {
     // As HTTP/1.1 would write them: a colon, a space, and the end of the line; and the line of the target.
     let lines: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
-    let named = head.uri.authority().is_none_or(|authority| is_a_host(authority.as_str().as_bytes()));
-    if !named || !head.headers.get_all(HOST).iter().all(|host| is_a_host(host.as_bytes())) {
-        return Err(refusal(Guard::InvalidHead));
-    }
     let bytes = lines + head.method.as_str().len() + head.raw_path().len() + authority;
     if head.headers.len() > guards.headers || bytes > guards.header_bytes {
         return Err(refusal(Guard::HeadersTooLarge));
