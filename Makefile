@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test explore fuzz lint fmt e2e bench volume flood streams shed soak torture
+.PHONY: help run test explore fuzz lint fmt e2e bench volume flood beside streams shed soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -36,7 +36,7 @@ lint: ## rustfmt, clippy with warnings denied, cargo-deny, the import table
 fmt: ## format the sources
 	@cargo fmt --all
 
-e2e: ## the official SDKs through cfx and a real LiteLLM proxy, and a Next.js application; five minutes
+e2e: ## the SDKs through cfx and a real LiteLLM proxy, a Next.js application, the dashboard in a browser; ten minutes; FILTER=test_dashboard
 	@scripts/setup build e2e
 	@scripts/e2e $(FILTER)
 
@@ -52,6 +52,10 @@ flood: ## more than 10,000 invented keys a second against the door, beside an ho
 	@scripts/setup build test bench
 	@scripts/flood
 
+beside: ## chat requests while the dashboard is overrun and killed
+	@scripts/setup build test bench
+	@scripts/beside
+
 streams: ## 10,000 open streams, plain and TLS: memory of each, tokens on time; then 20 fast ones; twenty minutes
 	@scripts/setup build bench
 	@scripts/streams $(ARGS)
@@ -65,6 +69,7 @@ soak: ## the long tests: 10,000 requests of every kind, silence behind nginx, ba
 	@scripts/setup build test soak
 	@. scripts/tools.sh; export CFX_TEST_PYTHON="$$UVICORN_VENV/bin/python"; \
 	  scripts/servers run cargo test --test edge -- --ignored --nocapture $(FILTER)
+	@CFX_TEST_CROSSED=1 scripts/servers run cargo test --quiet --test control supabase_on
 
 torture: ## kill -9 the edge under load 200 times on each store and count its rows; TORTURE_KILLS, TORTURE_SEED, TORTURE_STORE
 	@scripts/setup build test

@@ -183,7 +183,8 @@ class Ground:
             contender.key = contender.key or found[2].key
         return found
 
-    def cfx(self, tag, upstream, certificate, key, name, store, limits=CFX_CONF["limits.yaml"], http2=False):
+    def cfx(self, tag, upstream, certificate, key, name, store, limits=CFX_CONF["limits.yaml"], http2=False,
+            edge=CFX_CONF["cfx.yaml"]):
         """cfx with everything on, over the store that the environment `store` names. `http2`: to its upstream."""
         plain, tls, admin = free_port(), free_port(), free_port()
         folder = self.folder / f"{name.replace(' ', '')}-{tag}"
@@ -192,7 +193,7 @@ class Ground:
         data.mkdir()
         values = dict(plain=plain, tls=tls, admin=admin, upstream=upstream, certificate=certificate, key=key, threads=THREADS,
                       http2="always" if http2 else "auto")
-        for file, text in {**CFX_CONF, "limits.yaml": limits}.items():
+        for file, text in {**CFX_CONF, "cfx.yaml": edge, "limits.yaml": limits}.items():
             (conf / file).write_text(text.format(**values))
         environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": "a pepper of at least thirty-two bytes, for bench", **store}
 

@@ -1,7 +1,8 @@
 """cfx over a Postgres with a million keys and ten million log rows, beside cfx over an empty one.
 
-Loads the rows (minutes), asks the dashboard's questions with their plans, then serves the same requests over both
-databases in turns: under one key, and under keys drawn from all, which is what fills the key cache.
+Loads the rows (minutes), asks the dashboard's questions of them and of a million in SQLite (questions.py: a plan is shown of
+what takes over 100 ms), then serves the same requests over both databases in turns: under one key, and under keys drawn from
+all, which is what fills the key cache. A question that was too slow is the command's failure, at its end.
 Start it by scripts/volume, which brings the throw-away server.
 """
 
@@ -10,7 +11,6 @@ import hashlib
 import hmac
 import os
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -18,41 +18,13 @@ import time
 import uuid
 import zlib
 
+import questions
 import run
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PEPPER = b"a pepper of at least thirty-two bytes, for bench"
-USERS = 10_000
+USERS = questions.USERS
 DRAWN = 150_000
-
-QUESTIONS = {
-    "today's overview of a user": """
-        select request_count, answered, input_tokens, output_tokens, cost_nano_usd from public.usage_counters
-        where user_id = '{user}' and day = (now() at time zone 'utc')::date""",
-    "this month's days of a user": """
-        select day, request_count, answered, cost_nano_usd from public.usage_counters
-        where user_id = '{user}' and day >= date_trunc('month', now() at time zone 'utc')::date order by day""",
-    "a page of a user's logs, filtered by stage and status": """
-        select * from public.request_logs
-        where user_id = '{user}' and created_at < now() and stage = 'code' and status = 'error'
-        order by created_at desc limit 50""",
-    "a user's month by stage and model": """
-        select stage, model, count(*), sum(input_tokens), sum(output_tokens), sum(cost_nano_usd) from public.request_logs
-        where user_id = '{user}' and created_at >= date_trunc('month', now()) group by stage, model""",
-}
-
-LOG_ROWS = """
-insert into public.request_logs (user_id, api_key_id, request_id, created_at, cost_nano_usd, body_bytes, latency_ms,
-    ttft_ms, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, total_tokens,
-    http_status, attempts, stream, estimated, status, stage, stage_source, model)
-select md5('user ' || case when n % 10 = 0 then 0 else n % {users} end)::uuid, md5('key ' || n % 1000)::uuid,
-    (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8'
-        || substr(md5(n::text), 4, 15))::uuid,
-    at, 330000, 2048, 900 + n % 700, 200, 1000 + n % 500, 0, 0, 200 + n % 90, 0, 1200,
-    200, 1, true, false, case when n % 20 = 0 then 'error' else 'success' end,
-    (array['plan', 'code', 'review'])[1 + n % 3], 'header', (array['claude-sonnet', 'deepseek', 'gpt-mini'])[1 + n % 3]
-from (select n, now() - (n * {step}) * interval '1 microsecond' as at from generate_series({first}::bigint, {last}::bigint) as n) as rows
-"""
 
 
 def base62(number, width):
@@ -101,34 +73,19 @@ def load(database, arguments, folder):
                 kept.write(key + "\n")
     database.psql(f"\\copy public.api_keys (id, user_id, public_id, prefix, key_hash, label) from '{rows}' csv")
     print(f"volume: {arguments.keys:,} keys in {time.monotonic() - started:.0f} s", flush=True)
-    part = 1_000_000
-    step = 60 * 86_400 * 1_000_000 // arguments.rows  # spread over the last sixty days
-    database.psql(f"select cfx.ensure_partitions((now() - interval '70 days')::date, 6)")
-    for first in range(0, arguments.rows, part):
-        last = min(first + part, arguments.rows) - 1
-        database.psql(LOG_ROWS.format(users=USERS, first=first, last=last, step=step))
+    database.psql(f"select cfx.ensure_partitions((now() - interval '{questions.DAYS + 10} days')::date, 6)")
+    for statement in questions.log_rows(arguments.rows):
+        database.psql(statement)
     database.psql("vacuum analyze")
     print(f"volume: {arguments.rows:,} log rows in {time.monotonic() - started:.0f} s in all", flush=True)
     return drawn
-
-
-def ask(database):
-    """Every question for the busiest user and an ordinary one, three times; the best plan's text and time."""
-    for title, text in QUESTIONS.items():
-        for who, number in (("a tenth of all rows", 0), ("an ordinary share", 17)):
-            user = uuid.UUID(hashlib.md5(f"user {number}".encode()).hexdigest())
-            plans = [database.psql("explain (analyze, costs off) " + text.format(user=user)) for _ in range(3)]
-            best = min(plans, key=lambda plan: float(re.search(r"Execution Time: ([\d.]+)", plan).group(1)))
-            took = re.search(r"Execution Time: ([\d.]+)", best).group(1)
-            print(f"\n{title} ({who}): {took} ms")
-            if number == 0:
-                print("\n".join("    " + line for line in best.splitlines()))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--sqlite-rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     arguments = parser.parse_args()
@@ -143,7 +100,11 @@ def main():
         contenders = {name: ground.cfx("volume", port, certificate, key, name, {"DATABASE_URL": database.url})
                       for name, database in databases.items()}
         drawn = load(databases["full"], arguments, ground.folder)
-        ask(databases["full"])
+        asked, slow = questions.Postgres(server, "volume_full"), []
+        asked.learn()
+        asked.sign_in()
+        asked.ask(slow)
+        questions.sqlite(arguments.sqlite_rows, slow)
         ratios, rounds = [], {name: [] for name in contenders}
         for contender in contenders.values():
             run.check(contender, False, body)
@@ -165,6 +126,8 @@ def main():
               f"RSS {before:.0f} MB before, {contenders['full'].resident():.0f} MB after")
     finally:
         ground.close()
+    if slow:
+        sys.exit(f"volume: over {questions.LIMIT:.0f} ms:\n  " + "\n  ".join(slow))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -33,6 +34,8 @@ PEPPER = "a pepper of at least thirty-two bytes, for e2e"
 PATIENCE = 120
 # Whom e2e/conf/cfx.yaml sends to which web application.
 WEB_NAMES = ["app.localhost", "compressing.localhost", "dev.localhost", "echo.localhost"]
+# A port is given once, so that who asks for several before any is bound gets as many.
+GIVEN = set()
 
 
 class Installation:
@@ -172,9 +175,17 @@ def get(port, path):
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Below the ports that the system gives to outgoing connections, so that none of those takes it before a server does."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in GIVEN:
+            GIVEN.add(port)
+            return port
 
 
 def make_certificate(certificate, key_file):

@@ -6,8 +6,11 @@
 //! so. Who takes over from another process has its sockets from the beginning and leaves them to it until everything
 //! stands. Order at the end: public sockets, leases, ledger, access log.
 
+pub mod dashboard;
+mod edge_view;
 mod end;
 mod front;
+pub mod inside;
 mod patience;
 mod problem;
 pub mod reload;
@@ -37,10 +40,10 @@ use crate::entry::handover::giver::{self, Descent};
 use crate::entry::handover::taker::Predecessor;
 use crate::entry::readiness::Readiness;
 use crate::entry::sockets::Sockets;
-use crate::entry::{listeners, successor, supervisor};
+use crate::entry::{ebb, listeners, successor, supervisor};
 use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolSettings};
 use crate::llm::Calibration;
-use crate::proxy::{Gate, GuardState, Proxy, Services, Tokens, Welcomed};
+use crate::proxy::{Gate, GuardState, Proxy, Services, Tokens};
 use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
@@ -48,6 +51,7 @@ use crate::units::{StoreError, Timestamp};
 use crate::upstream::{Balancer, Dialer, look_after};
 use end::End;
 use front::{Front, Running};
+use inside::Inside;
 use patience::Patience;
 pub use problem::StartProblem;
 use reload::{Origin, Reloader};
@@ -76,8 +80,8 @@ pub struct Start {
     /// None: this edge shares no counts but by its store.
     pub redis: Option<RedisAddress>,
     pub pepper: Secret,
-    /// Who is shown the built-in welcome page.
-    pub welcomed: Option<Welcomed>,
+    /// Of the dashboard in this process.
+    pub pages: inside::Settings,
     /// Of the access log on stdout.
     pub format: Format,
     pub succession: Succession,
@@ -99,6 +103,7 @@ pub struct Succession {
 /// Whether all that is to be listened on can be. Somebody may come in between all the same.
 pub fn check_ports(edge: &config::Edge, sockets: &Sockets) -> Result<(), StartProblem> {
     check_port(edge.admin, "admin", sockets)?;
+    edge.control.map_or(Ok(()), |address| check_port(address, "control", sockets))?;
     edge.entrypoints.iter().try_for_each(|entrypoint| check_port(entrypoint.address, &named(entrypoint), sockets))
 }
 
@@ -191,8 +196,13 @@ impl Edge {
         front: Front,
         stores: Stores,
     ) -> Result<(Self, OnReady), StartProblem> {
-        let Start { snapshot, origin, data, redis, pepper, welcomed, format, on_ready, .. } = start;
-        let Front { metrics, drain, readiness, mut tls, running, sockets, .. } = front;
+        let Start { snapshot, origin, data, redis, pepper, pages, format, on_ready, .. } = start;
+        let Front { metrics, drain, readiness, mut tls, running, mut sockets, .. } = front;
+        let published = snapshot.edge.control.map(|address| {
+            let problem = |error| StartProblem::Listen { address, what: "control".into(), error };
+            sockets.open(address).map_err(problem)
+        });
+        let inside = Inside::open(published.transpose()?)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (spool, recovered) = spool(&data, &snapshot, clock.now())?;
         let edge = spool.edge();
@@ -223,7 +233,7 @@ impl Edge {
             clock,
             guards: GuardState::default(),
             tokens: Tokens::new(Pepper::new(pepper)),
-            welcomed,
+            inside: inside.addresses,
         };
         let waiting = || {
             readiness.note_waiting();
@@ -248,8 +258,11 @@ impl Edge {
         let acme = tls.acme(data, &services);
         let reloader = Arc::new(Reloader::new(origin, Arc::clone(&services), tls.served(), acme.clone()));
         runtime.spawn(reload::run(Arc::clone(&reloader)));
+        runtime.spawn(ebb::give_back_often());
         // Set once: nobody else has it.
-        let _ = running.set(Running { services: Arc::clone(&services), stores, shared, reloader });
+        let now_running = Arc::new(Running { services: Arc::clone(&services), stores, shared, reloader });
+        let _ = running.set(Arc::clone(&now_running));
+        inside.serve(&now_running, Pepper::new(pepper), pages)?;
         Ok((Self { services, readiness, tls, acme, sockets }, on_ready))
     }
 

@@ -52,6 +52,11 @@ impl Timestamp {
         Day(i32::try_from(self.0.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX))
     }
 
+    /// This long from here; the end of time where that lies beyond it.
+    pub fn after(self, span: Duration) -> Timestamp {
+        Timestamp(i64::try_from(span.as_micros()).map_or(i64::MAX, |micros| self.0.saturating_add(micros)))
+    }
+
     /// From here to `later`; zero when `later` is in the past.
     pub fn until(self, later: Timestamp) -> Duration {
         Duration::from_micros(u64::try_from(later.0 - self.0).unwrap_or(0))

@@ -6,6 +6,7 @@
 //! ```text
 //! units, clock, failpoint, telemetry  <  config  <  { admission, llm, upstream, ledger, identity }  <  storage
 //! { config … ledger }  <  entry  <  proxy
+//! { config … identity }  <  control  <  dashboard
 //! all  <  app  <  cli  <  main
 //! ```
 
@@ -14,6 +15,8 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod dashboard;
 pub mod entry;
 pub mod failpoint;
 pub mod identity;

@@ -83,9 +83,20 @@ impl Stage {
             Stage::Direct => "direct",
         }
     }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == text)
+    }
 }
 
 impl StageSource {
+    pub const ALL: [StageSource; 4] =
+        [StageSource::Header, StageSource::Model, StageSource::Inferred, StageSource::Default];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             StageSource::Header => "header",

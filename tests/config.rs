@@ -181,7 +181,7 @@ fn the_command_line_wins_over_the_files() {
         admin: Some(([127, 0, 0, 1], 9091).into()),
         upstream_url: Some("http://127.0.0.1:4001".to_owned()),
         redirect: None,
-        welcome: true,
+        dashboard: true,
         most_grace: Some(Duration::from_secs(3)),
         self_signed: Some(certificates.clone()),
     });
@@ -192,11 +192,13 @@ fn the_command_line_wins_over_the_files() {
     assert_eq!(edge.entrypoints[1].address.port(), 8443);
     assert_eq!(edge.admin.port(), 9091);
     assert_eq!((edge.certificates.len(), &edge.certificates[0].files), (1, &certificates));
-    let Action::Llm(upstream) = &edge.routes[0].action else { panic!("{:?}", edge.routes) };
+    let of_models = edge.routes.iter().find(|route| &*route.name == "llm").unwrap();
+    let Action::Llm(upstream) = &of_models.action else { panic!("{:?}", edge.routes) };
     assert_eq!(upstream.targets.len(), 1);
     assert_eq!(upstream.targets[0].port, 4001);
     assert_eq!(edge.upstreams["litellm"].targets, upstream.targets);
-    assert!(matches!(edge.routes.last().unwrap().action, Action::Welcome));
+    assert!(matches!(edge.routes.last().unwrap().action, Action::Dashboard));
+    assert!(edge.routes.iter().any(|route| route.action == Action::Control));
 
     let patient = embedded(&Overrides { most_grace: Some(Duration::from_secs(86_400)), ..Overrides::default() });
     assert_eq!(patient.edge.server.grace, Duration::from_secs(1_800), "what the file says is shorter");

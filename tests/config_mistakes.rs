@@ -1,6 +1,8 @@
 //! One mistake at a time: each is found at its place and named. `¶` marks the place in each text.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "config_mistakes/inside.rs"]
+mod inside;
 #[path = "config_mistakes/routes.rs"]
 mod routes;
 
@@ -262,7 +264,6 @@ fn mistakes_in_routes() {
         ),
         ("[{ name: x, llm: a }, { name: ¶x, match: { path: /v1 }, llm: a }]", "routes[1].name", "of routes[0] already"),
         ("[{ llm: a }, ¶{ match: { host: b }, upstream: a }]", "routes[1]", "reach \"a\" without a key"),
-        ("[{ llm: a, ¶control: true }]", "routes[0].control", "unknown key"),
     ] {
         let upstreams = "upstreams: { a: { targets: [\"http://a\"] } }";
         hold("cfx.yaml", &format!("{upstreams}\nroutes: {text}\n"), path, part);

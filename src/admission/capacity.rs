@@ -1,4 +1,5 @@
-//! The room on this edge, all users together: requests in flight, streams among them, and the bytes of bodies held.
+//! The room on this edge, all users together: requests in flight, streams among them, and the bytes of bodies
+//! and of unread answers held.
 //!
 //! Failure stance: purely local, nothing to fail. Over a cap a request is refused at once, never queued: a queue
 //! would hold the very memory that has run out.
@@ -18,8 +19,9 @@ pub struct Capacity {
     in_flight: AtomicUsize,
     streams: AtomicUsize,
     body_bytes: AtomicUsize,
+    answer_bytes: AtomicUsize,
     /// Requests turned away, by [`Cap`].
-    shed: [AtomicU64; 3],
+    shed: [AtomicU64; 4],
 }
 
 /// What there may be only so much of.
@@ -28,6 +30,7 @@ pub enum Cap {
     InFlight,
     Streams,
     BodyMemory,
+    AnswerMemory,
 }
 
 /// One request in flight; its drop makes room for another.
@@ -42,6 +45,14 @@ pub struct InFlight {
 #[derive(Debug)]
 #[must_use = "the bytes are given back when this is dropped"]
 pub struct BodyMemory {
+    capacity: Arc<Capacity>,
+    bytes: usize,
+}
+
+/// Bytes of a web answer that its client has yet to take; its drop gives them back.
+#[derive(Debug)]
+#[must_use = "the bytes are given back when this is dropped"]
+pub struct AnswerMemory {
     capacity: Arc<Capacity>,
     bytes: usize,
 }
@@ -61,16 +72,18 @@ pub struct Overloaded {
 pub struct Fullness {
     /// Streams included.
     pub in_flight: usize,
+    pub streams: usize,
     pub body_bytes: usize,
+    pub answer_bytes: usize,
     /// Requests turned away since the start, by the cap that they met.
-    pub shed: [(Cap, u64); 3],
+    pub shed: [(Cap, u64); 4],
 }
 
 /// Of a thousand, the golden section: however many are refused, their waits lie far from one another.
 const SPREAD: u64 = 618;
 
 impl Cap {
-    const ALL: [Cap; 3] = [Cap::InFlight, Cap::Streams, Cap::BodyMemory];
+    const ALL: [Cap; 4] = [Cap::InFlight, Cap::Streams, Cap::BodyMemory, Cap::AnswerMemory];
 
     /// The key of `limits.yaml` that sets it.
     pub fn name(self) -> &'static str {
@@ -78,6 +91,7 @@ impl Cap {
             Cap::InFlight => "in_flight",
             Cap::Streams => "streams_in_flight",
             Cap::BodyMemory => "body_memory",
+            Cap::AnswerMemory => "answer_memory",
         }
     }
 }
@@ -112,10 +126,18 @@ impl Capacity {
         Ok(BodyMemory { capacity: Arc::clone(self), bytes })
     }
 
+    /// Counts `bytes` of an answer that wait for their client.
+    pub fn hold(self: &Arc<Self>, bytes: usize, limits: &Limits) -> Result<AnswerMemory, Overloaded> {
+        self.take(Cap::AnswerMemory, bytes, limits)?;
+        Ok(AnswerMemory { capacity: Arc::clone(self), bytes })
+    }
+
     pub fn fullness(&self) -> Fullness {
         Fullness {
             in_flight: self.in_flight.load(Ordering::Relaxed),
+            streams: self.streams.load(Ordering::Relaxed),
             body_bytes: self.body_bytes.load(Ordering::Relaxed),
+            answer_bytes: self.answer_bytes.load(Ordering::Relaxed),
             shed: Cap::ALL.map(|cap| (cap, self.shed[cap as usize].load(Ordering::Relaxed))),
         }
     }
@@ -126,6 +148,7 @@ impl Capacity {
             Cap::InFlight => (&self.in_flight, limits.in_flight),
             Cap::Streams => (&self.streams, limits.streams_in_flight),
             Cap::BodyMemory => (&self.body_bytes, limits.body_memory),
+            Cap::AnswerMemory => (&self.answer_bytes, limits.answer_memory),
         };
         let within = |held: usize| held.checked_add(amount).filter(|total| *total <= limit);
         match gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
@@ -163,6 +186,12 @@ impl Drop for InFlight {
     }
 }
 
+impl Drop for AnswerMemory {
+    fn drop(&mut self) {
+        self.capacity.answer_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Drop for BodyMemory {
     fn drop(&mut self) {
         self.capacity.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -185,6 +214,7 @@ mod tests {
             in_flight,
             streams_in_flight,
             body_memory,
+            answer_memory: body_memory,
             upload_stall: Duration::ZERO,
             read_stall: Duration::ZERO,
             on_store_outage: OnStoreOutage::Local,
@@ -236,6 +266,16 @@ mod tests {
         assert!(capacity.reserve(usize::MAX, &limits).is_err(), "an overflow is a refusal");
         drop(body);
         assert_eq!(capacity.fullness().body_bytes, 0);
+    }
+
+    #[test]
+    fn answers_that_wait_take_nothing_from_bodies() {
+        let (capacity, limits) = (Capacity::new(), limits(1, 1, 100));
+        let unread = capacity.hold(100, &limits).unwrap();
+        assert_eq!(capacity.hold(1, &limits).unwrap_err().cap, Cap::AnswerMemory);
+        assert!(capacity.reserve(100, &limits).is_ok());
+        drop(unread);
+        assert_eq!(capacity.fullness().answer_bytes, 0);
     }
 
     #[test]

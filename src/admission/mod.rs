@@ -29,7 +29,7 @@ mod slot;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use capacity::{BodyMemory, Cap, Capacity, Fullness, InFlight, Overloaded};
+pub use capacity::{AnswerMemory, BodyMemory, Cap, Capacity, Fullness, InFlight, Overloaded};
 pub use concurrency::{Concurrency, ConcurrencyRefusal, Permit};
 pub use hold::Hold;
 pub use key::{KeyHash, MalformedKey, Pepper, PublicId, RawKey};
@@ -43,4 +43,4 @@ pub use quota_store::{
     Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
     lease_size,
 };
-pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey};
+pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey, ShortLived};

@@ -2,6 +2,8 @@
 //!
 //! Failure stance: every call is an operator's own act and simply fails when the store is away.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::admission::key::{KeyHash, Pepper, RawKey};
@@ -10,18 +12,42 @@ use crate::units::{KeyId, Stage, StoreError, Timestamp, UserId};
 /// Where key rows are kept.
 #[async_trait]
 pub trait KeyRegistry: Send + Sync {
-    async fn create(&self, key: NewKey) -> Result<(), StoreError>;
+    /// False, and nothing stored, where the user has `most` keys already that can be used when this one is created, however
+    /// many are made at once. None: no end of them.
+    async fn create(&self, key: NewKey, most: Option<u32>) -> Result<bool, StoreError>;
 
     /// Newest first. None: the keys of every user.
     async fn list(&self, user: Option<UserId>) -> Result<Vec<KeyRow>, StoreError>;
 
     /// Creates `new` in the place of `old` in one transaction: `old` is revoked, or with `retires_at` counts as revoked
     /// from then on; and both run on one daily counter, that of the first key of all that replaced one another. False,
-    /// and nothing changed, when `old` is not active or has been replaced already.
-    async fn rotate(&self, old: KeyId, new: NewKey, retires_at: Option<Timestamp>) -> Result<bool, StoreError>;
+    /// and nothing changed, when `old` is not active or has been replaced already, or `most` stand beside it as for
+    /// [`create`](Self::create).
+    async fn rotate(
+        &self,
+        old: KeyId,
+        new: NewKey,
+        retires_at: Option<Timestamp>,
+        most: Option<u32>,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives an active key another label, or another end (Some(None): no end). False when there was no such active key.
+    async fn change(
+        &self,
+        key: KeyId,
+        label: Option<String>,
+        expires_at: Option<Option<Timestamp>>,
+    ) -> Result<bool, StoreError>;
 
     /// False when there was no such active key.
     async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError>;
+}
+
+/// Keys that are made for a while and used up in it: both tell them from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortLived {
+    pub label: &'static str,
+    pub life: Duration,
 }
 
 /// A key about to be stored: everything but the key.

@@ -36,7 +36,7 @@ pub(super) struct Front {
     pub(super) readiness: Arc<Readiness>,
     pub(super) tls: Tls,
     /// Whose figures the metrics show, once there are any.
-    pub(super) running: Arc<OnceLock<Running>>,
+    pub(super) running: Arc<OnceLock<Arc<Running>>>,
     serves_admin: bool,
     pub(super) sockets: Sockets,
 }
@@ -133,7 +133,7 @@ impl Running {
     }
 
     /// What it does without at this moment, in words for the operator.
-    fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         let Self { services, shared, reloader, .. } = self;
         let problems = [reloader.problem(), shared.problem(), services.balancer.problem(Instant::now())];
         problems.into_iter().flatten().reduce(|all, problem| format!("{all}; {problem}"))
@@ -141,6 +141,6 @@ impl Running {
 }
 
 fn show_fullness(fullness: &Fullness, metrics: &Metrics) {
-    metrics.set_fullness(fullness.in_flight, fullness.body_bytes);
+    metrics.set_fullness(fullness.in_flight, fullness.body_bytes, fullness.answer_bytes);
     fullness.shed.iter().for_each(|(cap, total)| metrics.set_shed(cap.name(), *total));
 }

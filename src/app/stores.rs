@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use crate::admission::{KeyRegistry, KeyStore, PepperStore, QuotaStore};
 use crate::clock::Clock;
-use crate::identity::AccountStore;
-use crate::ledger::LedgerStore;
+use crate::control::PLAYGROUND;
+use crate::identity::{AccountStore, LinkStore, SessionStore};
+use crate::ledger::{LedgerStore, ReportStore};
 use crate::storage::postgres::{Address, ConnectProblem, Postgres};
 use crate::storage::sqlite::Sqlite;
 use crate::storage::{Migration, Standing};
-use crate::units::{Day, StoreError};
+use crate::units::{Day, StoreError, Timestamp};
 
 /// How often a store is looked after, and how soon again where that failed.
 const UPKEEP: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::from_secs(600));
 /// Days for which an edge may come back and account for its leases. After them they are closed as it last reported them.
 const LEASES_WAIT: i32 = 7;
+/// How long keys of the playground are kept behind their end, for whoever reads the log of their requests.
+const PAST_KEYS_WAIT: Duration = Duration::from_secs(30 * 86_400);
 
 /// The store that is meant.
 #[derive(Clone)]
@@ -35,6 +38,9 @@ pub struct Stores {
     pub keys: Arc<dyn KeyStore>,
     pub registry: Arc<dyn KeyRegistry>,
     pub accounts: Arc<dyn AccountStore>,
+    pub sessions: Arc<dyn SessionStore>,
+    pub links: Arc<dyn LinkStore>,
+    pub reports: Arc<dyn ReportStore>,
     pub pepper: Arc<dyn PepperStore>,
     pub quota: Arc<dyn QuotaStore>,
     pub ledger: Arc<dyn LedgerStore>,
@@ -111,6 +117,9 @@ impl Stores {
             keys: store.clone(),
             registry: store.clone(),
             accounts: store.clone(),
+            sessions: store.clone(),
+            links: store.clone(),
+            reports: store.clone(),
             pepper: store.clone(),
             quota: store.clone(),
             ledger: store.clone(),
@@ -123,6 +132,9 @@ impl Stores {
             keys: store.clone(),
             registry: store.clone(),
             accounts: store.clone(),
+            sessions: store.clone(),
+            links: store.clone(),
+            reports: store.clone(),
             pepper: store.clone(),
             quota: store.clone(),
             ledger: store.clone(),
@@ -138,14 +150,14 @@ impl Stores {
         }
     }
 
-    /// Runs for the life of an edge: closes leases that nobody came back for, keeps months of the ledger ready, and drops
-    /// those that ended more than `retention` months before this one began, as the configuration has it each time. No row is
-    /// dropped of an embedded store.
+    /// Runs for the life of an edge: closes leases that nobody came back for, forgets keys of the playground that ended long ago,
+    /// keeps months of the ledger ready, and drops those that ended more than `retention` months before this one began, as the
+    /// configuration has it each time. No row is dropped of an embedded store.
     pub async fn look_after(self, clock: Arc<dyn Clock>, retention: impl Fn() -> u32 + Send) {
         loop {
-            let today = clock.now().day();
+            let (now, today) = (clock.now(), clock.now().day());
             let (leases, months) = (self.close_leases(today).await, self.turn_months(today, retention()).await);
-            let pause = match leases.and(months) {
+            let pause = match leases.and(months).and(self.forget_keys(now).await) {
                 Ok(()) => UPKEEP.0,
                 Err(error) => {
                     tracing::warn!(%error, "the store was not looked after; it is tried again");
@@ -166,6 +178,20 @@ impl Stores {
             tracing::info!(closed, "leases of edges that did not come back were closed");
         }
         Ok(())
+    }
+
+    async fn forget_keys(&self, now: Timestamp) -> Result<(), StoreError> {
+        let before = Timestamp(now.0.saturating_sub(i64::try_from(PAST_KEYS_WAIT.as_micros()).unwrap_or(i64::MAX)));
+        loop {
+            let forgotten = match &self.itself {
+                Itself::Embedded(store) => store.forget_keys(PLAYGROUND, before).await?,
+                Itself::Postgres(store) => store.forget_keys(PLAYGROUND, before).await?,
+            };
+            if forgotten == 0 {
+                return Ok(());
+            }
+            tracing::info!(forgotten, "keys of the playground that ended long ago were forgotten");
+        }
     }
 
     async fn turn_months(&self, today: Day, retention: u32) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StartProblem;
-use crate::config::{self, CertificatePair, Transport};
+use crate::config::{self, Certificate, CertificatePair, Transport};
 use crate::entry::acme::{Acme, AcmeParts, Book, Challenges};
 use crate::entry::certificates::{Certificates, Summary, watch};
 use crate::entry::tls::{Spoken, TlsDoor, TlsParts, TlsProblem, TlsSettings};
@@ -92,6 +92,11 @@ impl Served {
             .map(|(name, settings)| Ok((name.to_owned(), Arc::new(TlsDoor::new(parts.clone(), settings)?))))
             .collect::<Result<_, TlsProblem>>()?;
         Ok(Self { certificates: parts.certificates, doors })
+    }
+
+    /// What is shown, and whether it was ordered of a CA.
+    pub(super) fn listed(&self) -> Vec<(Arc<Certificate>, bool)> {
+        self.certificates.listed()
     }
 
     /// Makes ready what `edge` says of how TLS is spoken. It is not spoken yet, and this is all that can fail.

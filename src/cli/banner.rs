@@ -13,7 +13,7 @@ pub struct Banner<'a> {
     pub admin: SocketAddr,
     /// Where clients are pointed, `http://127.0.0.1:8080/v1`.
     pub api_base: &'a str,
-    /// The page in a browser.
+    /// The dashboard in a browser, with a link that signs in once.
     pub page: Option<&'a str>,
     /// The development key; `cfx run` shows none.
     pub key: Option<Key<'a>>,
@@ -49,7 +49,7 @@ pub fn banner(banner: &Banner<'_>) -> String {
     };
     row("API", paint.bold(banner.api_base));
     if let Some(page) = banner.page {
-        row("page", page.to_owned());
+        row("sign in", page.to_owned());
     }
     if let Some(key) = &banner.key {
         row("key", key_row(key, &paint));
@@ -130,7 +130,7 @@ mod tests {
             https: "127.0.0.1:8443".parse().ok(),
             admin: SocketAddr::from(([127, 0, 0, 1], 9090)),
             api_base: "http://127.0.0.1:8080/v1",
-            page: Some("http://127.0.0.1:8080/"),
+            page: Some("http://127.0.0.1:8080/sign-in/link#cfx_link_abc"),
             key: Some(Key { text: "cfx_live_abc", is_new: true, file: Some(Path::new("data/dev-key")) }),
             model: "plan",
             echo: true,
@@ -147,7 +147,7 @@ mod tests {
         for said in [
             "cfx 0.1.0 is ready",
             "API      http://127.0.0.1:8080/v1\n",
-            "page     http://127.0.0.1:8080/\n",
+            "sign in  http://127.0.0.1:8080/sign-in/link#cfx_link_abc\n",
             "key      cfx_live_abc  (new, also in data/dev-key)\n",
             "built-in echo model (no provider is called",
             "https    127.0.0.1:8443\n",
@@ -186,7 +186,7 @@ mod tests {
         };
         let text = banner(&run);
         assert!(text.contains("models   http://litellm:4000\n") && text.contains("Bearer $CFX_API_KEY"));
-        assert!(!text.contains("cfx_live_") && !text.contains("page"));
+        assert!(!text.contains("cfx_live_") && !text.contains("sign in"));
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! it in the data directory: pepper, certificate, user and key. Without LITELLM_BASE_URL an echo model answers, and says so.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use super::banner::{self, Banner, Key};
 use super::serve::{self, Flags, Manner};
 use super::store::wait;
-use super::{Failure, dev_key, echo, pepper};
+use super::{Failure, dev_key, echo, pepper, user};
 use crate::app::reload::{Origin, Triggers};
 use crate::app::stores::StoreChoice;
 use crate::app::{self, Succession};
@@ -33,9 +33,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait, public_url } = args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
-    let (store, folder) = (data.store()?, data.data.clone());
+    let (store, folder) = (data.store()?, data.folder().to_owned());
     let alone = Sockets::default();
     let ports = [(admin, "admin"), (http, "entrypoint http"), (https, "entrypoint https")];
     serve::precheck(|| ports.into_iter().try_for_each(|(address, what)| app::check_port(address, what, &alone)))?;
@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         admin: Some(admin),
         upstream_url: named.or_else(|| echo.as_ref().map(|echo| echo.url.clone())),
         redirect: Some(false),
-        welcome: true,
+        dashboard: true,
         most_grace: Some(GRACE),
         self_signed: Some(certificate),
     };
@@ -61,15 +61,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let dev_key = wait(async {
         let opened = store.open().await?;
         pepper::checked_against(&*opened.pepper, &pepper).await?;
-        dev_key::ensure_dev_key(&opened, pepper.expose().as_bytes(), &folder, &SystemClock).await
+        let key = dev_key::ensure_dev_key(&opened, pepper.expose().as_bytes(), &folder, &SystemClock).await?;
+        let link = user::link_into(&opened, key.owner, SystemClock.now()).await?;
+        Ok((key, link))
     })?;
+    let (dev_key, link) = dev_key;
     let text = banner::banner(&Banner {
         version: env!("CARGO_PKG_VERSION"),
         http: Some(http),
         https: Some(https),
         admin,
         api_base: &format!("http://{http}/v1"),
-        page: Some(&format!("http://{http}/")),
+        page: Some(&format!("{}/sign-in/link#{}", page(http, https), link.expose())),
         key: Some(Key { text: dev_key.key.expose(), is_new: dev_key.new, file: Some(&dev_key.file) }),
         model: "cfx-plan",
         echo: echo.is_some(),
@@ -78,7 +81,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    let manner = Manner { origin, welcomed: Some(dev_key.owner), succession: Succession::default() };
+    let manner = Manner { origin, succession: Succession::default(), public_url };
     serve::serve(snapshot, store, store_wait, folder, pepper, manner, Box::new(move || show(&text)))
 }
 
@@ -89,6 +92,18 @@ fn store_row(store: &StoreChoice) -> String {
         StoreChoice::Postgres(_) => "Postgres,",
     };
     format!("{kind} {}", store.place())
+}
+
+/// Where a browser on this machine signs in: in plain http by a loopback address alone, else over https.
+fn page(http: SocketAddr, https: SocketAddr) -> String {
+    let here = |address: SocketAddr| match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        _ => address,
+    };
+    match here(http) {
+        http if http.ip().is_loopback() => format!("http://{http}"),
+        _ => format!("https://{}", here(https)),
+    }
 }
 
 fn show(text: &str) {

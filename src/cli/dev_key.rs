@@ -6,8 +6,8 @@ use crate::admission::{NewKey, Pepper, RawKey, StoredKey};
 use crate::app::stores::Stores;
 use crate::cli::{Failure, pepper};
 use crate::clock::Clock;
-use crate::identity::{Account, Email};
-use crate::proxy::Welcomed;
+use crate::identity::{Account, Change, Email, Role};
+use crate::units::UserId;
 
 const EMAIL: &str = "dev@localhost";
 const FILE: &str = "dev-key";
@@ -17,7 +17,7 @@ const FILE: &str = "dev-key";
 pub struct DevKey {
     pub key: RawKey,
     /// Whose it is.
-    pub owner: Welcomed,
+    pub owner: UserId,
     /// Where it is kept, readable by its owner alone.
     pub file: PathBuf,
     /// Whether it was made just now, and is to be shown.
@@ -32,15 +32,14 @@ pub async fn ensure_dev_key(store: &Stores, pepper: &[u8], data: &Path, clock: &
     if let Some(key) = read(&file)
         && let Some(owner) = owner(store, &key, &pepper, clock).await?
     {
+        dev_account(store, clock).await?;
         return Ok(DevKey { key, owner, file, new: false });
     }
     let key = RawKey::mint().map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))?;
     let account = dev_account(store, clock).await?;
-    store.registry.create(NewKey::of(&key, &pepper, account.id, "cfx dev", clock.now())).await?;
+    store.registry.create(NewKey::of(&key, &pepper, account.id, "cfx dev", clock.now()), None).await?;
     pepper::write_private(&file, key.expose())?;
-    let owner =
-        Welcomed { user: account.id, email: account.email.as_str().into(), daily_requests: account.daily_requests };
-    Ok(DevKey { key, owner, file, new: true })
+    Ok(DevKey { key, owner: account.id, file, new: true })
 }
 
 fn read(file: &Path) -> Option<RawKey> {
@@ -48,25 +47,26 @@ fn read(file: &Path) -> Option<RawKey> {
 }
 
 /// Whom the store lets in with `key`, if anyone.
-async fn owner(store: &Stores, key: &RawKey, pepper: &Pepper, clock: &dyn Clock) -> Result<Option<Welcomed>, Failure> {
+async fn owner(store: &Stores, key: &RawKey, pepper: &Pepper, clock: &dyn Clock) -> Result<Option<UserId>, Failure> {
     let stored = store.keys.find(key.public_id().as_str()).await?;
     let opens = |stored: &StoredKey| {
         stored.active && stored.hash == pepper.hash(key) && !stored.principal.expired_at(clock.now())
     };
-    Ok(stored.filter(opens).map(|stored| Welcomed {
-        user: stored.principal.user,
-        email: stored.principal.email,
-        daily_requests: stored.principal.user_daily_requests,
-    }))
+    Ok(stored.filter(opens).map(|stored| stored.principal.user))
 }
 
+/// Whoever runs it on their own machine operates it.
 async fn dev_account(store: &Stores, clock: &dyn Clock) -> Result<Account, Failure> {
     let email = Email::parse(EMAIL).map_err(|error| Failure::Failed(error.to_string()))?;
     if let Some(account) = store.accounts.find(&email).await? {
+        if account.role != Role::Operator {
+            let change = Change { role: Some(Role::Operator), ..Change::default() };
+            store.accounts.change(account.id, change).await?;
+        }
         return Ok(account);
     }
-    let account = Account::new(email, clock.now());
-    store.accounts.create(account.clone()).await?;
+    let account = Account { role: Role::Operator, ..Account::new(email, clock.now()) };
+    store.accounts.create(account.clone(), None).await?;
     Ok(account)
 }
 
@@ -86,7 +86,7 @@ mod tests {
         let first = ensure_dev_key(&store, PEPPER, data, &SystemClock).await.unwrap();
         assert!(first.new);
         let second = ensure_dev_key(&store, PEPPER, data, &SystemClock).await.unwrap();
-        assert!(!second.new && second.key == first.key && second.owner.user == first.owner.user);
+        assert!(!second.new && second.key == first.key && second.owner == first.owner);
         assert_eq!(std::fs::read_to_string(data.join("dev-key")).unwrap().trim(), first.key.expose());
         #[cfg(unix)]
         {

@@ -11,7 +11,7 @@ use crate::admission::{KeyRow, KeyStatus, NewKey, RawKey};
 use crate::cli::store::{DataArgs, wait};
 use crate::cli::{Failure, models, pepper};
 use crate::clock::{Clock, SystemClock};
-use crate::identity::{Account, AccountStore, Email};
+use crate::identity::{Account, AccountStore, Email, made_visible, unseen};
 use crate::units::{Stage, Timestamp};
 
 #[derive(Debug, Args)]
@@ -99,7 +99,7 @@ pub fn run(args: KeyArgs) -> Result<(), Failure> {
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     args.models.iter().try_for_each(|models| models::check(models, &args.conf))?;
     let store = args.data.open_existing().await?;
-    let pepper = pepper::checked_against(&*store.pepper, &pepper::existing(&args.data.data)?).await?;
+    let pepper = pepper::checked_against(&*store.pepper, &pepper::existing(args.data.folder())?).await?;
     let account = account(&*store.accounts, &args.user).await?;
     let raw = mint()?;
     let now = SystemClock.now();
@@ -110,7 +110,7 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         expires_at: args.expires.map(|life| after(now, life)).transpose()?,
         ..NewKey::of(&raw, &pepper, account.id, &args.label, now)
     };
-    store.registry.create(key.clone()).await?;
+    store.registry.create(key.clone(), None).await?;
     show_once(&raw, &key, &account.email, args.json);
     Ok(())
 }
@@ -133,14 +133,21 @@ async fn list(user: Option<Email>, as_json: bool, data: DataArgs) -> Result<(), 
     let now = SystemClock.now();
     say!("{:<21}  {:<8} {:<28} {:<20} LIMITS", "KEY", "STATE", "USER", "LABEL");
     for row in &rows {
-        say!("{:<21}  {:<8} {:<28} {:<20} {}", row.prefix, state(row, now), row.email, row.label, limits(row));
+        say!(
+            "{:<21}  {:<8} {:<28} {:<20} {}",
+            row.prefix,
+            state(row, now),
+            row.email,
+            made_visible(&row.label),
+            limits(row)
+        );
     }
     Ok(())
 }
 
 async fn rotate(name: String, overlap: Duration, as_json: bool, data: DataArgs) -> Result<(), Failure> {
     let store = data.open_existing().await?;
-    let pepper = pepper::checked_against(&*store.pepper, &pepper::existing(&data.data)?).await?;
+    let pepper = pepper::checked_against(&*store.pepper, &pepper::existing(data.folder())?).await?;
     let old = choose(store.registry.list(None).await?, &name)?;
     let raw = mint()?;
     let key = NewKey {
@@ -151,7 +158,7 @@ async fn rotate(name: String, overlap: Duration, as_json: bool, data: DataArgs) 
         ..NewKey::of(&raw, &pepper, old.user, &old.label, SystemClock.now())
     };
     let retires_at = if overlap.is_zero() { None } else { Some(after(key.created_at, overlap)?) };
-    if !store.registry.rotate(old.id, key.clone(), retires_at).await? {
+    if !store.registry.rotate(old.id, key.clone(), retires_at, None).await? {
         return Err(Failure::Failed(format!("{} is revoked or replaced already", old.prefix)));
     }
     match retires_at {
@@ -263,12 +270,15 @@ fn after(now: Timestamp, life: Duration) -> Result<Timestamp, Failure> {
     micros.map(Timestamp).ok_or_else(|| Failure::Usage("--expires lies beyond the end of time".to_owned()))
 }
 
-/// A label is printed in lists: no line ends, no terminal sequences.
+/// A label is shown in lists: no line ends, no terminal sequences, nothing that turns what stands beside it.
 fn label(text: &str) -> Result<String, String> {
-    if text.chars().any(char::is_control) {
-        return Err("a label is one line of text without control characters".to_owned());
+    match unseen(text) {
+        Some(letter) => {
+            let which = letter.escape_unicode();
+            Err(format!("a label is one line of text without characters that nobody sees ({which})"))
+        }
+        None => Ok(text.to_owned()),
     }
-    Ok(text.to_owned())
 }
 
 /// `90d`, `12h`, `30m`, `10s`: a whole number above zero and its unit.
@@ -295,8 +305,7 @@ fn overlap(text: &str) -> Result<Duration, String> {
 }
 
 fn stage(name: &str) -> Result<Stage, String> {
-    let known = Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
-    known.ok_or_else(|| "one of plan, code, review, direct".to_owned())
+    Stage::parse(name).ok_or_else(|| "one of plan, code, review, direct".to_owned())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub enum LedgerCommand {
 
 pub fn run(args: LedgerArgs) -> Result<(), Failure> {
     match args.command {
-        LedgerCommand::Status { json, data } => show(&data.data, json),
+        LedgerCommand::Status { json, data } => show(data.folder(), json),
     }
 }
 

@@ -34,7 +34,7 @@ async fn migrate(args: MigrateArgs) -> Result<(), Failure> {
         ("would apply", missing.map(|one| one.migration.name).collect())
     } else {
         if let StoreChoice::Embedded(_) = &store {
-            make_folder(&args.data.data)?;
+            make_folder(args.data.folder())?;
         }
         ("applied", store.migrate().await?.into_iter().map(|migration| migration.name).collect())
     };

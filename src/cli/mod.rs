@@ -11,6 +11,7 @@ macro_rules! say {
 pub mod banner;
 pub mod cert;
 pub mod check;
+mod dashboard;
 mod dev;
 pub mod dev_key;
 mod diff;
@@ -21,6 +22,7 @@ pub mod ledger;
 pub mod migrate;
 mod models;
 pub mod pepper;
+pub mod quota;
 mod run;
 pub mod schema;
 mod serve;
@@ -56,8 +58,12 @@ enum Command {
     Schema(schema::Args),
     /// Create, list, rotate and revoke API keys
     Key(key::KeyArgs),
-    /// Create and list users
+    /// Create, list and disable users; a link to sign in by
     User(user::UserArgs),
+    /// Show what a user may ask for a day and has, and grant another limit
+    Quota(quota::QuotaArgs),
+    /// Serve the dashboard as a process of its own, behind an edge
+    Dashboard(dashboard::Args),
     /// Look at certificates, and have them ordered anew
     Cert(cert::CertArgs),
     /// Look at the ledger's spool: what waits for the store, and what was set aside
@@ -107,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Key(args) => key::run(args),
         Command::User(args) => user::run(args),
+        Command::Quota(args) => quota::run(args),
+        Command::Dashboard(args) => dashboard::run(args),
         Command::Cert(args) => cert::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Migrate(args) => migrate::run(args),

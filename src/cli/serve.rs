@@ -16,7 +16,6 @@ use crate::config::{self, Overrides, Secret, Snapshot, Source};
 use crate::entry::descriptors;
 use crate::entry::handover::taker;
 use crate::entry::sockets::Sockets;
-use crate::proxy::Welcomed;
 use crate::telemetry::{self, Format};
 
 /// The flags that stand above the configuration. Each has an environment variable.
@@ -36,6 +35,9 @@ pub struct Flags {
     /// Address of the admin listener (metrics, health); keep it off the internet
     #[arg(long, value_name = "ADDR", env = "CFX_ADMIN")]
     pub admin: Option<SocketAddr>,
+    /// Where clients reach this edge, for the dashboard's Connect page: https://edge.example.org
+    #[arg(long, value_name = "URL", env = "CFX_PUBLIC_URL", value_parser = super::user::base)]
+    pub public_url: Option<String>,
     /// The LiteLLM to send model requests to, in place of the configured one
     #[arg(long, value_name = "URL", env = "CFX_UPSTREAM")]
     pub upstream: Option<String>,
@@ -73,9 +75,9 @@ pub fn make_data(data: &Path) -> Result<(), Failure> {
 pub struct Manner {
     /// Where the configuration came from.
     pub origin: Origin,
-    /// Who is shown the welcome page.
-    pub welcomed: Option<Welcomed>,
     pub succession: Succession,
+    /// See [`Flags::public_url`].
+    pub public_url: Option<String>,
 }
 
 /// The sockets of the cfx that serves `data`; where there is none, an ordinary start.
@@ -105,7 +107,7 @@ pub fn serve(
     descriptors::take_all();
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
-    let Manner { origin, welcomed, succession } = manner;
+    let Manner { origin, succession, public_url } = manner;
     Ok(app::run(Start {
         snapshot,
         origin,
@@ -114,8 +116,8 @@ pub fn serve(
         data,
         redis,
         pepper,
+        pages: app::inside::Settings { public_url },
         format,
-        welcomed,
         succession,
         on_ready,
     })?)

@@ -1,4 +1,5 @@
 //! Where commands find the store, and how they wait for it.
+#![expect(clippy::print_stderr, reason = "a command's output is its purpose")]
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -19,15 +20,19 @@ const ANY: &str = "postgres://cfx@localhost/cfx";
 /// The flag of every command that works on stored things.
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// Folder of this edge; it holds the database too where DATABASE_URL names none
-    #[arg(long, value_name = "DIR", env = "CFX_DATA", default_value = "data")]
-    pub data: PathBuf,
+    /// Folder of this edge; it holds the database too where DATABASE_URL names none [default: data]
+    #[arg(long = "data", value_name = "DIR", env = "CFX_DATA")]
+    named: Option<PathBuf>,
 }
 
 impl DataArgs {
+    pub fn folder(&self) -> &Path {
+        self.named.as_deref().unwrap_or(Path::new("data"))
+    }
+
     /// The store that is meant: the database that `DATABASE_URL` names, else the file in the data folder.
     pub fn store(&self) -> Result<StoreChoice, Failure> {
-        chosen(from_environment(MAIN)?, from_environment(DIRECT)?, &self.data)
+        chosen(from_environment(MAIN)?, from_environment(DIRECT)?, self.folder())
     }
 
     /// Opens the store, which must be there with its tables.
@@ -54,13 +59,21 @@ impl DataArgs {
         Ok(store.open().await?)
     }
 
-    /// Opens the store, made if missing, an embedded one with its folder.
-    pub async fn open(&self) -> Result<Stores, Failure> {
+    /// Opens the store, made if missing, and yields its name for messages. An embedded one is made only in a folder that was
+    /// named: where a command was started in the wrong place, nobody would look for what it wrote there.
+    pub async fn open_or_make(&self) -> Result<(Stores, String), Failure> {
         let store = self.store()?;
-        if matches!(store, StoreChoice::Embedded(_)) {
-            make_folder(&self.data)?;
+        match &store {
+            StoreChoice::Embedded(path) if !path.exists() => {
+                if self.named.is_none() {
+                    return Ok((self.open_existing().await?, store.place()));
+                }
+                make_folder(self.folder())?;
+                eprintln!("{} is a new database", path.display());
+            }
+            StoreChoice::Embedded(_) | StoreChoice::Postgres(_) => {}
         }
-        Ok(store.open().await?)
+        Ok((store.open().await?, store.place()))
     }
 }
 

@@ -44,6 +44,7 @@ impl Change {
                 let collected = within("telemetry.traces") && !self.path.ends_with(".sample");
                 let others = [
                     "admin.address",
+                    "control.address",
                     "server.threads",
                     "ledger.spool",
                     // What HTTP/2 is spoken with is settled when the listeners open.
@@ -62,12 +63,13 @@ impl Snapshot {
     /// What becomes of `self` in a process that runs on `running`: what takes a restart stays as it is there, and what is
     /// the same is the same in memory.
     pub fn beside(mut self, running: &Snapshot) -> Snapshot {
-        let Edge { entrypoints, admin, server, ledger, telemetry, guards, .. } = &*running.edge;
+        let Edge { entrypoints, admin, control, server, ledger, telemetry, guards, .. } = &*running.edge;
         let edge = Arc::make_mut(&mut self.edge);
         if !open_alike(&edge.entrypoints, entrypoints) {
             edge.entrypoints = entrypoints.iter().map(|open| still_open(open, &edge.entrypoints)).collect();
         }
         edge.admin = *admin;
+        edge.control = *control;
         match (&mut edge.telemetry.traces, &telemetry.traces) {
             (Some(next), Some(now)) => next.endpoint.clone_from(&now.endpoint),
             (next, now) => next.clone_from(now),

@@ -13,6 +13,7 @@ mod check;
 mod edits;
 mod files;
 mod guards;
+mod identity;
 mod normal_path;
 mod problem;
 mod raw;
@@ -43,6 +44,7 @@ pub use change::{Change, changes};
 pub use edits::{Compress, Edits, ErrorPage, Fixed, HeaderEdits, Page, PathEdits, Pattern, Redirect, Rewrite, Sticky};
 pub use files::files;
 pub use guards::{ClientHeader, EncodedSlash, Guards, Underscores};
+pub use identity::{Identity, Registration, Supabase};
 pub use normal_path::{matched_path, normal_path};
 pub use problem::{Mark, Place, Problem, Problems};
 pub use route_guards::{BasicAuth, Cors, ForwardAuth, Hash, Maintenance, Rate, RouteGuards, User};
@@ -71,8 +73,9 @@ pub struct Overrides {
     pub upstream_url: Option<String>,
     /// Whether plain entrypoints redirect to the first TLS one.
     pub redirect: Option<bool>,
-    /// Whether the route that catches everything else shows the built-in page.
-    pub welcome: bool,
+    /// Whether the route that catches everything else leads to the built-in dashboard, and `/api/`, where no route has it,
+    /// to the control API.
+    pub dashboard: bool,
     /// The longest that open streams may go on after a stop was asked for, which then waits for nobody to notice.
     pub most_grace: Option<Duration>,
     /// Served where the file names no certificate.

@@ -17,7 +17,8 @@ pub fn normal_path(path: &str) -> Cow<'_, str> {
 /// ends a path or begins another segment (`/`, `?`, `#`, `%`, a backslash), and what cannot stand in a path at all. What
 /// follows a semicolon in a segment is not part of it: servers that take it for parameters serve `/admin;x` as `/admin`.
 pub fn matched_path(path: &str) -> Cow<'_, str> {
-    let stands_for_itself = |octet: u8| octet.is_ascii_graphic() && !b"/?#%\\".contains(&octet);
+    let stands_for_itself =
+        |octet: u8| octet.is_ascii_graphic() && !b"/?#%\\".contains(&octet) && !is_in_no_path(octet);
     let path = written(path, stands_for_itself);
     if !path.contains(';') {
         return path;
@@ -31,10 +32,15 @@ fn is_unreserved(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"-._~".contains(&octet)
 }
 
+/// Marks that no request's target has but encoded. In a route's path they are taken as if they were.
+fn is_in_no_path(octet: u8) -> bool {
+    b"<>`".contains(&octet)
+}
+
 fn written(path: &str, stands_for_itself: impl Fn(u8) -> bool) -> Cow<'_, str> {
     let mut before = 0;
     let is_normal = path.bytes().all(|byte| {
-        let normal = byte.is_ascii() && byte != b'%' && (byte != b'/' || before != b'/');
+        let normal = byte.is_ascii() && byte != b'%' && !is_in_no_path(byte) && (byte != b'/' || before != b'/');
         before = byte;
         normal
     });
@@ -52,7 +58,7 @@ fn written(path: &str, stands_for_itself: impl Fn(u8) -> bool) -> Cow<'_, str> {
             }
             (b'%', None) => encode(b'%', &mut normal),
             (b'/', _) if normal.ends_with('/') => {}
-            (byte, _) if byte.is_ascii() => normal.push(char::from(byte)),
+            (byte, _) if byte.is_ascii() && !is_in_no_path(byte) => normal.push(char::from(byte)),
             (byte, _) => encode(byte, &mut normal),
         }
     }
@@ -90,6 +96,8 @@ mod tests {
             ("/%28a%29", "/%28a%29", "/(a)"),
             ("/a%2fb", "/a%2Fb", "/a%2Fb"),
             ("/a%3fb", "/a%3Fb", "/a%3Fb"),
+            ("/a%3e%3c%60", "/a%3E%3C%60", "/a%3E%3C%60"),
+            ("/a><`", "/a%3E%3C%60", "/a%3E%3C%60"),
             ("/admin;x=1/a;b;c", "/admin;x=1/a;b;c", "/admin/a"),
             ("/admin%3Bx", "/admin%3Bx", "/admin"),
             ("/;x/admin", "/;x/admin", "/admin"),

@@ -64,8 +64,10 @@ pub enum Action {
     Llm(Arc<Upstream>),
     /// The stock proxy loop.
     Proxy(Arc<Upstream>),
-    /// The built-in page of `cfx dev`.
-    Welcome,
+    /// The control API, which this edge serves itself.
+    Control,
+    /// The built-in dashboard.
+    Dashboard,
     Redirect(Redirect),
     Respond(Fixed),
 }
@@ -94,6 +96,16 @@ impl Route {
     /// Whether there is nothing about it but where it leads.
     pub fn is_plain(&self) -> bool {
         self.edits.is_none() && self.guards.is_none()
+    }
+
+    /// Whether requests of this route lead to the upstream, or ask it who may pass.
+    pub fn asks(&self, upstream: &str) -> bool {
+        let leads = match &self.action {
+            Action::Llm(to) | Action::Proxy(to) => to.name == upstream,
+            Action::Control | Action::Dashboard | Action::Redirect(_) | Action::Respond(_) => false,
+        };
+        let forward = self.guards.as_ref().and_then(|guards| guards.forward.as_ref());
+        leads || forward.is_some_and(|forward| forward.upstream.name == upstream)
     }
 }
 

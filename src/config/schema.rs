@@ -22,6 +22,25 @@ pub fn schema(file: &str) -> Option<Value> {
     Some(schema)
 }
 
+fn identity() -> Value {
+    object(&[
+        ("registration", words(&["closed", "invited", "open"], "Who may make an account. Default: invited.")),
+        ("session", span("How long a session holds that is not refreshed. Default: 12h.")),
+        (
+            "supabase",
+            object(&[
+                ("url", text("The project's URL, such as https://abc.supabase.co.")),
+                ("jwt_secret", text("Its older way to sign. Absent: its public keys are fetched.")),
+                (
+                    "anon_key",
+                    text("Its public key. Absent: its users sign in with its tokens, not with their passwords."),
+                ),
+                ("audience", text("What tokens must be for. Default: authenticated.")),
+            ]),
+        ),
+    ])
+}
+
 fn edge() -> Value {
     let client_certificates = object(&[
         ("ca", text("The PEM file of the CAs whose certificates clients may show.")),
@@ -72,6 +91,14 @@ fn edge() -> Value {
         ("trusted_proxies", list(text("An address or a network."), "Whose word on who the client is counts.")),
         ("client_header", text("x-forwarded-for (the default), forwarded, or a header that holds one address.")),
         ("guards", guards()),
+        ("identity", identity()),
+        (
+            "control",
+            object(&[(
+                "address",
+                text("Where the control API listens for a dashboard elsewhere; never to be published."),
+            )]),
+        ),
         (
             "ledger",
             object(&[
@@ -250,6 +277,7 @@ fn limits() -> Value {
         ("in_flight", count("Per edge. Default: 20000.")),
         ("streams_in_flight", count("Per edge. Default: 10000.")),
         ("body_memory", size("Of all request bodies together. Default: 512MiB.")),
+        ("answer_memory", size("Of web answers that wait for their clients, all together. Default: 256MiB.")),
         ("upload_stall", span("Between two pieces of a request. Default: 30s.")),
         ("read_stall", span("That an answer may wait to be read. Default: 60s.")),
         (

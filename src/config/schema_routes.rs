@@ -34,6 +34,8 @@ pub(super) fn route() -> Value {
         ("upstream", text("The upstream of a web application.")),
         ("redirect", redirect),
         ("respond", respond),
+        ("control", flag("Whether the control API is served here.")),
+        ("dashboard", flag("Whether the built-in dashboard is served here; at / alone.")),
         ("strip_prefix", text("Cut off the path before it goes on.")),
         ("add_prefix", text("Put in front of the path, after all else.")),
         ("rewrite", rewrite),

@@ -41,6 +41,8 @@ routes:
   - { match: { path: /gone }, respond: { status: 410 } }
 trusted_proxies: [10.0.0.0/8]
 guards: { headers: 50 }
+identity: { registration: open, supabase: { url: "https://abc.supabase.co", anon_key: k } }
+control: { address: "127.0.0.1:9091" }
 ledger: { spool: { size: 1GiB } }
 server: { threads: auto }
 telemetry: { access_log: { fields: [client] }, traces: { endpoint: "http://collector:4318/v1/traces" } }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::CertificatePair;
 use super::guards::{ClientHeader, EncodedSlash, Guards, Underscores};
+use super::identity::{Identity, Registration, Supabase};
 use super::shown_route::route;
 use super::snapshot::*;
 use super::telemetry::{Telemetry, Traces};
@@ -45,6 +46,8 @@ fn edge(edge: &Edge) -> Value {
         trusted_proxies,
         client_header,
         guards,
+        identity: Identity { registration, session, supabase },
+        control,
         ledger,
         server,
         telemetry: Telemetry { access_log, traces },
@@ -69,6 +72,21 @@ fn edge(edge: &Edge) -> Value {
             ClientHeader::Named(name) => name.as_str(),
         },
         "guards": self::guards(guards),
+        "identity": {
+            "registration": match registration {
+                Registration::Closed => "closed",
+                Registration::Invited => "invited",
+                Registration::Open => "open",
+            },
+            "session": span(*session),
+            "supabase": supabase.as_ref().map(|Supabase { url, jwt_secret, anon_key, audience }| {
+                let hidden = |secret: &Option<Secret>| secret.as_ref().map(|_| HIDDEN);
+                json!({
+                    "url": redact::url(url), "jwt_secret": hidden(jwt_secret), "anon_key": hidden(anon_key), "audience": audience,
+                })
+            }),
+        },
+        "control": { "address": control },
         "ledger": {
             "retention": format!("{retention} months"),
             "spool": {
@@ -274,6 +292,7 @@ fn limits(limits: &Limits) -> Value {
         in_flight,
         streams_in_flight,
         body_memory,
+        answer_memory,
         upload_stall,
         read_stall,
         on_store_outage,
@@ -294,6 +313,7 @@ fn limits(limits: &Limits) -> Value {
         "in_flight": in_flight,
         "streams_in_flight": streams_in_flight,
         "body_memory": body_memory,
+        "answer_memory": answer_memory,
         "upload_stall": span(*upload_stall),
         "read_stall": span(*read_stall),
         "on_store_outage": match on_store_outage { OnStoreOutage::Local => "local", OnStoreOutage::Refuse => "refuse" },

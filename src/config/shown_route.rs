@@ -19,7 +19,8 @@ pub(super) fn route(route: &Route) -> Value {
     let (key, value) = match action {
         Action::Llm(upstream) => ("llm", json!(upstream.name)),
         Action::Proxy(upstream) => ("upstream", json!(upstream.name)),
-        Action::Welcome => ("welcome", json!(true)),
+        Action::Control => ("control", json!(true)),
+        Action::Dashboard => ("dashboard", json!(true)),
         Action::Redirect(Redirect { to, status }) => ("redirect", json!({ "to": to, "status": status.as_u16() })),
         Action::Respond(Fixed { status, page }) => {
             ("respond", json!({ "status": status.as_u16(), "page": self::page(page) }))

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::CertificatePair;
 use super::guards::{ClientHeader, Guards};
+use super::identity::Identity;
 use super::routes::Route;
 use super::target::Target;
 use super::telemetry::Telemetry;
@@ -49,6 +50,10 @@ pub struct Edge {
     pub trusted_proxies: Vec<IpNet>,
     pub client_header: ClientHeader,
     pub guards: Guards,
+    pub identity: Identity,
+    /// Where the control API listens for the inside, beside the routes that lead to it. None: for this machine alone, at a port
+    /// of the system's choice.
+    pub control: Option<SocketAddr>,
     pub ledger: Ledger,
     pub telemetry: Telemetry,
     pub server: Server,
@@ -254,6 +259,8 @@ pub struct Limits {
     pub streams_in_flight: usize,
     /// Bytes of all request bodies held at once on this edge.
     pub body_memory: usize,
+    /// Bytes of web answers that clients have yet to take, all together, on this edge.
+    pub answer_memory: usize,
     /// Between two pieces of an upload, and until its first.
     pub upload_stall: Duration,
     /// What a client may let its answer wait, less what it takes meanwhile.

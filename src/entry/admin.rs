@@ -1,7 +1,6 @@
 //! The admin listener: metrics, the health of this process and its configuration, for the inside only. It stands outside
 //! pingora, so that it answers until the very end of a shutdown.
 
-mod bounded;
 mod permit;
 
 use std::future::Future;
@@ -16,11 +15,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::bounded::{self, Bounds};
 use super::drain::Drain;
 use super::readiness::{Readiness, Stand};
 use crate::config::{Problem, Secret};
 use crate::telemetry::metrics;
-use bounded::Bounds;
 use permit::Denied;
 
 /// What the pages show.

@@ -129,6 +129,13 @@ impl Certificates {
         self.table.load_full()
     }
 
+    /// All of them, files' first, and whether each was ordered of a CA.
+    pub fn listed(&self) -> Vec<(Arc<Certificate>, bool)> {
+        let sources = self.sources();
+        let files = sources.files.iter().map(|pair| (Arc::clone(&pair.certificate), false));
+        files.chain(sources.issued.iter().map(|issued| (Arc::clone(issued), true))).collect()
+    }
+
     /// The first name of each certificate and when it expires.
     pub fn expiries(&self) -> Vec<(String, Timestamp)> {
         self.table().all().iter().map(|served| (served.label().to_owned(), served.expires)).collect()

@@ -31,7 +31,7 @@ use super::descriptors::room_for_connections;
 use super::drain::Drain;
 use super::guard::{Guard, Porter};
 use super::tls::TlsDoor;
-use super::{proxy_header, visit};
+use super::{ebb, proxy_header, visit};
 use crate::config::Snapshot;
 use crate::telemetry::seldom::Seldom;
 
@@ -190,6 +190,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
 
     /// Serves one connection to its end, on the thread that is to have it and with that thread's reactor.
     async fn serve(self: Arc<Self>, stream: StdTcpStream, peer: SocketAddr, mut place: Place, rules: Arc<Snapshot>) {
+        ebb::empty_cache_often();
         // Boxed: what a handshake takes is not to be kept for the life of the connection.
         let (stream, arrival) = match Box::pin(self.greet(stream, peer, &mut place, &rules)).await {
             Ok(Some(greeted)) => greeted,

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use memchr::memchr;
-use pingora_timeout::fast_timeout::fast_timeout;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::guard::Guard;
 use crate::config::Guards;
+use crate::upstream::within;
 
 /// A head and a short prompt come in one read.
 const READ: usize = 8 << 10;
@@ -58,11 +58,11 @@ where
         Patience::Idle(idle) => idle,
     };
     let mut lines = Lines::default();
-    match fast_timeout(first, more(stream, &mut bytes)).await {
-        Ok(true) => {}
-        Ok(false) => return Err(NoHead::Nobody),
-        Err(_) if matches!(patience, Patience::Until(_)) => return Err(NoHead::Silent),
-        Err(_) => return Err(NoHead::Nobody),
+    match within(first, more(stream, &mut bytes)).await {
+        Some(true) => {}
+        Some(false) => return Err(NoHead::Nobody),
+        None if matches!(patience, Patience::Until(_)) => return Err(NoHead::Silent),
+        None => return Err(NoHead::Nobody),
     }
     if lines.whole(&bytes, guards)? {
         return Ok(bytes);
@@ -87,11 +87,11 @@ where
     };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match fast_timeout(left, more(stream, &mut bytes)).await {
-            Ok(true) if lines.whole(&bytes, guards)? => return Ok(bytes),
-            Ok(true) => {}
-            Ok(false) => return Err(NoHead::Nobody),
-            Err(_) => return Err(NoHead::Refused(Guard::HeaderTimeout)),
+        match within(left, more(stream, &mut bytes)).await {
+            Some(true) if lines.whole(&bytes, guards)? => return Ok(bytes),
+            Some(true) => {}
+            Some(false) => return Err(NoHead::Nobody),
+            None => return Err(NoHead::Refused(Guard::HeaderTimeout)),
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod acme;
 pub mod admin;
 pub mod arrival;
+pub mod bounded;
 pub mod certificates;
 pub mod claims;
 pub mod client_address;
@@ -14,6 +15,7 @@ mod crowd;
 pub mod descriptors;
 pub mod doors;
 pub mod drain;
+pub mod ebb;
 mod forwarded;
 mod frames;
 pub mod guard;

@@ -55,6 +55,14 @@ pub async fn stopped(drain: &Drain, server: impl Fn() -> Server) {
     let _ = tokio::time::timeout(CUT_GRACE, drain.empty()).await;
 }
 
+/// Resolves when SIGTERM or SIGINT comes: for a process that has nothing under way for long.
+pub async fn ending() {
+    match Signals::open() {
+        Some(mut signals) => drop(signals.next().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// Readiness fails first, and whoever asks for it is given the time to notice while connections are still accepted.
 /// None: a second signal came.
 async fn leave(drain: &Drain, server: Server, interrupt: bool, signals: &mut Signals) -> Option<Terms> {

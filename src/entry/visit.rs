@@ -18,6 +18,7 @@ use super::arrival::Arrival;
 use super::guard::Guard;
 use super::head::{self, NoHead, Patience};
 use crate::config::Guards;
+use crate::upstream::within;
 
 /// pingora's name for a connection that may be used again; for how long is decided here.
 const MAY_STAY: Option<u64> = Some(0);
@@ -76,7 +77,7 @@ where
 {
     let mut serving = app.process_new(stream, closing);
     let left = (arrival.at + guards.header_timeout).saturating_duration_since(Instant::now());
-    if fast_timeout(left, &mut serving).await.is_ok() {
+    if within(left, &mut serving).await.is_some() {
         return;
     }
     if arrival.has_head() {

@@ -2,15 +2,20 @@
 //! behind it.
 //!
 //! Owns: what a row says, that it is written, and the folder `DATA/spool` that keeps it until the store has it; the
-//! port [`LedgerStore`].
+//! ports [`LedgerStore`], [`Reports`].
 //! Must not know: HTTP, SQL, how a request was answered beyond what the row tells.
 
 mod record;
 mod refusals;
+mod reports;
 mod spool;
 mod writer;
 
 pub use record::{Closing, Entry, Opening, Refused, Row, Status};
+pub use reports::{
+    Cursor, DayUsage, Filter, LogRow, Pace, QUESTION_LIMIT, ReportStore, Reports, SessionReports, Share, TOO_LONG,
+    took_too_long,
+};
 pub use spool::{
     FolderStatus, Quarantined, Recovered, Spool, SpoolFull, SpoolProblem, SpoolSettings, SpoolStatus, status,
 };

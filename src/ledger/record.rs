@@ -128,6 +128,8 @@ pub struct Entry {
 const STOPPED: &str = "edge stopped";
 
 impl Status {
+    pub const ALL: [Status; 4] = [Status::Success, Status::Error, Status::RateLimited, Status::Cancelled];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Success => "success",
@@ -135,6 +137,10 @@ impl Status {
             Status::RateLimited => "rate_limited",
             Status::Cancelled => "cancelled",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 

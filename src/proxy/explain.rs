@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use pingora::http::RequestHeader;
 
 use super::refuse::{Reason, Refusal};
-use super::route::{self, Destination};
+use super::route::{self, Destination, Inside};
 use super::{edit, guard};
 use crate::config::{Asked, Edge, Entrypoint, Miss, Route, Transport, matched_path};
 use crate::entry::claims::X_FORWARDED_PREFIX;
@@ -38,7 +38,7 @@ pub enum Outcome {
     Redirect(u16, String),
     /// An answer of the configuration's own.
     Fixed(u16),
-    /// The welcome page of `cfx dev`, or a page of the catalogue behind a key.
+    /// The control API, the dashboard, or a page of the catalogue behind a key.
     Page(&'static str),
     /// A model endpoint, under admission: the upstream's name, and the path that it is sent.
     Model(String, &'static str),
@@ -117,7 +117,8 @@ fn outcome_of(destination: Result<Destination, Refusal>, route: Option<&Route>, 
         Ok(Destination::Challenge { .. }) => Outcome::Own("acme-challenge"),
         Ok(Destination::Redirect { to, status }) => Outcome::Redirect(status.as_u16(), to),
         Ok(Destination::Fixed { answer }) => Outcome::Fixed(answer.status.as_u16()),
-        Ok(Destination::Welcome) => Outcome::Page("the welcome page of cfx dev"),
+        Ok(Destination::Inside(Inside::Control)) => Outcome::Page("the control API, for who is signed in"),
+        Ok(Destination::Inside(Inside::Dashboard)) => Outcome::Page("the dashboard, for who is signed in"),
         Ok(Destination::Catalog { .. }) => Outcome::Page("a page of the model catalogue, behind a key"),
         Ok(Destination::Model { endpoint, upstream }) => Outcome::Model(upstream.name.clone(), endpoint.path()),
         Ok(Destination::Web { upstream }) => Outcome::Web(upstream.name.clone(), sent(route, question)),

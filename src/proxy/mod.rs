@@ -5,7 +5,7 @@
 //! - models: `own`, `admit` (with `credential`, `body` and `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter`, `patience` and
 //!   `downstream`);
 //! - everything that is not a model endpoint: `web` (with `forwarding`, `sticky`, `edit`, `web_body`, `compress`, `stand_in`,
-//!   `web_socket` and `web_failure`), or `own` again (with `welcome`) where cfx answers itself;
+//!   `unread`, `web_socket` and `web_failure`), or `own` again where cfx answers itself;
 //! - said of every answer: `stamp`, and `refuse` where it is none;
 //! - at its end: `account` (with `outcome`). `explain` walks the same way without sending anything.
 //!
@@ -40,16 +40,17 @@ mod route_guard;
 mod stamp;
 mod stand_in;
 mod sticky;
+mod unread;
 mod web;
 mod web_body;
 mod web_failure;
 mod web_socket;
-pub mod welcome;
 
 pub use guard::Gate;
 pub use route_guard::GuardState;
 pub use sticky::Tokens;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,10 +75,11 @@ use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
-use crate::units::{RequestId, UserId};
+use crate::units::RequestId;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
-use route::Destination;
+use route::{Destination, Inside};
+use unread::Unread;
 use web_body::WebBody;
 use web_socket::Tunnel;
 
@@ -106,18 +108,14 @@ pub struct Services {
     pub guards: GuardState,
     /// How cookies name the targets of web upstreams.
     pub tokens: Tokens,
-    /// Who is shown the welcome page.
-    pub welcomed: Option<Welcomed>,
+    pub inside: InsideServers,
 }
 
-/// The user whose count of today, and whose limit, the welcome page shows.
-#[derive(Debug, Clone)]
-pub struct Welcomed {
-    pub user: UserId,
-    /// Lower case.
-    pub email: Arc<str>,
-    /// The limit set on the account; wins over the configuration's.
-    pub daily_requests: Option<u32>,
+/// Where the servers of this process listen that stand behind routes.
+#[derive(Debug, Clone, Copy)]
+pub struct InsideServers {
+    pub control: SocketAddr,
+    pub dashboard: SocketAddr,
 }
 
 /// A model request whose body was read, understood and rewritten. Large, and gone once an answer's head was accepted.
@@ -141,7 +139,7 @@ pub struct Proxy {
 /// pingora's per-request context.
 pub struct Context {
     exchange: Exchange,
-    web: Option<Arc<Upstream>>,
+    web: Option<web::Place>,
     /// At the target that a web request goes to.
     seat: Option<Seat>,
     /// At a target that could not be reached, for as long as no other was chosen.
@@ -151,6 +149,8 @@ pub struct Context {
     intake: route_guard::Intake,
     /// What becomes of a web answer's body on its way.
     body: WebBody,
+    /// What of it the client has yet to take.
+    unread: Unread,
     /// Where the request asks for a WebSocket.
     tunnel: Option<Arc<Tunnel>>,
     _under_way: UnderWay,
@@ -159,6 +159,15 @@ pub struct Context {
 impl Proxy {
     pub fn new(services: Arc<Services>) -> Self {
         Self { services }
+    }
+}
+
+impl InsideServers {
+    fn of(self, server: Inside) -> SocketAddr {
+        match server {
+            Inside::Control => self.control,
+            Inside::Dashboard => self.dashboard,
+        }
     }
 }
 
@@ -188,6 +197,7 @@ impl ProxyHttp for Proxy {
             asked: None,
             intake: route_guard::Intake::default(),
             body: WebBody::AsItComes,
+            unread: Unread::default(),
             tunnel: None,
             _under_way: self.services.drain.track(),
         })
@@ -215,7 +225,12 @@ impl ProxyHttp for Proxy {
         match found {
             Ok(Destination::Web { upstream }) => {
                 web::prepare(session, &context.exchange.snapshot.limits);
-                context.web = Some(upstream);
+                context.web = Some(web::Place::Upstream(upstream));
+                Ok(false)
+            }
+            Ok(Destination::Inside(server)) => {
+                web::prepare(session, &context.exchange.snapshot.limits);
+                context.web = Some(web::Place::Inside(self.services.inside.of(server)));
                 Ok(false)
             }
             Ok(destination) => own::serve(&self.services, session, &mut context.exchange, destination).await,
@@ -227,7 +242,8 @@ impl ProxyHttp for Proxy {
         context.asked.get_or_insert_with(Instant::now);
         context.exchange.answer.attempts = context.exchange.answer.attempts.saturating_add(1);
         match &context.web {
-            Some(upstream) => {
+            Some(web::Place::Inside(address)) => Ok(web::inside(*address)),
+            Some(web::Place::Upstream(upstream)) => {
                 // One that is still here had a kept connection that was dead: no reason to avoid its target.
                 context.seat = None;
                 let kept = sticky::kept(&context.exchange, session.req_header());
@@ -322,6 +338,9 @@ impl ProxyHttp for Proxy {
         }
         web::dress_response(response, &mut context.exchange)?;
         sticky::keep(session, response, &context.exchange, context.seat.as_ref(), &self.services.tokens)?;
+        // Before the body may be made another: a page that is compressed does not say its length any more.
+        let (capacity, limits) = (&self.services.capacity, &context.exchange.snapshot.limits);
+        context.unread = Unread::of(capacity, session.req_header(), response, limits)?;
         context.body = WebBody::of(&context.exchange, session.req_header(), response)?;
         if let Some(tunnel) = context.tunnel.as_deref().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS) {
             tunnel.open(session);
@@ -337,13 +356,14 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
         context.body.pass(piece, end)?;
+        context.unread.count(&self.services.capacity, piece, &context.exchange.snapshot.limits)?;
         Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         context.note_wait();
         web::note_failure(session, context.seat.as_mut(), &context.exchange, error);
-        let upstream = context.web.as_deref();
+        let upstream = context.web.as_ref().and_then(web::Place::upstream);
         web_failure::answer(&self.services, session, &mut context.exchange, upstream, error).await
     }
 

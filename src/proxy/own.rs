@@ -1,13 +1,11 @@
 //! What cfx answers itself: the model endpoints by way of admission and relay, the model catalogue, health, redirects,
-//! the welcome page, and every refusal.
+//! and every refusal.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -20,9 +18,7 @@ use super::exchange::{Ending, Exchange};
 use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
-use super::welcome::{self, Welcome};
-use super::{Services, Welcomed, body, edit, outgoing, relay};
-use crate::admission::Subject;
+use super::{Services, body, edit, outgoing, relay};
 use crate::config::{self, Upstream};
 use crate::entry::arrival::Arrival;
 use crate::entry::client_address::client;
@@ -76,8 +72,7 @@ pub async fn serve(
             kind: HeaderValue::from_static("application/octet-stream"),
             ..Page::json(StatusCode::OK, answer)
         }),
-        Destination::Welcome => Ok(welcome_page(services, session, exchange).await),
-        Destination::Web { .. } => return Ok(false),
+        Destination::Web { .. } | Destination::Inside(_) => return Ok(false),
     };
     match outcome {
         Ok(page) => send(session, exchange, page).await,
@@ -151,55 +146,17 @@ async fn catalogue(
     Ok(Page::json(StatusCode::OK, body))
 }
 
-async fn welcome_page(services: &Services, session: &ServerSession, exchange: &Exchange) -> Page {
-    let limits = &exchange.snapshot.limits;
-    let named = session.get_header(http::header::HOST).and_then(|host| host.to_str().ok());
-    // HTTP/2 names it in the target.
-    let host = session.req_header().uri.authority().map(|host| host.as_str()).or(named).unwrap_or("localhost");
-    let (today, limit) = match &services.welcomed {
-        Some(Welcomed { user, email, daily_requests }) => (
-            services.quota.used(Subject::User(*user), exchange.at.day()).await.ok(),
-            daily_requests.unwrap_or(limits.of_user(email).daily_requests),
-        ),
-        None => (None, limits.daily_requests),
-    };
-    let page = welcome::page(&Welcome {
-        api_base: format!(
-            "{}://{host}/v1",
-            if route::came_by_https(session, &exchange.snapshot.edge) { "https" } else { "http" }
-        ),
-        aliases: ["cfx-plan", "cfx-code", "cfx-review"].map(str::to_owned).to_vec(),
-        today: today.map(u64::from),
-        limit,
-        admin: exchange.snapshot.edge.admin.to_string(),
-        version: env!("CARGO_PKG_VERSION"),
-    });
-    Page {
-        kind: HeaderValue::from_static("text/html; charset=utf-8"),
-        policy: true,
-        ..Page::json(StatusCode::OK, page)
-    }
-}
-
 /// An answer small enough to be held whole.
 struct Page {
     status: StatusCode,
     kind: HeaderValue,
     location: Option<HeaderValue>,
-    /// Whether the welcome page's content security policy goes with it.
-    policy: bool,
     body: Bytes,
 }
 
 impl Page {
     fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self {
-            status,
-            kind: HeaderValue::from_static("application/json"),
-            location: None,
-            policy: false,
-            body: body.into(),
-        }
+        Self { status, kind: HeaderValue::from_static("application/json"), location: None, body: body.into() }
     }
 
     fn redirect(to: &str, status: StatusCode) -> Self {
@@ -212,9 +169,6 @@ impl Page {
         headers.insert(CONTENT_TYPE, self.kind.clone());
         headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.policy {
-            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(welcome::CONTENT_SECURITY_POLICY));
-        }
         if let Some(location) = &self.location {
             headers.insert(LOCATION, location.clone());
         }

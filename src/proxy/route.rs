@@ -47,7 +47,15 @@ pub enum Destination {
     Web {
         upstream: Arc<Upstream>,
     },
-    Welcome,
+    /// What this process serves itself, over a listener of its own.
+    Inside(Inside),
+}
+
+/// A server of this process that stands behind routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inside {
+    Control,
+    Dashboard,
 }
 
 /// The read-only answers under `/v1`.
@@ -122,8 +130,8 @@ pub fn destination(route: &Route, asked: &Asked, uri: &Uri) -> Result<Destinatio
     match &route.action {
         Action::Llm(upstream) => model_route(method, path, upstream),
         Action::Proxy(upstream) => Ok(Destination::Web { upstream: Arc::clone(upstream) }),
-        Action::Welcome if path == "/" => read_only(method).map(|()| Destination::Welcome),
-        Action::Welcome => Err(Refusal::new(Reason::NotFound, "nothing is served at this path")),
+        Action::Control => Ok(Destination::Inside(Inside::Control)),
+        Action::Dashboard => Ok(Destination::Inside(Inside::Dashboard)),
         Action::Redirect(redirect) => {
             let edits = route.edits.as_ref().and_then(|edits| edits.path.as_ref());
             let path = normal_path(uri.path());

@@ -1,7 +1,8 @@
 //! Routes that are not models: the stock proxy loop with its headers dressed on the way in and out.
 
-use std::net::IpAddr;
-use std::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -21,6 +22,30 @@ use crate::upstream::{Balancer, By, Dialer, Seat};
 
 /// A connection that cannot be made is tried once more, at another target.
 pub const MOST_ATTEMPTS: u8 = 2;
+
+/// Where a web request goes.
+#[derive(Debug, Clone)]
+pub enum Place {
+    Upstream(Arc<Upstream>),
+    /// A server of this process, by its listener.
+    Inside(SocketAddr),
+}
+
+impl Place {
+    /// None where the request stays in this process.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Place::Upstream(upstream) => Some(upstream),
+            Place::Inside(_) => None,
+        }
+    }
+}
+
+/// How long a server of this process may take for a head, or between two pieces of an answer: its streams send comments
+/// more often.
+const INSIDE_SILENCE: Duration = Duration::from_secs(60);
+/// It is there, or this process is about to end.
+const INSIDE_CONNECT: Duration = Duration::from_secs(2);
 
 /// What holds of a client for as long as a web application answers it: how long it is waited for, to take a piece of its
 /// answer and to bring the next of its body (what becomes a WebSocket has a clock of its own), and that it gets one answer.
@@ -81,6 +106,17 @@ pub async fn peer(
     peer.options.write_timeout = Some(timeouts.between_chunks);
     peer.options.idle_timeout = Some(WEB_IDLE);
     Ok(Box::new(peer))
+}
+
+/// The server of this process that listens there.
+pub fn inside(address: SocketAddr) -> Box<HttpPeer> {
+    let mut peer = HttpPeer::new(address, false, String::new());
+    peer.options.connection_timeout = Some(INSIDE_CONNECT);
+    peer.options.total_connection_timeout = Some(INSIDE_CONNECT);
+    peer.options.read_timeout = Some(INSIDE_SILENCE);
+    peer.options.write_timeout = Some(INSIDE_SILENCE);
+    peer.options.idle_timeout = Some(WEB_IDLE);
+    Box::new(peer)
 }
 
 fn unreachable_error(kind: ErrorType, words: &'static str) -> Box<Error> {

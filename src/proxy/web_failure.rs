@@ -9,7 +9,7 @@ use pingora_proxy::FailToProxy;
 
 use super::exchange::{Ending, Exchange};
 use super::refuse::{Reason, Refusal};
-use super::{Services, downstream, edit, own, route_guard, stand_in};
+use super::{Services, downstream, edit, own, route_guard, stand_in, unread};
 use crate::config::Upstream;
 
 /// A failure of the stock loop, or of one of our own writes: answered in our shape where the client is still there. Where
@@ -51,6 +51,9 @@ fn refusal(exchange: &Exchange, error: &Error) -> Option<Refusal> {
         // The upstream's answer, by its status; the page is the route's.
         (_, kind) if *kind == route_guard::TOO_LARGE => {
             route_guard::too_large(exchange.guards().and_then(|guards| guards.body).unwrap_or_default())
+        }
+        (_, kind) if *kind == unread::NO_ROOM => {
+            Refusal::new(Reason::Overloaded, "this gateway is at its limit").retry_after(unread::WAIT)
         }
         (ErrorSource::Downstream, kind) if *kind == route_guard::TOO_SLOW || *kind == ErrorType::ReadTimedout => {
             route_guard::too_slow(exchange.snapshot.limits.upload_stall)

@@ -244,21 +244,10 @@ pub(super) fn row(number: u128) -> Row {
     }
 }
 
-pub(super) async fn account_store(store: &dyn AccountStore) {
-    let ada = Account::new(Email::parse("ada@example.org").unwrap(), NOON);
-    assert_eq!(store.find(&ada.email).await.unwrap(), None);
-    assert!(store.create(ada.clone()).await.unwrap());
-    assert!(!store.create(Account::new(ada.email.clone(), NOON)).await.unwrap(), "the address is taken");
-    let bob = Account::new(Email::parse("bob@example.org").unwrap(), NOON);
-    assert!(store.create(bob.clone()).await.unwrap());
-    assert_eq!(store.find(&ada.email).await.unwrap().as_ref(), Some(&ada));
-    assert_eq!(store.list().await.unwrap(), [ada, bob]);
-}
-
 /// A key of a new user, its row, and the raw key.
 pub(super) async fn issue(accounts: &dyn AccountStore, keys: &dyn KeyRegistry, email: &str) -> (NewKey, RawKey) {
     let account = Account::new(Email::parse(email).unwrap(), NOON);
-    assert!(accounts.create(account.clone()).await.unwrap());
+    assert!(accounts.create(account.clone(), None).await.unwrap());
     let raw = RawKey::mint().unwrap();
     let key = NewKey {
         stages: Some(vec![Stage::Plan, Stage::Code]),
@@ -267,7 +256,7 @@ pub(super) async fn issue(accounts: &dyn AccountStore, keys: &dyn KeyRegistry, e
         expires_at: Some(Timestamp(NOON.0 + 1)),
         ..NewKey::of(&raw, &Pepper::new(b"pepper"), account.id, "laptop", NOON)
     };
-    keys.create(key.clone()).await.unwrap();
+    assert!(keys.create(key.clone(), None).await.unwrap());
     (key, raw)
 }
 
@@ -291,7 +280,7 @@ pub(super) async fn keys<S: KeyStore + KeyRegistry + AccountStore>(store: Arc<S>
     let before = store.changes(None).await.unwrap().mark;
     let fresh = RawKey::mint().unwrap();
     let replacement = NewKey::of(&fresh, &Pepper::new(b"pepper"), key.user, "laptop", later);
-    assert!(store.rotate(key.id, replacement.clone(), None).await.unwrap());
+    assert!(store.rotate(key.id, replacement.clone(), None, None).await.unwrap());
     match store.changes(Some(before)).await.unwrap().what {
         Changed::Any => {}
         Changed::Keys(ids) => {
@@ -299,7 +288,9 @@ pub(super) async fn keys<S: KeyStore + KeyRegistry + AccountStore>(store: Arc<S>
             assert!(told(&raw) && told(&fresh), "both are named: {ids:?}");
         }
     }
-    assert!(!store.rotate(key.id, NewKey { id: KeyId(Uuid::new_v4()), ..replacement.clone() }, None).await.unwrap());
+    assert!(
+        !store.rotate(key.id, NewKey { id: KeyId(Uuid::new_v4()), ..replacement.clone() }, None, None).await.unwrap()
+    );
     assert!(!KeyStore::find(&*store, raw.public_id().as_str()).await.unwrap().unwrap().active);
     assert!(KeyStore::find(&*store, fresh.public_id().as_str()).await.unwrap().unwrap().active);
     assert!(store.revoke(replacement.id, later).await.unwrap());

@@ -1,9 +1,15 @@
 //! What every adapter must do with keys that replace one another, and with the pepper's fingerprint.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use uuid::Uuid;
 
-use crate::admission::{KeyRegistry, KeyStore, NewKey, Pepper, PepperProblem, PepperStore, RawKey, StoredKey};
-use crate::identity::AccountStore;
+use crate::admission::{
+    KeyRegistry, KeyStatus, KeyStore, NewKey, Pepper, PepperProblem, PepperStore, RawKey, ShortLived, StoredKey,
+};
+use crate::identity::{Account, AccountStore, Email};
 use crate::storage::conformance::{self, NOON};
 use crate::units::{KeyId, Timestamp};
 
@@ -19,7 +25,7 @@ pub(super) async fn rotation<S: KeyStore + KeyRegistry + AccountStore>(store: &S
 
     let (second_raw, until) = (RawKey::mint().unwrap(), Timestamp(NOON.0 + 86_400_000_000));
     let second = replacement(&second_raw);
-    assert!(store.rotate(first.id, second.clone(), Some(until)).await.unwrap());
+    assert!(store.rotate(first.id, second.clone(), Some(until), None).await.unwrap());
     let old = stored(store, &raw).await;
     assert_eq!((old.active, old.retires_at), (true, Some(until)), "both are good meanwhile");
     let new = stored(store, &second_raw).await;
@@ -31,12 +37,61 @@ pub(super) async fn rotation<S: KeyStore + KeyRegistry + AccountStore>(store: &S
     let third = replacement(&third_raw);
     for retires_at in [None, Some(until)] {
         let again = NewKey { id: KeyId(Uuid::new_v4()), ..third.clone() };
-        assert!(!store.rotate(first.id, again, retires_at).await.unwrap(), "it was replaced already");
+        assert!(!store.rotate(first.id, again, retires_at, None).await.unwrap(), "it was replaced already");
     }
-    assert!(store.rotate(second.id, third, None).await.unwrap());
+    assert!(store.rotate(second.id, third, None, None).await.unwrap());
     assert!(!stored(store, &second_raw).await.active);
     assert_eq!(stored(store, &third_raw).await.principal.counter, first.id, "however many there were");
     assert!(store.revoke(first.id, NOON).await.unwrap(), "who waits for its end can still be revoked");
+}
+
+/// However many are made at once, by new keys and by such as stand beside the one they replace; what is over does not count.
+pub(super) async fn room<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
+    let (first, _) = conformance::issue(store, store, "room@example.org").await;
+    let now = Timestamp(NOON.0 + 1);
+    let fresh = || NewKey::of(&RawKey::mint().unwrap(), &Pepper::new(b"pepper"), first.user, "one of many", now);
+    let usable = async || {
+        let rows = KeyRegistry::list(store, Some(first.user)).await.unwrap();
+        rows.iter().filter(|row| row.status == KeyStatus::Active && row.expires_at.is_none_or(|end| now < end)).count()
+    };
+    assert_eq!(usable().await, 0, "the first is over");
+    let held = fresh();
+    assert!(KeyRegistry::create(store, held.clone(), Some(1)).await.unwrap());
+    // Who finds every connection taken comes again.
+    let made = join_all((0..32).map(async |_| {
+        loop {
+            if let Ok(made) = KeyRegistry::create(store, fresh(), Some(10)).await {
+                return made;
+            }
+        }
+    }));
+    assert_eq!(made.await.into_iter().filter(|made| *made).count(), 9);
+    assert_eq!(usable().await, 10);
+    let until = Some(Timestamp(now.0 + 60_000_000));
+    assert!(!store.rotate(held.id, fresh(), until, Some(10)).await.unwrap());
+    assert!(store.rotate(held.id, fresh(), None, None).await.unwrap(), "in the place of another there is room");
+    assert!(!KeyRegistry::create(store, fresh(), Some(10)).await.unwrap());
+    assert!(KeyRegistry::create(store, fresh(), Some(11)).await.unwrap());
+    assert!(KeyRegistry::create(store, fresh(), None).await.unwrap());
+    assert_eq!(usable().await, 12);
+}
+
+/// A label and an end are changed each for itself, of active keys alone.
+pub(super) async fn changes<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
+    let (key, raw) = conformance::issue(store, store, "changes@example.org").await;
+    let row = async || KeyRegistry::list(store, Some(key.user)).await.unwrap().remove(0);
+    let later = Timestamp(NOON.0 + 9);
+    assert!(KeyRegistry::change(store, key.id, Some("desk \u{1f98a}".to_owned()), None).await.unwrap());
+    assert_eq!((&row().await.label[..], row().await.expires_at), ("desk \u{1f98a}", key.expires_at));
+    assert!(KeyRegistry::change(store, key.id, None, Some(Some(later))).await.unwrap());
+    assert_eq!((&row().await.label[..], row().await.expires_at), ("desk \u{1f98a}", Some(later)));
+    assert_eq!(stored(store, &raw).await.principal.expires_at, Some(later));
+    assert!(KeyRegistry::change(store, key.id, None, Some(None)).await.unwrap());
+    assert_eq!(stored(store, &raw).await.principal.expires_at, None);
+    assert!(!KeyRegistry::change(store, KeyId(Uuid::new_v4()), Some("x".to_owned()), None).await.unwrap());
+    assert!(store.revoke(key.id, NOON).await.unwrap());
+    assert!(!KeyRegistry::change(store, key.id, Some("x".to_owned()), None).await.unwrap(), "it is revoked");
+    assert_eq!(row().await.label, "desk \u{1f98a}");
 }
 
 pub(super) async fn pepper(store: &dyn PepperStore) {
@@ -46,4 +101,29 @@ pub(super) async fn pepper(store: &dyn PepperStore) {
     let Err(PepperProblem::Another { found, kept }) = wrong.check(store).await else { panic!("it was taken") };
     assert!(wrong.fingerprint().starts_with(&found) && right.fingerprint().starts_with(&kept) && found != kept);
     right.check(store).await.unwrap();
+}
+
+/// Of keys that were made for minutes those that are long past go; another's of the same name stays.
+pub(super) async fn only_past_keys_of_minutes_go<Forgot: Future<Output = u32>>(
+    store: &(impl AccountStore + KeyRegistry),
+    forget: impl Fn(ShortLived, Timestamp) -> Forgot,
+) {
+    const MINUTES: ShortLived = ShortLived { label: "playground", life: Duration::from_secs(900) };
+    let account = Account::new(Email::parse("minutes@example.org").unwrap(), NOON);
+    assert!(AccountStore::create(store, account.clone(), None).await.unwrap());
+    let key = |label: &str, life: Option<u64>| NewKey {
+        expires_at: life.map(|life| NOON.after(Duration::from_secs(life))),
+        ..NewKey::of(&RawKey::mint().unwrap(), &Pepper::new(b"pepper"), account.id, label, NOON)
+    };
+    let past = [key("playground", Some(900)), key("playground", Some(900))];
+    let kept = [key("playground", Some(3_600)), key("playground", None), key("laptop", Some(900))];
+    for key in past.iter().chain(&kept) {
+        assert!(KeyRegistry::create(store, key.clone(), None).await.unwrap());
+    }
+    let ended = NOON.after(MINUTES.life);
+    assert_eq!(forget(MINUTES, ended).await, 0, "they end at this very moment");
+    assert_eq!(forget(MINUTES, ended.after(Duration::from_secs(7_200))).await, 2);
+    let left: HashSet<KeyId> =
+        KeyRegistry::list(store, Some(account.id)).await.unwrap().iter().map(|row| row.id).collect();
+    assert_eq!(left, kept.iter().map(|key| key.id).collect());
 }

@@ -18,6 +18,8 @@ const CAPACITY: usize = 4 * 1024 * 1024;
 /// How long the first line of a batch waits for company. Short enough to look immediate, long enough that a busy edge
 /// makes 50 writes a second and not one a request.
 const LINGER: Duration = Duration::from_millis(20);
+/// Room that stays for the next batches: more than a busy edge fills in that time. What ends at once with a crowd takes more.
+const KEPT: usize = 128 * 1024;
 /// What [`AccessLog::flush`] waits at most, so that a stuck pipe cannot hold up a shutdown.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -170,6 +172,7 @@ impl<W: Write> Writer<W> {
             let dropped = self.next_batch(&mut batch);
             self.write(&batch);
             batch.clear();
+            batch.shrink_to(KEPT);
             if dropped > 0 {
                 tracing::warn!(dropped, "the access log fell behind: stdout takes lines more slowly than requests end");
             }

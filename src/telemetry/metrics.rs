@@ -32,6 +32,7 @@ pub struct Metrics {
     streams: IntGauge,
     in_flight: IntGauge,
     body_memory: IntGauge,
+    answer_memory: IntGauge,
     shed: IntCounterVec,
     ledger_queue: IntGauge,
     ledger_dropped: IntCounter,
@@ -105,6 +106,7 @@ impl Metrics {
             streams: registered(&registry, IntGauge::with_opts(opts(&names::STREAMS))?)?,
             in_flight: registered(&registry, IntGauge::with_opts(opts(&names::IN_FLIGHT))?)?,
             body_memory: registered(&registry, IntGauge::with_opts(opts(&names::BODY_MEMORY))?)?,
+            answer_memory: registered(&registry, IntGauge::with_opts(opts(&names::ANSWER_MEMORY))?)?,
             shed: counters(&names::SHED, &[label::CAP])?,
             ledger_queue: registered(&registry, IntGauge::with_opts(opts(&names::LEDGER_QUEUE))?)?,
             ledger_dropped: registered(&registry, IntCounter::with_opts(opts(&names::LEDGER_DROPPED))?)?,
@@ -178,10 +180,11 @@ impl Metrics {
         StreamGauge(self.streams.clone())
     }
 
-    /// Admitted requests under way, and bytes of bodies held.
-    pub fn set_fullness(&self, in_flight: usize, body_bytes: usize) {
+    /// Admitted requests under way, and bytes of bodies and of unread answers held.
+    pub fn set_fullness(&self, in_flight: usize, body_bytes: usize, answer_bytes: usize) {
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.body_memory.set(i64::try_from(body_bytes).unwrap_or(i64::MAX));
+        self.answer_memory.set(i64::try_from(answer_bytes).unwrap_or(i64::MAX));
     }
 
     /// Brings the count of requests turned away by a cap up to `total`.

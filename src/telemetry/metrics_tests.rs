@@ -75,7 +75,7 @@ fn the_other_counters_and_gauges_show() {
     metrics.set_spool(4_096, 1);
     metrics.set_ledger_lag(Duration::from_millis(1_500));
     metrics.set_streams_unshared(6);
-    metrics.set_fullness(7, 8_192);
+    metrics.set_fullness(7, 8_192, 4_096);
     metrics.set_shed("in_flight", 9);
     metrics.set_shed("in_flight", 11);
     metrics.set_access_log_dropped(4);
@@ -94,6 +94,7 @@ fn the_other_counters_and_gauges_show() {
     has(&text, "cfx_streams_unshared_total 6");
     has(&text, "cfx_requests_in_flight 7");
     has(&text, "cfx_body_memory_bytes 8192");
+    has(&text, "cfx_answer_memory_bytes 4096");
     has(&text, r#"cfx_shed_total{cap="in_flight"} 11"#);
 }
 

@@ -32,6 +32,10 @@ pub const IN_FLIGHT: Name =
     Name { name: "cfx_requests_in_flight", help: "Admitted requests under way, streams included." };
 pub const BODY_MEMORY: Name =
     Name { name: "cfx_body_memory_bytes", help: "Bytes of request bodies held, those still arriving included." };
+pub const ANSWER_MEMORY: Name = Name {
+    name: "cfx_answer_memory_bytes",
+    help: "Bytes of web answers that wait for their clients, those read behind them included.",
+};
 pub const SHED: Name = Name {
     name: "cfx_shed_total",
     help: "Requests turned away because this edge was full, by the key of limits.yaml that says how full it may be.",

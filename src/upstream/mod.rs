@@ -34,7 +34,7 @@ pub use care::look_after;
 pub use connect::Dialer;
 pub use head::Head;
 pub use member::{Member, Seat};
-pub use patience::Alarm;
+pub use patience::{Alarm, within};
 pub use request::OutgoingRequest;
 pub use shared_breaker::{Reading, Subject, Trial};
 pub use turns::Turn;

@@ -3,22 +3,22 @@
 //! an extra turn of the event loop.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use pingora_timeout::fast_timeout::fast_sleep;
+use pingora_timeout::fast_timeout::{fast_sleep, fast_timeout};
 
-/// A shared timer stays in its map until it rings, however soon its request was over: half an hour is waited for in
-/// steps of this.
-const LONGEST_STEP: Duration = Duration::from_secs(30);
+/// A shared timer stays in its map until it rings, however soon its request was over, and so do the pages that it lies on,
+/// of which a crowd leaves one here and there all over the memory it had: half an hour is waited for in steps of this.
+const LONGEST_STEP: Duration = Duration::from_secs(10);
 /// A timer that is due within the tick could ring before anybody listens.
 const SHORTEST_STEP: Duration = Duration::from_millis(10);
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// A limit to waiting. Nothing is set until something has to be waited for, and what is set is kept for the next wait:
-/// a stream of a thousand chunks sets one timer every 30 s. Rings up to two ticks late.
+/// a stream of a thousand chunks sets one timer every 10 s. Rings up to two ticks late.
 #[derive(Default)]
 pub struct Alarm {
     /// The timer under way, and when it rings.
@@ -61,6 +61,22 @@ impl Alarm {
     }
 }
 
+/// What `work` yields, or None where it takes longer than `limit`, by up to two ticks a step. For one wait, and without a
+/// look at the clock. `work` has the first word, also where `limit` is zero.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), limit);
+    loop {
+        let step = left.min(LONGEST_STEP);
+        if let Ok(outcome) = fast_timeout(step, &mut work).await {
+            return Some(outcome);
+        }
+        left -= step;
+        if left.is_zero() {
+            return None;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +108,13 @@ mod tests {
         let due = Instant::now() + Duration::from_millis(15);
         let outcome = Alarm::default().before(due, std::pin::pin!(std::future::pending::<()>())).await;
         assert!(outcome.is_none() && Instant::now() >= due);
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_left_and_what_is_ready_is_heard_at_once() {
+        let began = Instant::now();
+        assert_eq!(within(Duration::from_millis(15), std::future::pending::<()>()).await, None);
+        assert!(began.elapsed() >= Duration::from_millis(15));
+        assert_eq!(within(Duration::ZERO, async { 7 }).await, Some(7));
     }
 }

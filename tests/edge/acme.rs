@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 
-use crate::harness::builder::free_addresses;
 use crate::harness::client::{PATIENCE, trusting};
 use crate::harness::pebble::{EXTERNAL, FORBIDDEN, Manner, NOWHERE, Pebble};
+use crate::harness::ports::free_addresses;
 use crate::harness::process::{cfx_of, printed};
 use crate::harness::trust::shown;
 use crate::harness::{Client, Harness, Request};
@@ -53,8 +53,7 @@ fn kept(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_certificate_is_ordered_kept_and_shown_again_after_a_restart() {
-    let manner = Manner { bad_nonces: 5, ..Manner::default() };
-    let (pebble, mut edge) = edge(manner, |pebble| pebble.issuer("one.test, two.test", "http-01"));
+    let (pebble, mut edge) = edge(Manner::default(), |pebble| pebble.issuer("one.test, two.test", "http-01"));
     let (one, two) = (issued(&edge, &pebble, "one.test"), issued(&edge, &pebble, "two.test"));
     assert!(one != two, "each has its own");
     assert!(shown(edge.https, "cfx.test") == edge.certificate, "those of files are left alone");

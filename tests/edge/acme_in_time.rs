@@ -20,9 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::Client;
-use crate::harness::builder::free_addresses;
 use crate::harness::client::trusting;
 use crate::harness::pebble::{Manner, NOWHERE, Pebble};
+use crate::harness::ports::free_addresses;
 use crate::harness::trust::shown;
 
 const DAY: Duration = Duration::from_secs(86_400);

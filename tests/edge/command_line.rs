@@ -133,35 +133,42 @@ fn a_second_start_keeps_key_and_data() {
 }
 
 #[test]
-fn the_welcome_page_says_how_to_connect() {
+fn the_banner_has_a_link_that_signs_in_to_the_dashboard() {
     let folder = folder();
     let dev = Dev::start(folder.path());
-    let page = Client::plain(dev.http).ask(&Request::get("/").instead("Host", &dev.http.to_string()));
-    assert_eq!(page.status, 200, "{page}");
-    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
-    assert!(page.text().contains(&format!("http://{}/v1", dev.http)), "{page}");
+    let page = Client::plain(dev.http).ask(&Request::get("/"));
+    assert_eq!((page.status, page.header("location")), (303, Some("/sign-in")), "{page}");
+    let line = dev.banner.lines().find(|line| line.contains("/sign-in/link#")).expect("a link");
+    let (url, link) = line.trim().split_once('#').expect("a secret that browsers keep to themselves");
+    assert!(url.ends_with(&format!("http://{}/sign-in/link", dev.http)), "{url}");
+    let session = Client::plain(dev.http).ask(
+        &Request::post("/api/login/link", json!({ "link": link }).to_string()).instead("Host", &dev.http.to_string()),
+    );
+    assert_eq!(session.status, 200, "{session}");
+    assert_eq!(session.json()["me"]["role"], "operator", "whoever runs it operates it");
 }
 
 #[test]
-fn the_welcome_page_shows_the_limit_of_who_is_welcomed() {
+fn commands_beside_it_work_on_the_database_that_it_works_on() {
     let folder = folder();
-    for (name, text) in [
-        (
-            "cfx.yaml",
-            "upstreams: { litellm: { targets: [\"http://litellm:4000\"] } }\n\
-             routes: [{ match: { path: /v1/ }, llm: litellm }]\n",
-        ),
-        (
-            "models.yaml",
-            "models: { m: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n",
-        ),
-        ("limits.yaml", "daily_requests: 1111\nusers: { dev@localhost: { daily_requests: 7777 } }\n"),
-    ] {
-        std::fs::write(folder.path().join(name), text).expect("a file");
+    let dev = Dev::start(folder.path());
+    let command = |arguments: &[&str]| {
+        let mut command = cfx();
+        command.env_remove("KEY_HASH_PEPPER").current_dir(folder.path()).args(arguments);
+        printed(&command.output().expect("cfx runs"))
+    };
+    // Whoever takes itself for the last user of a database finishes its log, and takes that away as it leaves.
+    let beside = rusqlite::Connection::open(folder.path().join("data/cfx.db")).expect("a database");
+    let users: i64 = beside.query_row("select count(*) from accounts", (), |row| row.get(0)).expect("a number");
+    beside.close().expect("it closes");
+    assert_eq!(users, 1);
+    assert!(folder.path().join("data/cfx.db-wal").exists(), "somebody works on it");
+    command(&["key", "revoke", &dev.key()[..21]]);
+    let begun = Instant::now();
+    while dev.chat(false).status != 401 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the key is still good");
+        std::thread::sleep(Duration::from_millis(20));
     }
-    let dev = Dev::start_with(folder.path(), &["--conf", "."]);
-    let page = Client::plain(dev.http).ask(&Request::get("/")).text();
-    assert!(page.contains("7777") && !page.contains("1111"), "{page}");
 }
 
 #[test]
@@ -196,6 +203,29 @@ fn exit_codes_say_whose_fault_it_was() {
     std::fs::write(folder.path().join("conf/cfx.yaml"), "entrypoint: {}\n").expect("a file");
     assert_eq!(code(cfx().args(["check", "--conf", "conf"])), Some(78));
     assert_eq!(code(cfx().args(["run", "--conf", "conf"])), Some(78));
+}
+
+#[test]
+fn a_user_is_made_in_no_database_that_nobody_named() {
+    let folder = folder();
+    let user = |arguments: &[&str]| {
+        let mut command = cfx();
+        command.env_remove("CFX_DATA").current_dir(folder.path()).args(["user", "create", "ada@example.org"]);
+        command.args(arguments).output().expect("cfx starts")
+    };
+    let lost = user(&[]);
+    assert_eq!(lost.status.code(), Some(1));
+    assert!(
+        printed(&lost).contains("there is no database at data/cfx.db: name the right folder"),
+        "{}",
+        printed(&lost)
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing was made");
+    let named = printed(&user(&["--data", "there"]));
+    assert!(named.contains("there/cfx.db is a new database"), "{named}");
+    assert!(named.contains("created user ada@example.org in there/cfx.db"), "{named}");
+    let again = printed(&user(&["--data", "there"]));
+    assert!(again.contains("there is a user") && !again.contains("new database"), "{again}");
 }
 
 #[test]

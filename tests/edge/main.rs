@@ -3,6 +3,8 @@
 //! One file a behaviour; `harness` starts what they need. They are one program, so that they are linked once.
 #![cfg(test)]
 
+#[path = "../support/gotrue.rs"]
+mod gotrue;
 mod harness;
 #[path = "../support/mod.rs"]
 mod support;
@@ -53,6 +55,7 @@ mod routing_explained;
 mod routing_guards;
 mod routing_targets;
 mod shedding;
+mod signed_in;
 mod silence_behind_nginx;
 mod silent_streams;
 mod slow_attacks;
@@ -61,6 +64,7 @@ mod spool;
 mod stages_upstream;
 mod starting;
 mod store_away_for_long;
+mod supabase_projects;
 mod timeouts;
 mod tls;
 mod tls_reloads;
@@ -68,6 +72,7 @@ mod tls_scanned;
 mod tls_swaps;
 mod traces;
 mod two_edges;
+mod unread_answers;
 mod upgrading;
 mod upstream_over_http2;
 mod upstream_over_http2_fails;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::builder::free_addresses;
 use crate::harness::client::PATIENCE;
+use crate::harness::ports::free_addresses;
 use crate::harness::{CHAT, Harness, Reply, chat_body, streaming, wire};
 
 const SILENCE: Duration = Duration::from_secs(110);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::{CHAT, Harness, Process, Reply, builder, cfx, chat_body, gate, process, streaming, wire};
+use crate::harness::{CHAT, Harness, Process, Reply, cfx, chat_body, gate, ports, process, streaming, wire};
 
 /// `cfx ledger status --json`.
 fn status(edge: &Harness) -> Value {
@@ -74,7 +74,7 @@ fn two_processes_on_one_data_folder_keep_out_of_each_others_spool() {
     let second = Harness::start();
     let mut other = cfx();
     other.arg("run").arg("--conf").arg(second.conf()).arg("--data").arg(edge.data());
-    let [http, https, admin] = builder::free_addresses();
+    let [http, https, admin] = ports::free_addresses();
     for (flag, address) in [("--http", http), ("--https", https), ("--admin", admin)] {
         other.arg(flag).arg(address.to_string());
     }

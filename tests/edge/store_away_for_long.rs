@@ -170,7 +170,7 @@ fn half_a_second_an_answer_of_the_database_is_waited_for_by_nobody() {
     // Each change has every key asked for again, and most leases end in a span this long.
     for _ in 0..10 {
         std::thread::sleep(2 * second);
-        store.execute("select pg_notify('cfx_keys', '')");
+        store.execute("select cfx.say('key_channel', '')");
     }
     let ended = Instant::now();
     let samples = load.end();

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::draining::{allow_open_files, assert_whole, open_streams};
-use crate::harness::builder::free_addresses;
 use crate::harness::client::PATIENCE;
+use crate::harness::ports::free_addresses;
 use crate::harness::process::run_of;
 use crate::harness::{CHAT, Client, Harness, Process, Request, chat_body};
 use crate::on_postgres::eventually;

@@ -84,8 +84,8 @@ fn a_hundred_streams_share_one_connection() {
     assert!(edge.rows(100).iter().all(|row| row.text("status") == "success"));
 }
 
-#[test]
-fn no_connection_has_more_streams_than_its_peer_takes() {
+/// Takes ten streams a connection, and answers none before forty have come.
+fn forty_at_once() -> Http2 {
     let upstream = Http2::with(|settings| {
         settings.max_concurrent_streams(10);
     });
@@ -100,6 +100,12 @@ fn no_connection_has_more_streams_than_its_peer_takes() {
             exchange.json(200, r#"{"choices":[]}"#).await;
         }
     });
+    upstream
+}
+
+#[test]
+fn no_connection_has_more_streams_than_its_peer_takes() {
+    let upstream = forty_at_once();
     let edge = before(&upstream).start();
     assert!(together(&edge, 40, &chat_body().to_string()).iter().all(|answer| answer.status == 200));
     let requests = upstream.requests();
@@ -108,6 +114,16 @@ fn no_connection_has_more_streams_than_its_peer_takes() {
         assert_eq!(requests.iter().filter(|request| request.connection == connection).count(), 10);
     }
     edge.assert_metric(ATTEMPTS, &["answered"], 40.0);
+}
+
+#[test]
+fn behind_a_crowd_one_connection_is_kept_for_who_comes_next() {
+    let upstream = forty_at_once();
+    let edge = before(&upstream).start();
+    together(&edge, 40, &chat_body().to_string());
+    upstream.left_with(1);
+    edge.assert_healthy();
+    assert_eq!(upstream.connections(), 4, "none had to be opened anew");
 }
 
 #[test]

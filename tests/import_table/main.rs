@@ -29,6 +29,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "proxy",
         &["units", "clock", "failpoint", "telemetry", "config", "admission", "llm", "upstream", "ledger", "entry"],
     ),
+    ("control", &["units", "clock", "telemetry", "config", "admission", "llm", "upstream", "ledger", "identity"]),
+    ("dashboard", &["units", "clock", "telemetry", "config", "ledger", "identity", "control"]),
     (
         "app",
         &[
@@ -44,6 +46,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "storage",
             "entry",
             "proxy",
+            "control",
+            "dashboard",
         ],
     ),
     (
@@ -61,6 +65,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "storage",
             "entry",
             "proxy",
+            "control",
+            "dashboard",
             "app",
         ],
     ),

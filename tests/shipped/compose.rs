@@ -20,13 +20,23 @@ const SECRETS: &[(&str, &[&str])] = &[
     ("DEEPSEEK_API_KEY", &["litellm"]),
     ("OPENAI_API_KEY", &["litellm"]),
     ("DASHBOARD_DATABASE_URL", &["dashboard"]),
-    ("SUPABASE_ANON_KEY", &["dashboard"]),
+    ("SUPABASE_ANON_KEY", &["cfx"]),
+    ("SUPABASE_JWT_SECRET", &["cfx"]),
     ("POSTGRES_PASSWORD", &["postgres"]),
     ("GRAFANA_PASSWORD", &["grafana"]),
 ];
 
 /// Addresses and the names of files.
-const HARMLESS: [&str; 5] = ["CFX_OTLP_ENDPOINT", "CFX_TLS_CERT", "CFX_TLS_KEY", "DASHBOARD_URL", "SUPABASE_URL"];
+const HARMLESS: [&str; 8] = [
+    "CFX_CONTROL",
+    "CFX_DASHBOARD",
+    "CFX_OTLP_ENDPOINT",
+    "CFX_PUBLIC_URL",
+    "CFX_TLS_CERT",
+    "CFX_TLS_KEY",
+    "DASHBOARD_URL",
+    "SUPABASE_URL",
+];
 
 fn services() -> BTreeMap<String, Value> {
     let compose = yaml("docker-compose.yml");

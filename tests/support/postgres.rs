@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 const _: fn() = || {
     let _ = (Database::fresh, Database::supabase_shaped, Database::url, Database::url_as, Database::connect);
     let _ = (Database::connect_as, Server::private, Server::database, Server::supabase_shaped, Server::halt);
-    let _ = (Server::resume, authority, login);
+    let _ = (Server::resume, authority, login, Database::copy::<std::future::Ready<()>>);
 };
 
 /// A database of one test's own, dropped at its end, whoever is still connected.
@@ -38,6 +38,34 @@ impl Database {
         Self::on(&shared(), "postgres").await
     }
 
+    /// A copy of a database that `fill`, which is given its URL, was run on once for all tests of a program that were built
+    /// together. Sooner there than a fresh one that is filled.
+    pub async fn copy<F: Future<Output = ()>>(name: &str, fill: fn(String) -> F) -> Self {
+        let built = std::env::current_exe().and_then(|program| program.metadata()?.modified());
+        let built = built.expect("a program with a date").duration_since(UNIX_EPOCH).expect("a date since 1970");
+        let template = format!("cfx_test_{name}_{}", built.as_nanos());
+        let server = shared();
+        let superuser = connect(&server).await;
+        superuser.batch_execute("select pg_advisory_lock(20260131)").await.expect("a lock");
+        let found =
+            superuser.query("select from pg_database where datname = $1", &[&template]).await.expect("an answer");
+        if found.is_empty() {
+            let making = format!("{template}_in_the_making");
+            superuser
+                .batch_execute(&format!("drop database if exists {making} with (force)"))
+                .await
+                .expect("it is gone");
+            superuser.batch_execute(&format!("create database {making}")).await.expect("a database can be made");
+            fill(login(&server, "postgres", &making)).await;
+            superuser
+                .batch_execute(&format!("alter database {making} rename to {template}"))
+                .await
+                .expect("a new name");
+        }
+        superuser.batch_execute("select pg_advisory_unlock(20260131)").await.expect("a lock");
+        Self::create(&server, "postgres", &format!("template {template}")).await
+    }
+
     /// With the schema `auth`, the roles and the default privileges that a Supabase project has before anyone adds
     /// anything to it, owned by [`SUPABASE_OWNER`].
     pub async fn supabase_shaped() -> Self {
@@ -54,8 +82,12 @@ impl Database {
     }
 
     async fn on(server: &str, owner: &'static str) -> Self {
+        Self::create(server, owner, "").await
+    }
+
+    async fn create(server: &str, owner: &'static str, how: &str) -> Self {
         let name = format!("cfx_test_{}", Uuid::new_v4().simple());
-        let create = format!("create database {name} owner {owner}");
+        let create = format!("create database {name} owner {owner} {how}");
         connect(server).await.batch_execute(&create).await.expect("a database can be made");
         Self { server: server.to_owned(), name, owner }
     }

@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::tls::{NOTHING_TO_SHOW, Served, shows_nothing, speaks_tls};
-use crate::config::{Change, Overrides, Problem, Secret, Snapshot, Source, load};
+use crate::config::{Certificate, Change, Overrides, Problem, Secret, Snapshot, Source, load};
+use crate::control::api::{ConfigurationState, Reloaded};
 use crate::entry::acme::Acme;
 use crate::entry::admin::Control;
 use crate::proxy::Services;
@@ -292,6 +293,38 @@ impl Reloader {
             tracing::warn!(values, "what has changed here takes a restart, and stays as it was until then");
         }
         warn(&standing.warnings);
+    }
+}
+
+/// For the control API.
+impl Reloader {
+    pub(super) fn state(&self) -> ConfigurationState {
+        let standing = self.standing.load();
+        ConfigurationState {
+            since: standing.since.rfc3339(),
+            hash: standing.hash.clone(),
+            problems: standing.problems.iter().map(ToString::to_string).collect(),
+            warnings: standing.warnings.iter().map(ToString::to_string).collect(),
+            restart: standing.restart.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Blocks while files are read.
+    pub(super) fn reload_for_operator(&self) -> Reloaded {
+        match self.reload("POST /api/operator/reload") {
+            Ok(Applied { changed, .. }) => {
+                Reloaded { ok: true, problems: Vec::new(), changed: changed.iter().map(ToString::to_string).collect() }
+            }
+            Err(problems) => {
+                let problems = problems.iter().map(ToString::to_string).collect();
+                Reloaded { ok: false, problems, changed: Vec::new() }
+            }
+        }
+    }
+
+    /// What is shown to TLS clients, and whether a CA was asked for it by this edge.
+    pub(super) fn certificates(&self) -> Vec<(Arc<Certificate>, bool)> {
+        self.tls.as_ref().map_or_else(Vec::new, Served::listed)
     }
 }
 

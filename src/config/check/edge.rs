@@ -11,7 +11,7 @@ use super::super::snapshot::{Edge, Secret, Server};
 use super::super::source::Source;
 use super::super::telemetry::Telemetry;
 use super::read::{At, all};
-use super::{entrypoints, guards, ledger, quantity, routes, telemetry, tls, upstreams};
+use super::{entrypoints, guards, identity, ledger, quantity, routes, telemetry, tls, upstreams};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const GRACE: Duration = Duration::from_secs(30 * 60);
@@ -31,6 +31,8 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
         "trusted_proxies",
         "client_header",
         "guards",
+        "identity",
+        "control",
         "ledger",
         "telemetry",
         "server",
@@ -48,6 +50,9 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
     let trusted_proxies = file.or("trusted_proxies", Vec::new(), |at| all(at.items()?.map(|item| proxies(&item))));
     let client_header = file.or("client_header", Default::default(), |at| guards::client_header(&at));
     let guards = file.or("guards", guards::DEFAULTS, |at| guards::guards(&at));
+    let identity = file.or("identity", Default::default(), |at| identity::identity(&at));
+    let control =
+        file.or("control", None, |at| at.fields(&["address"])?.optional("address", |at| entrypoints::address(&at)));
     let ledger = file.or("ledger", ledger::DEFAULTS, |at| ledger::ledger(&at));
     let telemetry = file.or("telemetry", Telemetry::default(), |at| telemetry::telemetry(&at));
     let server = file.get("server").map_or_else(|| Ok(server_defaults()), |at| server(&at));
@@ -67,6 +72,8 @@ pub(in crate::config) fn edge(root: &Node, report: &Report, source: &Source) -> 
         trusted_proxies: trusted_proxies?,
         client_header: client_header?,
         guards: guards?,
+        identity: identity?,
+        control: control?,
         ledger: ledger?,
         telemetry: telemetry?,
         server: server?,

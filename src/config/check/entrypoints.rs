@@ -145,7 +145,11 @@ pub(super) fn address(at: &At) -> Checked<SocketAddr> {
 pub(super) fn refuse_shared_addresses(file: &Fields) -> Checked<()> {
     let sections = file.get("entrypoints").map(|at| at.children()).unwrap_or_default();
     let mut taken: Vec<(String, SocketAddr)> = Vec::new();
-    let places = sections.into_iter().chain(file.get("admin")).filter_map(|section| section.child("address"));
+    let places = sections
+        .into_iter()
+        .chain(file.get("admin"))
+        .chain(file.get("control"))
+        .filter_map(|section| section.child("address"));
     let checks = places.map(|at| {
         let Some(address) = at.peek().and_then(|text| text.parse().ok()) else { return Ok(()) };
         match taken.iter().find(|(_, other)| clash(address, *other)) {

@@ -18,13 +18,14 @@ pub(super) const DEFAULTS: Limits = Limits {
     in_flight: 20_000,
     streams_in_flight: 10_000,
     body_memory: 512 << 20,
+    answer_memory: 256 << 20,
     upload_stall: Duration::from_secs(30),
     read_stall: Duration::from_secs(60),
     on_store_outage: OnStoreOutage::Local,
     users: BTreeMap::new(),
 };
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "daily_requests",
     "concurrent_streams",
     "concurrent_requests",
@@ -32,6 +33,7 @@ const KNOWN: [&str; 11] = [
     "in_flight",
     "streams_in_flight",
     "body_memory",
+    "answer_memory",
     "upload_stall",
     "read_stall",
     "on_store_outage",
@@ -54,6 +56,7 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
     let in_flight = places("in_flight", DEFAULTS.in_flight);
     let streams_in_flight = places("streams_in_flight", DEFAULTS.streams_in_flight);
     let body_memory = bytes("body_memory", DEFAULTS.body_memory);
+    let answer_memory = bytes("answer_memory", DEFAULTS.answer_memory);
     let span = |key, default| file.or(key, default, |at| at.parsed("a duration", quantity::duration));
     let upload_stall = span("upload_stall", DEFAULTS.upload_stall);
     let read_stall = span("read_stall", DEFAULTS.read_stall);
@@ -76,6 +79,7 @@ pub(in crate::config) fn limits(root: &Node, report: &Report) -> Checked<Limits>
         in_flight: in_flight?,
         streams_in_flight: streams_in_flight?,
         body_memory: body_memory?,
+        answer_memory: answer_memory?,
         upload_stall: upload_stall?,
         read_stall: read_stall?,
         on_store_outage: on_store_outage?,

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::super::Overrides;
 use super::super::certificate::CertificatePair;
+use super::super::edits::Edits;
 use super::super::problem::{Checked, Report};
 use super::super::routes::{Action, Route};
 use super::super::snapshot::{Edge, Entrypoint, Transport, Upstream};
 use super::super::target::{Http2, Target};
 use super::entrypoints::{clash, https, is_tls};
+use super::routes_control::CONTROL;
 use super::upstreams::target;
 use super::{routes, routes_match};
 
@@ -20,8 +22,8 @@ pub(in crate::config) fn overridden(mut edge: Edge, overrides: &Overrides, repor
     let redirect = redirect(&mut edge, overrides.redirect, report);
     let addresses = refuse_shared_addresses(&edge, report);
     let upstream = overrides.upstream_url.as_deref().map_or(Ok(()), |url| point_llm_routes(&mut edge, url, report));
-    if overrides.welcome {
-        welcome(&mut edge);
+    if overrides.dashboard {
+        show_dashboard(&mut edge);
     }
     if let Some(most) = overrides.most_grace {
         edge.server.grace = edge.server.grace.min(most);
@@ -92,7 +94,8 @@ fn redirect(edge: &mut Edge, wanted: Option<bool>, report: &Report) -> Checked<(
 }
 
 fn refuse_shared_addresses(edge: &Edge, report: &Report) -> Checked<()> {
-    let admin = [("admin", edge.admin)];
+    let admin = [("admin", Some(edge.admin)), ("control", edge.control)];
+    let admin = admin.into_iter().filter_map(|(name, address)| Some((name, address?)));
     let places = edge.entrypoints.iter().map(|entrypoint| (entrypoint.name.as_str(), entrypoint.address));
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
     let mut sound = Ok(());
@@ -149,18 +152,28 @@ fn aimed_at(upstream: &Upstream, target: &Target) -> Upstream {
     }
 }
 
-/// The built-in page takes the route that catches everything else, or becomes one.
-fn welcome(edge: &mut Edge) {
-    let page = Route {
-        name: "/".into(),
-        matching: routes_match::everything(),
-        action: Action::Welcome,
+/// The built-in dashboard takes the route that catches everything else, or becomes one. Whom that turned away it turns away
+/// still; what it changed of an application's requests was for that application. What the pages change goes by the control API,
+/// under the path that it has everywhere but where a route leads to it already.
+fn show_dashboard(edge: &mut Edge) {
+    let plain = |name: &str, matching, action| Route {
+        name: name.into(),
+        matching,
+        action,
         edits: None,
         guards: None,
         client_certificate: false,
     };
     match edge.routes.iter_mut().find(|route| route.matching.is_everything()) {
-        Some(route) => *route = Arc::new(Route { name: Arc::clone(&route.name), ..page }),
-        None => edge.routes.push(Arc::new(page)),
+        Some(route) => {
+            let said = route.edits.as_ref().and_then(|edits| edits.response.clone());
+            let edits = said.map(|response| Box::new(Edits { response: Some(response), ..Edits::default() }));
+            *route = Arc::new(Route { action: Action::Dashboard, edits, ..Route::clone(route) });
+        }
+        None => edge.routes.push(Arc::new(plain("/", routes_match::everything(), Action::Dashboard))),
+    }
+    if !edge.routes.iter().any(|route| route.action == Action::Control) {
+        edge.routes.push(Arc::new(plain(CONTROL, routes_match::below(CONTROL), Action::Control)));
+        edge.routes.sort_by_key(|route| route.matching.rank());
     }
 }

@@ -13,7 +13,7 @@ use super::super::source::Source;
 use super::super::target::Target;
 use super::names::Names;
 use super::read::{At, Fields, all};
-use super::{routes_edits, routes_guards, routes_keys, routes_match};
+use super::{routes_control, routes_edits, routes_guards, routes_keys, routes_match};
 
 /// A route with the places its neighbours are held against. What it matches is known even where its upstream is not.
 struct Placed<'a> {
@@ -64,9 +64,11 @@ fn placed<'a>(at: At<'a>, upstreams: &Names<Upstream>, source: &Source) -> Check
     let fitting = routes_keys::refuse_unfit(&fields);
     let matching = matching?;
     let action = action.and_then(|action| refuse_unreachable(&at, action, matching.path.as_str()));
+    let action = action.and_then(|action| routes_control::refuse_misplaced(&at, action, &matching.path));
     let (name, client_certificate) = (name?.unwrap_or_else(|| matching.path.as_str().to_owned()), client_certificate?);
     fitting?;
-    Ok(Placed { at, matched, named, name, matching, client_certificate, action, edits: edits?, guards: guards? })
+    let edits = routes_control::edits(&action, &matching.path, edits?);
+    Ok(Placed { at, matched, named, name, matching, client_certificate, action, edits, guards: guards? })
 }
 
 fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {
@@ -80,7 +82,7 @@ fn refuse_unreachable(at: &At, action: Action, path: &str) -> Checked<Action> {
 
 fn action(fields: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Checked<Action> {
     let mut given = routes_keys::ACTIONS.into_iter().filter_map(|key| Some((key, fields.get(key)?)));
-    let remedy = "add llm: or upstream: with an upstream's name, redirect: or respond:";
+    let remedy = "add llm: or upstream: with an upstream's name, redirect:, respond:, control: true or dashboard: true";
     let (key, at) = given.next().ok_or_else(|| fields.at().problem_with("goes nowhere", remedy))?;
     if let Some((_, other)) = given.next() {
         return Err(other.problem_with(format!("beside {key}"), "keep one of the two"));
@@ -89,6 +91,8 @@ fn action(fields: &Fields, upstreams: &Names<Upstream>, source: &Source) -> Chec
         "llm" => upstreams.resolve(&at, "upstream").map(Action::Llm),
         "redirect" => routes_edits::redirect(&at).map(Action::Redirect),
         "respond" => routes_edits::respond(&at, source).map(Action::Respond),
+        "control" => routes_control::inside(&at, Action::Control),
+        "dashboard" => routes_control::inside(&at, Action::Dashboard),
         _ => upstreams.resolve(&at, "upstream").and_then(|upstream| {
             routes_match::spoken_to_by_the_web(&at, &upstream)?;
             Ok(Action::Proxy(upstream))

@@ -4,9 +4,9 @@ use super::super::problem::Checked;
 use super::read::{Fields, all};
 
 /// What a route does; each has exactly one.
-pub(super) const ACTIONS: [&str; 4] = ["llm", "upstream", "redirect", "respond"];
+pub(super) const ACTIONS: [&str; 6] = ["llm", "upstream", "redirect", "respond", "control", "dashboard"];
 
-pub(super) const ALL: [&str; 24] = [
+pub(super) const ALL: [&str; 26] = [
     "name",
     "match",
     "client_certificate",
@@ -14,6 +14,8 @@ pub(super) const ALL: [&str; 24] = [
     "upstream",
     "redirect",
     "respond",
+    "control",
+    "dashboard",
     "strip_prefix",
     "add_prefix",
     "rewrite",
@@ -37,6 +39,10 @@ pub(super) const ALL: [&str; 24] = [
 /// that was admitted, under a path of cfx's own; there is nothing to edit, and nothing that could lead around keys,
 /// quotas and the ledger.
 const OF_LLM: [&str; 6] = ["client_certificate", "allow", "rate_limit", "in_flight", "maintenance", "cors"];
+/// What cfx serves itself speaks for itself; what turns requests away goes with it, but nothing that would have them show
+/// credentials of another kind.
+const OF_INSIDE: [&str; 7] =
+    ["client_certificate", "allow", "rate_limit", "in_flight", "maintenance", "body", "response_headers"];
 /// A redirect has the path to edit, and no upstream.
 const OF_REDIRECT: [&str; 4] = ["strip_prefix", "add_prefix", "rewrite", "response_headers"];
 const OF_RESPOND: [&str; 1] = ["response_headers"];
@@ -49,6 +55,7 @@ pub(super) fn refuse_unfit(fields: &Fields) -> Checked<()> {
         Some("llm") => (&OF_LLM, &[]),
         Some("redirect") => (&OF_REDIRECT, &OF_BOTH),
         Some("respond") => (&OF_RESPOND, &OF_BOTH),
+        Some("control" | "dashboard") => (&OF_INSIDE, &[]),
         _ => return Ok(()),
     };
     let why = match fields.get("llm") {

@@ -15,6 +15,11 @@ pub(super) fn everything() -> Matching {
     Matching { host: HostPattern::Any, path, methods: Vec::new(), headers: Vec::new() }
 }
 
+/// A prefix on any host.
+pub(super) fn below(path: &str) -> Matching {
+    Matching { path: PathPattern::Prefix(path.to_owned()), ..everything() }
+}
+
 pub(super) fn matching(at: &At) -> Checked<Matching> {
     let fields = at.fields(&["host", "path", "exact", "methods", "headers"])?;
     let host = fields.or("host", HostPattern::Any, |at| at.parsed("a host name", host));

@@ -1,6 +1,6 @@
 //! [`KeyStore`] and [`KeyRegistry`] over the table `api_keys`.
 //!
-//! Triggers on it say on `cfx_keys` what changed, whoever changed it; changes are what the listener heard, so that
+//! Triggers on it say to all edges what changed, whoever changed it; changes are what the listener heard, so that
 //! asking for them costs nothing. What this process changes itself it notes at once, whether it listens or not.
 
 use std::sync::Arc;
@@ -51,8 +51,23 @@ const MARK_USED: Statement = Statement {
 const CREATE: Statement = Statement {
     sql: "insert into public.api_keys (id, user_id, public_id, prefix, key_hash, label, stages, models, daily_requests,
                                        created_at, expires_at)
-          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    types: NEW_KEY,
+          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+           where $12 is null or cfx.room_for_key($2, $12, $10)
+          returning public_id",
+    types: &[
+        Type::UUID,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::INT8,
+    ],
 };
 /// Both or neither: without an active old key there is nothing to insert from. `replaces` names the first of all that
 /// followed one another, whose counter they run on.
@@ -63,6 +78,7 @@ const ROTATE: Statement = Statement {
                      revoked_at = case when $13::timestamptz is null then $10 else revoked_at end,
                      retires_at = $13
                where id = $12 and status = 'active' and retires_at is null
+                 and ($14 is null or cfx.room_for_key($2, $14, $10))
               returning coalesce(replaces, id) as first, public_id
           ), made as (
               insert into public.api_keys (id, user_id, public_id, prefix, key_hash, label, stages, models,
@@ -85,7 +101,15 @@ const ROTATE: Statement = Statement {
         Type::TIMESTAMPTZ,
         Type::UUID,
         Type::TIMESTAMPTZ,
+        Type::INT8,
     ],
+};
+const CHANGE: Statement = Statement {
+    sql: "update public.api_keys
+             set label = coalesce($2, label), expires_at = case when $3 then $4 else expires_at end
+           where id = $1 and status = 'active'
+          returning public_id",
+    types: &[Type::UUID, Type::TEXT, Type::BOOL, Type::TIMESTAMPTZ],
 };
 const REVOKE: Statement = Statement {
     sql: "update public.api_keys set status = 'revoked', revoked_at = $2
@@ -93,19 +117,6 @@ const REVOKE: Statement = Statement {
           returning public_id",
     types: &[Type::UUID, Type::TIMESTAMPTZ],
 };
-const NEW_KEY: &[Type] = &[
-    Type::UUID,
-    Type::UUID,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::INT8,
-    Type::TIMESTAMPTZ,
-    Type::TIMESTAMPTZ,
-];
 
 #[async_trait]
 impl KeyStore for Postgres {
@@ -128,25 +139,41 @@ impl KeyStore for Postgres {
 
 #[async_trait]
 impl KeyRegistry for Postgres {
-    async fn create(&self, key: NewKey) -> Result<(), StoreError> {
-        let id = PublicId::parse(&key.public_id);
-        self.pool.query(&CREATE, new_key(key)).await?;
-        self.heard.note_change(id);
-        Ok(())
+    async fn create(&self, key: NewKey, most: Option<u32>) -> Result<bool, StoreError> {
+        let mut values = new_key(key);
+        values.push(value(most.map(i64::from)));
+        self.note_changed(&self.people.query(&CREATE, values).await?)
     }
 
     async fn list(&self, user: Option<UserId>) -> Result<Vec<KeyRow>, StoreError> {
-        self.pool.query(&LIST, vec![value(user.map(|user| user.0))]).await?.iter().map(key_row).collect()
+        self.people.query(&LIST, vec![value(user.map(|user| user.0))]).await?.iter().map(key_row).collect()
     }
 
-    async fn rotate(&self, old: KeyId, new: NewKey, retires_at: Option<Timestamp>) -> Result<bool, StoreError> {
+    async fn rotate(
+        &self,
+        old: KeyId,
+        new: NewKey,
+        retires_at: Option<Timestamp>,
+        most: Option<u32>,
+    ) -> Result<bool, StoreError> {
         let mut values = new_key(new);
-        values.extend([value(old.0), value(retires_at.map(to_system))]);
-        self.note_changed(&self.pool.query(&ROTATE, values).await?)
+        values.extend([value(old.0), value(retires_at.map(to_system)), value(most.map(i64::from))]);
+        self.note_changed(&self.people.query(&ROTATE, values).await?)
+    }
+
+    async fn change(
+        &self,
+        key: KeyId,
+        label: Option<String>,
+        expires_at: Option<Option<Timestamp>>,
+    ) -> Result<bool, StoreError> {
+        let values =
+            vec![value(key.0), value(label), value(expires_at.is_some()), value(expires_at.flatten().map(to_system))];
+        self.note_changed(&self.people.query(&CHANGE, values).await?)
     }
 
     async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
-        self.note_changed(&self.pool.query(&REVOKE, vec![value(key.0), value(to_system(at))]).await?)
+        self.note_changed(&self.people.query(&REVOKE, vec![value(key.0), value(to_system(at))]).await?)
     }
 }
 
@@ -160,7 +187,7 @@ impl Postgres {
     }
 }
 
-/// The parameters that [`NEW_KEY`] lists.
+/// The first eleven parameters of [`CREATE`] and [`ROTATE`].
 fn new_key(key: NewKey) -> Vec<Value> {
     let stages = key.stages.map(|stages| stages.iter().map(|stage| stage.as_str()).collect::<Vec<_>>());
     vec![

@@ -1,5 +1,5 @@
 //! [`LedgerStore`] over the table `request_logs`: a batch is one statement, which also adds the rows that were new to
-//! the day's sums in `usage_counters`, so that a batch sent again counts nothing twice.
+//! the day's sums in `usage_counters` and `usage_splits`, so that a batch sent again counts nothing twice.
 //!
 //! A row whose month has no partition yet is the one refusal that is put right here: the month is made, and the batch
 //! sent again.
@@ -18,7 +18,8 @@ use super::rows::to_system;
 use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::units::StoreError;
 
-/// Counters are locked by user and day, as by everything else that touches more than one of them.
+/// Counters are locked by user and day, as by everything else that touches more than one of them. The splits of a day are
+/// written under the lock of its counter: all counters are through, because they are counted, before the first split is.
 const APPEND: Statement = Statement {
     sql: "with fresh as (
               insert into public.request_logs (
@@ -32,19 +33,42 @@ const APPEND: Statement = Statement {
                   $15::bigint[], $16::bool[], $17::bigint[], $18::bigint[], $19::bigint[], $20::integer[],
                   $21::text[], $22::integer[], $23::text[], $24::timestamptz[])
               on conflict (request_id, created_at) do nothing
-              returning user_id, (created_at at time zone 'UTC')::date as day, status, input_tokens, output_tokens,
-                        cost_nano_usd
+              returning user_id, (created_at at time zone 'UTC')::date as day, coalesce(stage, '') as stage,
+                        coalesce(model, '') as model, status, attempts, input_tokens, output_tokens, cost_nano_usd
+          ), sums as materialized (
+              select user_id, day, stage, model, count(*) as rows, count(*) filter (where status = 'success') as answered,
+                     count(*) filter (where status = 'error') as failed,
+                     count(*) filter (where attempts > 0) as reached_upstream,
+                     coalesce(sum(input_tokens), 0) as input_tokens, coalesce(sum(output_tokens), 0) as output_tokens,
+                     coalesce(sum(cost_nano_usd), 0) as cost_nano_usd
+                from fresh group by user_id, day, stage, model
+          ), counted as (
+              insert into public.usage_counters as counter (
+                  user_id, day, rows, answered, failed, reached_upstream, input_tokens, output_tokens, cost_nano_usd)
+              select user_id, day, sum(rows), sum(answered), sum(failed), sum(reached_upstream), sum(input_tokens),
+                     sum(output_tokens), sum(cost_nano_usd)
+                from sums group by user_id, day order by user_id, day
+              on conflict (user_id, day) do update
+                 set rows = counter.rows + excluded.rows,
+                     answered = counter.answered + excluded.answered,
+                     failed = counter.failed + excluded.failed,
+                     reached_upstream = counter.reached_upstream + excluded.reached_upstream,
+                     input_tokens = counter.input_tokens + excluded.input_tokens,
+                     output_tokens = counter.output_tokens + excluded.output_tokens,
+                     cost_nano_usd = counter.cost_nano_usd + excluded.cost_nano_usd,
+                     updated_at = now()
+              returning 1
           )
-          insert into public.usage_counters (user_id, day, answered, input_tokens, output_tokens, cost_nano_usd)
-          select user_id, day, count(*) filter (where status = 'success'), coalesce(sum(input_tokens), 0),
-                 coalesce(sum(output_tokens), 0), coalesce(sum(cost_nano_usd), 0)
-            from fresh group by user_id, day order by user_id, day
-          on conflict (user_id, day) do update
-             set answered = usage_counters.answered + excluded.answered,
-                 input_tokens = usage_counters.input_tokens + excluded.input_tokens,
-                 output_tokens = usage_counters.output_tokens + excluded.output_tokens,
-                 cost_nano_usd = usage_counters.cost_nano_usd + excluded.cost_nano_usd,
-                 updated_at = now()",
+          insert into cfx.usage_splits as split (
+              user_id, day, stage, model, requests, answered, input_tokens, output_tokens, cost_nano_usd)
+          select user_id, day, stage, model, rows, answered, input_tokens, output_tokens, cost_nano_usd
+            from sums where (select count(*) from counted) > 0
+          on conflict (user_id, day, stage, model) do update
+             set requests = split.requests + excluded.requests,
+                 answered = split.answered + excluded.answered,
+                 input_tokens = split.input_tokens + excluded.input_tokens,
+                 output_tokens = split.output_tokens + excluded.output_tokens,
+                 cost_nano_usd = split.cost_nano_usd + excluded.cost_nano_usd",
     types: &[
         Type::UUID_ARRAY,
         Type::UUID_ARRAY,

@@ -1,4 +1,7 @@
-//! What other processes say: one connection of its own that listens on `cfx_keys` and `cfx_quota`.
+//! What other processes say: one connection of its own that listens where keys and quotas are spoken of.
+//!
+//! Every login of a database can listen and speak wherever it knows the name of, so these names are the database's secret:
+//! only its owner reads them. They are read anew for each connection.
 //!
 //! That a connection is open does not prove that it hears: behind a pooler that hands out sessions by the transaction,
 //! LISTEN is accepted and nothing ever comes. So it is tried: every 15 s a notice is sent by way of the pool, and must
@@ -22,8 +25,10 @@ use uuid::Uuid;
 use super::changes::Log;
 use super::connect::{ConnectProblem, Target};
 use super::pool::{Fault, Pool, Statement, value};
+use super::rows::column;
 use super::words::Said;
 use crate::admission::{Changes, PublicId};
+use crate::units::StoreError;
 
 /// Words kept for an edge that does not listen at the moment; past them it is told that it missed some.
 const KEPT: usize = 4_096;
@@ -32,6 +37,11 @@ const TRIAL_LIMIT: Duration = Duration::from_secs(5);
 /// Between attempts to connect: doubled from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+const CHANNELS: Statement = Statement {
+    sql: "select keys.value as keys, quota.value as quota from cfx.settings as keys, cfx.settings as quota
+           where keys.name = 'key_channel' and quota.name = 'quota_channel'",
+    types: &[],
+};
 const NOTIFY: Statement = Statement { sql: "select pg_notify($1, $2)", types: &[Type::TEXT, Type::TEXT] };
 
 /// What has been heard so far. Shared between the listening task and the ports.
@@ -41,9 +51,19 @@ pub(super) struct Heard {
     words: broadcast::Sender<Said>,
 }
 
+/// Where is spoken of what.
+struct Channels {
+    keys: String,
+    quota: String,
+    /// Ours alone.
+    trial: String,
+}
+
 /// Why listening ended.
 enum Ended {
     Connect(ConnectProblem),
+    /// The names of the channels could not be read.
+    NoNames(StoreError),
     /// The connection closed.
     Closed,
     /// The trial could not be sent: the store is away.
@@ -81,18 +101,34 @@ impl Heard {
         let _ = self.words.send(word);
     }
 
-    fn take(&self, notification: &Notification) {
+    fn take(&self, notification: &Notification, channels: &Channels) {
         match notification.channel() {
             // What names no key is an account, many keys, or an operator's own word.
-            "cfx_keys" => self.note_change(PublicId::parse(notification.payload())),
-            "cfx_quota" => match Said::parse(notification.payload()) {
+            channel if channel == channels.keys => self.note_change(PublicId::parse(notification.payload())),
+            channel if channel == channels.quota => match Said::parse(notification.payload()) {
                 Some(word) => self.tell(word),
                 None => {
-                    tracing::debug!(payload = notification.payload(), "a word on cfx_quota that means nothing here")
+                    tracing::debug!(payload = notification.payload(), "a word about quotas that means nothing here")
                 }
             },
             _ => {}
         }
+    }
+}
+
+impl Channels {
+    async fn read(pool: &Pool) -> Result<Self, StoreError> {
+        let rows = pool.query(&CHANNELS, vec![]).await?;
+        let missing = || StoreError("cfx.settings has no key_channel and quota_channel".to_owned());
+        let row = rows.first().ok_or_else(missing)?;
+        let trial = format!("cfx_trial_{}", Uuid::new_v4().simple());
+        Ok(Self { keys: column(row, "keys")?, quota: column(row, "quota")?, trial })
+    }
+
+    /// The statements that listen to all of them.
+    fn listen(&self) -> String {
+        let quoted = |name: &String| format!("listen \"{}\"", name.replace('"', "\"\""));
+        [&self.keys, &self.quota, &self.trial].map(quoted).join("; ")
     }
 }
 
@@ -125,6 +161,7 @@ fn warn(target: &Target, ended: &Ended) {
     let setting = target.setting;
     match ended {
         Ended::Connect(problem) => tracing::warn!(%problem, meanwhile, "cannot listen to the store"),
+        Ended::NoNames(StoreError(said)) => tracing::warn!(said, meanwhile, "the store does not say where to listen"),
         Ended::Closed => tracing::warn!(setting, meanwhile, "the connection that listens to the store was closed"),
         Ended::NotSent(fault) => tracing::warn!(?fault, meanwhile, "the store does not answer"),
         Ended::Deaf => tracing::warn!(
@@ -150,17 +187,19 @@ async fn listen_once(target: &Target, pool: &Pool, heard: &Heard, shares_url: bo
             }
         }
     });
-    let channel = format!("cfx_trial_{}", Uuid::new_v4().simple());
     let ended = tokio::select! {
         ended = async {
-            let listen = format!("listen cfx_keys; listen cfx_quota; listen {channel}");
-            if client.batch_execute(&listen).await.is_err() {
+            let channels = match Channels::read(pool).await {
+                Ok(channels) => channels,
+                Err(error) => return Ended::NoNames(error),
+            };
+            if client.batch_execute(&channels.listen()).await.is_err() {
                 return Ended::Closed;
             }
             // Whatever was said before this moment was not heard.
             heard.note_change(None);
             heard.tell(Said::Missed);
-            attend(pool, heard, &channel, &mut notices, shares_url).await
+            attend(pool, heard, &channels, &mut notices, shares_url).await
         } => ended,
         _ = &mut driver => Ended::Closed,
     };
@@ -172,20 +211,21 @@ async fn listen_once(target: &Target, pool: &Pool, heard: &Heard, shares_url: bo
 async fn attend(
     pool: &Pool,
     heard: &Heard,
-    channel: &str,
+    channels: &Channels,
     notices: &mut mpsc::UnboundedReceiver<Notification>,
     shares_url: bool,
 ) -> Ended {
     loop {
         let trial = Uuid::new_v4().to_string();
-        if let Err(fault) = pool.query(&NOTIFY, vec![value(channel.to_owned()), value(trial.clone())]).await {
+        let said = pool.query(&NOTIFY, vec![value(channels.trial.clone()), value(trial.clone())]).await;
+        if let Err(fault) = said {
             return Ended::NotSent(fault);
         }
         let limit = Instant::now() + TRIAL_LIMIT;
         loop {
             match tokio::time::timeout_at(limit, notices.recv()).await {
-                Ok(Some(notice)) if notice.channel() == channel && notice.payload() == trial => break,
-                Ok(Some(notice)) => heard.take(&notice),
+                Ok(Some(notice)) if notice.channel() == channels.trial && notice.payload() == trial => break,
+                Ok(Some(notice)) => heard.take(&notice, channels),
                 Ok(None) => return Ended::Closed,
                 Err(_) => return Ended::Deaf,
             }
@@ -199,7 +239,7 @@ async fn attend(
         let next = Instant::now() + TRIAL_EVERY;
         while let Ok(notice) = tokio::time::timeout_at(next, notices.recv()).await {
             match notice {
-                Some(notice) => heard.take(&notice),
+                Some(notice) => heard.take(&notice, channels),
                 None => return Ended::Closed,
             }
         }

@@ -17,9 +17,6 @@ use crate::storage::{Migration, Newer, Standing};
 /// The first version whose views can be read with the reader's rights, and which the tests run on.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// The name of the lock in `pg_advisory_xact_lock`: "cfx" and a number, as it shows in `pg_locks`.
-const LOCK: i64 = 0x6366_7800_0001;
-
 /// A file, and a condition that holds once it was applied, by which a database that only half remembers is found out.
 pub(super) struct Known {
     pub(super) migration: Migration,
@@ -48,6 +45,11 @@ pub(super) const ALL: &[Known] = &[
     known!(4, "0004_access", "to_regprocedure('cfx.session_user_id()') is not null"),
     known!(5, "0005_key_notices", "to_regprocedure('cfx.keys_changed()') is not null"),
     known!(10, "0010_quota", "to_regprocedure('cfx.beat(uuid)') is not null"),
+    known!(11, "0011_identity", "to_regclass('cfx.passwords') is not null"),
+    known!(12, "0012_usage", "to_regclass('cfx.usage_splits') is not null"),
+    known!(13, "0013_own_channels", "to_regprocedure('cfx.say(text, text)') is not null"),
+    known!(14, "0014_log_filters", "to_regclass('public.request_logs_kind') is not null"),
+    known!(15, "0015_key_room", "to_regprocedure('cfx.room_for_key(uuid, bigint, timestamptz)') is not null"),
 ];
 
 /// Why a database cannot be brought to this program's form.
@@ -232,7 +234,7 @@ fn is_of(record: &Record, migration: &Migration) -> bool {
 }
 
 /// SHA-256 of the file, its first 16 hexadecimal digits: it tells edits apart, it defends against nobody.
-fn checksum(migration: &Migration) -> String {
+pub(super) fn checksum(migration: &Migration) -> String {
     let digest = Sha256::digest(migration.sql);
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -240,14 +242,9 @@ fn checksum(migration: &Migration) -> String {
 async fn apply_as_one(client: &mut Client) -> Result<Vec<Migration>, MigrationError> {
     // Read committed, whatever the role's default: what the other edge committed while this one waited must be seen.
     let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    transaction
-        .batch_execute(&format!(
-            "set local lock_timeout = '60s';
-             set local statement_timeout = 0;
-             select pg_advisory_xact_lock({LOCK})"
-        ))
-        .await?;
+    transaction.batch_execute("set local lock_timeout = '60s'; set local statement_timeout = 0").await?;
     transaction.batch_execute(MEMORY).await?;
+    transaction.batch_execute(LOCK).await?;
     // Asked again under the lock: another edge may have been first.
     let missing = pending(&transaction).await?;
     for migration in &missing {
@@ -263,22 +260,34 @@ async fn apply_as_one(client: &mut Client) -> Result<Vec<Migration>, MigrationEr
     Ok(missing)
 }
 
-/// Asks before it makes: a role that may not make a schema may still work on one that is there.
+/// Asks before it makes: a role that may not make a schema may still work on one that is there. Who makes them while
+/// another edge does waits until that one is done, is told that they are there, and looks again.
 const MEMORY: &str = "do $$
 begin
-    if to_regnamespace('cfx') is null then
-        create schema cfx;
-    end if;
-    if to_regclass('cfx.schema_migrations') is null then
-        create table cfx.schema_migrations (
-            version    integer primary key,
-            name       text not null,
-            checksum   text not null,
-            applied_at timestamptz not null default now()
-        );
-    end if;
+    loop
+        begin
+            if to_regnamespace('cfx') is null then
+                create schema cfx;
+            end if;
+            if to_regclass('cfx.schema_migrations') is null then
+                create table cfx.schema_migrations (
+                    version    integer primary key,
+                    name       text not null,
+                    checksum   text not null,
+                    applied_at timestamptz not null default now()
+                );
+            end if;
+            exit;
+        exception when unique_violation or duplicate_schema or duplicate_table then
+            null;
+        end;
+    end loop;
 end
 $$";
+
+/// One edge at a time. Of all locks this one because it takes the right to write to the table: an advisory lock can be held
+/// by whoever can log in. Readers go on.
+const LOCK: &str = "lock table cfx.schema_migrations in share row exclusive mode";
 
 /// An error of one file; those that are not the file's fault stay what they are, for [`explain`].
 fn in_migration(name: &'static str, error: tokio_postgres::Error) -> MigrationError {

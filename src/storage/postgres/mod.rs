@@ -1,6 +1,7 @@
 //! The real store: a Postgres database, for any number of edges and the command line beside them.
 //!
-//! A pool for statements, and one connection beside it that hears what other processes say ([`listen`]). All of it
+//! A pool for what requests wait for, smaller ones for what people ask and for the log, and one connection beside them that
+//! hears what other processes say ([`listen`]). All of it
 //! lives on the runtime the store was opened on, whichever thread asks.
 //!
 //! Failure stance: an error is told to the caller, whose room says what then; nothing is tried again here but the
@@ -9,20 +10,27 @@
 mod accounts;
 mod changes;
 mod connect;
+mod dashboard;
 mod keys;
 mod ledger;
+mod links;
 mod listen;
 pub mod migrations;
 pub mod partitions;
+mod past_keys;
 mod pool;
+mod questions;
 mod quota;
+mod reports;
 mod rows;
+mod sessions;
 mod settings;
 mod tls;
 mod url;
 mod words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::AbortHandle;
@@ -37,6 +45,17 @@ use pool::Pool;
 use words::Said;
 
 pub use connect::ConnectProblem;
+pub use dashboard::{DashboardAddress, DashboardDatabase};
+
+/// Calls are short and few: leases are taken ahead and rows written in batches.
+const CONNECTIONS: usize = 8;
+/// For accounts, sessions, links and lists of keys, beside those: whoever floods the control API with made-up sessions is
+/// in nobody's way but its own.
+const PEOPLE_CONNECTIONS: usize = 2;
+/// How long one of those waits for a connection: a page that is asked for again later does less harm than a long queue.
+const PEOPLE_WAIT: Duration = Duration::from_millis(250);
+/// For questions to the log, which take longer.
+const LOG_CONNECTIONS: usize = 3;
 
 /// Where the database is, as the environment says it.
 #[derive(Clone)]
@@ -48,7 +67,12 @@ pub struct Address {
 
 /// An open database. Adapts every port of the rooms below.
 pub struct Postgres {
+    /// For what requests to `/v1` wait for: keys and leases.
     pool: Pool,
+    /// For what people ask through the control API and the command line.
+    people: Pool,
+    /// For what takes time: questions to the log.
+    log: Pool,
     heard: Arc<Heard>,
     words: Mutex<broadcast::Receiver<Said>>,
     /// Ended with the store.
@@ -93,7 +117,11 @@ impl Address {
     }
 
     fn assemble(&self, listens: bool) -> Result<Arc<Postgres>, ConnectProblem> {
-        let pool = Pool::new(self.main.clone()).map_err(|error| ConnectProblem::lasting(error.to_string()))?;
+        let pool = |connections| {
+            Pool::new(self.main.clone(), connections).map_err(|error| ConnectProblem::lasting(error.to_string()))
+        };
+        let people = pool(PEOPLE_CONNECTIONS)?.waiting(PEOPLE_WAIT);
+        let (pool, log) = (pool(CONNECTIONS)?, pool(LOG_CONNECTIONS)?);
         let heard = Heard::new();
         let words = Mutex::new(heard.words());
         let listening = listens.then(|| {
@@ -101,7 +129,7 @@ impl Address {
             let shares_url = target.place == self.main.place;
             tokio::spawn(listen::listen(target, pool.clone(), Arc::clone(&heard), shares_url)).abort_handle()
         });
-        Ok(Arc::new(Postgres { pool, heard, words, listening }))
+        Ok(Arc::new(Postgres { pool, people, log, heard, words, listening }))
     }
 
     /// A connection for a moment.

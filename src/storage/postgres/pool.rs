@@ -30,12 +30,10 @@ use super::connect::{CONNECT_LIMIT, Target};
 use super::told;
 use crate::units::StoreError;
 
-/// Calls are short and few: leases are taken ahead and rows written in batches.
-const CONNECTIONS: usize = 8;
-/// How long a call waits for a connection while all are in use.
+/// How long a call waits for a connection while all are in use, where nothing else is said.
 const WAIT: Duration = Duration::from_secs(5);
 /// A little more than a session's own `statement_timeout`, which gives the better message.
-const CALL_LIMIT: Duration = Duration::from_secs(12);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(12);
 /// Gateways forget connections that are silent for longer, and tell neither end.
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
 
@@ -62,6 +60,8 @@ pub(super) struct Pool {
     target: Target,
     runtime: Handle,
     ours: Arc<AtomicBool>,
+    connections: usize,
+    wait: Duration,
     /// One for each connection. The pool has a queue too, but whoever leaves that may leave a connection half made.
     places: Arc<Semaphore>,
 }
@@ -73,22 +73,28 @@ pub(super) struct Session {
 }
 
 impl Pool {
-    /// Connects to nothing yet. Must be called on the runtime that is to do the work.
-    pub(super) fn new(target: Target) -> Result<Self, StoreError> {
+    /// Of so many connections at most; connects to nothing yet. Must be called on the runtime that is to do the work.
+    pub(super) fn new(target: Target, connections: usize) -> Result<Self, StoreError> {
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(tokio_postgres::Config::new(), target.clone(), config);
         let fresh_enough = Hook::sync_fn(|_, use_so_far| {
             if use_so_far.last_used() > IDLE_LIMIT { Err(HookError::message("idle for too long")) } else { Ok(()) }
         });
         let pool = deadpool_postgres::Pool::builder(manager)
-            .max_size(CONNECTIONS)
+            .max_size(connections)
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(CONNECT_LIMIT))
             .pre_recycle(fresh_enough)
             .build()
             .map_err(|error| StoreError(error.to_string()))?;
         let runtime = Handle::try_current().map_err(|error| StoreError(error.to_string()))?;
-        Ok(Self { pool, target, runtime, ours: Arc::default(), places: Arc::new(Semaphore::new(CONNECTIONS)) })
+        let places = Arc::new(Semaphore::new(connections));
+        Ok(Self { pool, target, runtime, ours: Arc::default(), connections, wait: WAIT, places })
+    }
+
+    /// The same pool, whose calls wait for a connection for `wait` at most.
+    pub(super) fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
     }
 
     /// Says whether a session keeps what was prepared in it: not so behind a pooler that hands out sessions by the
@@ -119,15 +125,21 @@ impl Pool {
         self.session_at(place).await
     }
 
-    async fn session_at(&self, place: OwnedSemaphorePermit) -> Result<Session, Fault> {
+    pub(super) async fn session_at(&self, place: OwnedSemaphorePermit) -> Result<Session, Fault> {
         let object = self.pool.get().await.map_err(|error| self.no_session(error))?;
         Ok(Session { object, _place: place })
     }
 
+    /// Where the work is done.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// In the order of arrival.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let place = tokio::time::timeout(WAIT, Arc::clone(&self.places).acquire_owned()).await;
-        let in_use = || Fault::unanswered(format!("{}: all {CONNECTIONS} connections are in use", self.target.place));
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let place = tokio::time::timeout(self.wait, Arc::clone(&self.places).acquire_owned()).await;
+        let (at, connections) = (&self.target.place, self.connections);
+        let in_use = || Fault::unanswered(format!("{at}: all {connections} connections are in use"));
         place.ok().and_then(Result::ok).ok_or_else(in_use)
     }
 
@@ -181,7 +193,7 @@ fn leads_nowhere(error: &Error) -> bool {
 }
 
 impl Session {
-    fn throw_away(self) {
+    pub(super) fn throw_away(self) {
         drop(Object::take(self.object));
     }
 }
@@ -195,11 +207,11 @@ impl Deref for Session {
 }
 
 impl Fault {
-    fn of(error: &Error) -> Self {
+    pub(super) fn of(error: &Error) -> Self {
         Self { code: error.code().cloned(), text: told(error) }
     }
 
-    fn unanswered(text: String) -> Self {
+    pub(super) fn unanswered(text: String) -> Self {
         Self { code: None, text }
     }
 

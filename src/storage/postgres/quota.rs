@@ -70,7 +70,7 @@ const CLOSE_LEFT: Statement = Statement {
           having count(*) > 0",
     types: &[Type::INT4],
 };
-const RECALL: Statement = Statement { sql: "select pg_notify('cfx_quota', $1)", types: &[Type::TEXT] };
+const RECALL: Statement = Statement { sql: "select cfx.say('quota_channel', $1)", types: &[Type::TEXT] };
 
 #[async_trait]
 impl QuotaStore for Postgres {

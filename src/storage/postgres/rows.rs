@@ -4,8 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
+use uuid::Uuid;
 
-use crate::units::{Stage, StoreError, Timestamp};
+use crate::storage::log_rows::Columns;
+use crate::units::{Day, Stage, StoreError, Timestamp};
 
 /// A column by its name. An error where the database does not hold what we write there.
 pub(super) fn column<'row, T: FromSql<'row>>(row: &'row Row, name: &str) -> Result<T, StoreError> {
@@ -31,11 +33,42 @@ pub(super) fn optional_count(row: &Row, name: &str) -> Result<Option<u32>, Store
 
 pub(super) fn stages(row: &Row, name: &str) -> Result<Option<Vec<Stage>>, StoreError> {
     let Some(names) = column::<Option<Vec<String>>>(row, name)? else { return Ok(None) };
-    let stage = |name: &String| {
-        let known = Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
-        known.ok_or_else(|| StoreError(format!("{name:?} is not a stage")))
-    };
+    let stage = |name: &String| Stage::parse(name).ok_or_else(|| StoreError(format!("{name:?} is not a stage")));
     names.iter().map(stage).collect::<Result<_, _>>().map(Some)
+}
+
+impl Columns for Row {
+    type Error = StoreError;
+
+    fn text(&self, name: &str) -> Result<Option<String>, StoreError> {
+        column(self, name)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        column(self, name)
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, StoreError> {
+        column(self, name)
+    }
+
+    fn id(&self, name: &str) -> Result<Uuid, StoreError> {
+        column(self, name)
+    }
+
+    fn time(&self, name: &str) -> Result<Timestamp, StoreError> {
+        time(self, name)
+    }
+
+    /// As a number of days since 1970-01-01.
+    fn day(&self, name: &str) -> Result<Day, StoreError> {
+        let days: i64 = column(self, name)?;
+        i32::try_from(days).map(Day).map_err(|_| Self::unreadable(days.to_string(), "a day"))
+    }
+
+    fn unreadable(text: String, what: &'static str) -> StoreError {
+        StoreError(format!("{text:?} is not {what}"))
+    }
 }
 
 /// The driver's form of an instant: microseconds, as ours.

@@ -1,4 +1,4 @@
-//! The words edges say to each other on the channel `cfx_quota`, as `migrations/postgres/0010_quota.sql` describes them.
+//! The words edges say to each other about quotas, as `migrations/postgres/0010_quota.sql` describes them.
 
 use uuid::Uuid;
 

@@ -54,10 +54,17 @@ impl KeyStore for Sqlite {
 
 #[async_trait]
 impl KeyRegistry for Sqlite {
-    async fn create(&self, key: NewKey) -> Result<(), StoreError> {
-        self.writer.run(move |connection| insert(connection, &key)).await?;
+    async fn create(&self, key: NewKey, most: Option<u32>) -> Result<bool, StoreError> {
+        let create = move |connection: &Connection| {
+            let fits = has_room(connection, &key, most)?;
+            if fits {
+                insert(connection, &key)?;
+            }
+            Ok(fits)
+        };
+        let created = self.in_transaction(create).await?;
         self.note_change();
-        Ok(())
+        Ok(created)
     }
 
     async fn list(&self, user: Option<UserId>) -> Result<Vec<KeyRow>, StoreError> {
@@ -70,12 +77,18 @@ impl KeyRegistry for Sqlite {
                 .query_map([user], key_row)?
                 .collect()
         };
-        self.reader.run(select).await
+        self.people.ask(select).await
     }
 
-    async fn rotate(&self, old: KeyId, new: NewKey, retires_at: Option<Timestamp>) -> Result<bool, StoreError> {
+    async fn rotate(
+        &self,
+        old: KeyId,
+        new: NewKey,
+        retires_at: Option<Timestamp>,
+        most: Option<u32>,
+    ) -> Result<bool, StoreError> {
         let replace = move |connection: &Connection| {
-            let replaced = retire(connection, old, new.created_at, retires_at)?;
+            let replaced = has_room(connection, &new, most)? && retire(connection, old, new.created_at, retires_at)?;
             if replaced {
                 insert(connection, &new)?;
                 follow(connection, old, new.id)?;
@@ -87,11 +100,47 @@ impl KeyRegistry for Sqlite {
         Ok(replaced)
     }
 
+    async fn change(
+        &self,
+        key: KeyId,
+        label: Option<String>,
+        expires_at: Option<Option<Timestamp>>,
+    ) -> Result<bool, StoreError> {
+        let change = move |connection: &mut Connection| {
+            connection
+                .prepare_cached(
+                    "update api_keys set label = coalesce(?2, label), expires_at = iif(?3, ?4, expires_at)
+                      where id = ?1 and status = 'active'",
+                )?
+                .execute((
+                    key.0.to_string(),
+                    label,
+                    expires_at.is_some(),
+                    expires_at.flatten().map(|time| time.rfc3339_micros()),
+                ))
+        };
+        let changed = self.writer.run(change).await?;
+        self.note_change();
+        Ok(changed == 1)
+    }
+
     async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
         let revoked = self.writer.run(move |connection| revoke(connection, key, at)).await?;
         self.note_change();
         Ok(revoked)
     }
+}
+
+/// Whether fewer than `most` of the user's keys can be used when this one is created.
+fn has_room(connection: &Connection, key: &NewKey, most: Option<u32>) -> rusqlite::Result<bool> {
+    let Some(most) = most else { return Ok(true) };
+    connection
+        .prepare_cached(
+            "select count(*) < ?2 from api_keys
+              where user_id = ?1 and status = 'active'
+                and (expires_at is null or expires_at > ?3) and (retires_at is null or retires_at > ?3)",
+        )?
+        .query_row((key.user.0.to_string(), most, key.created_at.rfc3339_micros()), |row| row.get(0))
 }
 
 fn insert(connection: &Connection, key: &NewKey) -> rusqlite::Result<()> {

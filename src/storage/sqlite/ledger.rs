@@ -1,6 +1,6 @@
-//! [`LedgerStore`] over the table `request_logs`, and the day's sums over its rows in `usage_counters`.
+//! [`LedgerStore`] over the table `request_logs`, and the day's sums over its rows in `usage_counters` and `usage_splits`.
 //!
-//! Both change in one transaction, and the sums by the rows really inserted, so that a batch sent again counts once.
+//! All change in one transaction, and the sums by the rows really inserted, so that a batch sent again counts once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,19 +23,35 @@ const INSERT: &str = "insert into request_logs (
     on conflict (user_id, request_id) do nothing";
 
 const SPEND: &str = "insert into usage_counters (
-        user_id, day, answered, input_tokens, output_tokens, cost_nano_usd, updated_at)
-    values (?1, ?2, ?3, ?4, ?5, ?6, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+        user_id, day, rows, answered, failed, reached_upstream, input_tokens, output_tokens, cost_nano_usd, updated_at)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
     on conflict (user_id, day) do update set
+        rows = rows + excluded.rows,
         answered = answered + excluded.answered,
+        failed = failed + excluded.failed,
+        reached_upstream = reached_upstream + excluded.reached_upstream,
         input_tokens = input_tokens + excluded.input_tokens,
         output_tokens = output_tokens + excluded.output_tokens,
         cost_nano_usd = cost_nano_usd + excluded.cost_nano_usd,
         updated_at = excluded.updated_at";
 
-/// What one user's rows of one day in a batch add up to.
+const SPLIT: &str = "insert into usage_splits (
+        user_id, day, stage, model, requests, answered, input_tokens, output_tokens, cost_nano_usd)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    on conflict (user_id, day, stage, model) do update set
+        requests = requests + excluded.requests,
+        answered = answered + excluded.answered,
+        input_tokens = input_tokens + excluded.input_tokens,
+        output_tokens = output_tokens + excluded.output_tokens,
+        cost_nano_usd = cost_nano_usd + excluded.cost_nano_usd";
+
+/// What one user's rows of one day in a batch add up to, in all or of one stage and model.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spend {
+    rows: i64,
     answered: i64,
+    failed: i64,
+    reached_upstream: i64,
     input: i64,
     output: i64,
     cost: i64,
@@ -63,13 +79,23 @@ impl LedgerStore for Sqlite {
 fn write(connection: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(INSERT)?;
     let mut spent: HashMap<(UserId, Day), Spend> = HashMap::new();
+    let mut split: HashMap<(UserId, Day, &str, &str), Spend> = HashMap::new();
     for row in rows {
         if insert(&mut statement, row)? {
-            spent.entry((row.user, row.created_at.day())).or_default().add(row);
+            let (user, day) = (row.user, row.created_at.day());
+            let stage = row.stage.map_or("", |stage| stage.as_str());
+            spent.entry((user, day)).or_default().add(row);
+            split.entry((user, day, stage, row.model.as_deref().unwrap_or_default())).or_default().add(row);
         }
     }
     let mut statement = connection.prepare_cached(SPEND)?;
-    spent.iter().try_for_each(|((user, day), spend)| keep(&mut statement, *user, *day, *spend))
+    spent.iter().try_for_each(|((user, day), spend)| keep(&mut statement, *user, *day, *spend))?;
+    let mut statement = connection.prepare_cached(SPLIT)?;
+    split.iter().try_for_each(|((user, day, stage, model), spend)| {
+        let user = user.0.as_hyphenated().to_string();
+        let Spend { rows, answered, input, output, cost, .. } = spend;
+        statement.execute((user, day.iso(), stage, model, rows, answered, input, output, cost)).map(drop)
+    })
 }
 
 /// Whether the file would say no to the same row every time.
@@ -81,7 +107,10 @@ fn is_final(error: &rusqlite::Error) -> bool {
 impl Spend {
     fn add(&mut self, row: &Row) {
         let usage = row.usage.unwrap_or_default();
+        self.rows += 1;
         self.answered += i64::from(row.status == Status::Success);
+        self.failed += i64::from(row.status == Status::Error);
+        self.reached_upstream += i64::from(row.attempts > 0);
         self.input = self.input.saturating_add(integer(usage.input));
         self.output = self.output.saturating_add(integer(usage.output));
         self.cost = self.cost.saturating_add(row.cost.0);
@@ -90,7 +119,8 @@ impl Spend {
 
 fn keep(statement: &mut Statement<'_>, user: UserId, day: Day, spend: Spend) -> rusqlite::Result<()> {
     let user = user.0.as_hyphenated().to_string();
-    statement.execute((user, day.iso(), spend.answered, spend.input, spend.output, spend.cost)).map(drop)
+    let Spend { rows, answered, failed, reached_upstream, input, output, cost } = spend;
+    statement.execute((user, day.iso(), rows, answered, failed, reached_upstream, input, output, cost)).map(drop)
 }
 
 /// False where the row is there already. Values by position, in the order of the columns above: by name each of them

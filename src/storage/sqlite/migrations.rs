@@ -17,8 +17,13 @@ macro_rules! migration {
 }
 
 /// In order of their versions.
-pub(super) const ALL: &[Migration] =
-    &[migration!(1, "0001_tables"), migration!(2, "0002_spend"), migration!(3, "0003_edges_and_keys")];
+pub(super) const ALL: &[Migration] = &[
+    migration!(1, "0001_tables"),
+    migration!(2, "0002_spend"),
+    migration!(3, "0003_edges_and_keys"),
+    migration!(4, "0004_identity"),
+    migration!(5, "0005_usage"),
+];
 
 /// Why a database cannot be brought to this program's form.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,12 @@
 mod accounts;
 mod keys;
 mod ledger;
+mod links;
 mod migrations;
+mod past_keys;
 mod quota;
+mod reports;
+mod sessions;
 mod settings;
 mod text;
 mod worker;
@@ -34,6 +38,10 @@ const BUSY: Duration = Duration::from_secs(5);
 pub struct Sqlite {
     writer: Worker,
     reader: Worker,
+    /// For accounts, sessions, links and lists of keys: a flood of made-up sessions holds up no key's look-up.
+    people: Worker,
+    /// For what takes time: questions to the log.
+    questions: Arc<Worker>,
     /// Changes to keys and accounts by this process, which `data_version` does not show.
     own_changes: AtomicU64,
     /// Edges on this file, as last counted.
@@ -48,9 +56,15 @@ impl Sqlite {
         let mut writer = connect(path).map_err(in_file)?;
         migrations::apply(&mut writer).map_err(|error| StoreError(format!("{}: {error}", path.display())))?;
         let reader = connect(path).map_err(in_file)?;
+        let people = connect(path).map_err(in_file)?;
+        people.pragma_update(None, "query_only", true).map_err(in_file)?;
+        let questions = connect(path).map_err(in_file)?;
+        questions.pragma_update(None, "query_only", true).map_err(in_file)?;
         Ok(Arc::new(Self {
             writer: Worker::start("sqlite-writer", writer)?,
             reader: Worker::start("sqlite-reader", reader)?,
+            people: Worker::start("sqlite-people", people)?,
+            questions: Arc::new(Worker::start("sqlite-questions", questions)?),
             own_changes: AtomicU64::new(0),
             live_edges: AtomicU32::new(1),
         }))
@@ -120,14 +134,24 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Makes the file, readable by its owner alone, where there is none. SQLite gives its side files the same rights.
+///
+/// One that is there is not opened: closing it would take away the locks that other connections of this process have on it
+/// (POSIX has them by process), and whoever opened the file next would take it for unused and its log for finished.
 fn create_private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
+    options.create_new(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome.map(drop),
+    }
 }
 
+#[cfg(test)]
+mod people_tests;
+#[cfg(test)]
+mod report_tests;
 #[cfg(test)]
 mod spend_tests;
 #[cfg(test)]

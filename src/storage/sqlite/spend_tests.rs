@@ -72,4 +72,10 @@ async fn an_older_file_learns_its_spend_and_keeps_its_counts() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert_eq!(sums, [("ada".to_owned(), [9, 2, 20, 10]), ("bob".to_owned(), [0, 1, 10, 5])]);
+    let more = "select group_concat(user_id || rows || failed || reached_upstream, ' ') from usage_counters";
+    assert_eq!(old.query_row(more, (), |row| row.get::<_, String>(0)).unwrap(), "ada202 bob101");
+    let splits = "select group_concat(concat_ws('|', user_id, day, stage, model, requests, answered, input_tokens,
+                                                output_tokens, cost_nano_usd), ' ') from usage_splits";
+    let splits: String = old.query_row(splits, (), |row| row.get(0)).unwrap();
+    assert_eq!(splits, "ada|2026-01-31|||2|2|20|2|10 bob|2026-01-31|||1|1|10|1|5");
 }

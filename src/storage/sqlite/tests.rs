@@ -14,7 +14,7 @@ use crate::clock::SystemClock;
 use crate::identity::AccountStore;
 use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::storage::conformance::{self, NOON, row};
-use crate::storage::conformance_of_keys;
+use crate::storage::{conformance_of_keys, conformance_of_people, conformance_of_reports};
 use crate::units::{Day, EdgeId, KeyId, Timestamp, UserId};
 
 const TODAY: Day = Day(20_484);
@@ -58,12 +58,17 @@ async fn it_does_what_every_store_must() {
     let disk = Disk::new();
     let store = disk.open();
     conformance::quota_store(&*store).await;
-    conformance::account_store(&*store).await;
+    conformance_of_people::accounts(&*store).await;
     conformance::ledger_store(&*store).await;
     let rows: u32 = disk.sql().query_row("select count(*) from request_logs", (), |row| row.get(0)).unwrap();
     assert_eq!(rows, 2_000);
     conformance::keys(Arc::clone(&store)).await;
     conformance_of_keys::rotation(&*store).await;
+    conformance_of_keys::room(&*store).await;
+    conformance_of_keys::changes(&*store).await;
+    conformance_of_people::sessions(&*store).await;
+    conformance_of_people::links(&*store).await;
+    conformance_of_reports::reports(&*store).await;
     conformance_of_keys::pepper(&*store).await;
 }
 

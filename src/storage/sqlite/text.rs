@@ -4,6 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 use uuid::Uuid;
 
+use crate::storage::log_rows::Columns;
 use crate::units::{Day, Stage, Timestamp};
 
 /// A column that does not hold what we write there.
@@ -32,7 +33,7 @@ pub(super) fn day(row: &Row<'_>, column: &str) -> rusqlite::Result<Day> {
 }
 
 pub(super) fn stages(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Vec<Stage>>> {
-    let stage = |name: String| Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
+    let stage = |name: String| Stage::parse(&name);
     let Some(names) = list(row, column)? else { return Ok(None) };
     let text = names.join(",");
     read(text, "a list of stages", |_| names.into_iter().map(stage).collect()).map(Some)
@@ -51,6 +52,38 @@ pub(super) fn json<'names>(names: impl IntoIterator<Item = &'names str>) -> Stri
 pub(super) fn read<T>(text: String, what: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> rusqlite::Result<T> {
     match parse(&text) {
         Some(value) => Ok(value),
-        None => Err(rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(Unreadable(text, what)))),
+        None => Err(Row::unreadable(text, what)),
+    }
+}
+
+impl Columns for Row<'_> {
+    type Error = rusqlite::Error;
+
+    fn text(&self, name: &str) -> rusqlite::Result<Option<String>> {
+        self.get(name)
+    }
+
+    fn number(&self, name: &str) -> rusqlite::Result<Option<i64>> {
+        self.get(name)
+    }
+
+    fn flag(&self, name: &str) -> rusqlite::Result<bool> {
+        self.get(name)
+    }
+
+    fn id(&self, name: &str) -> rusqlite::Result<Uuid> {
+        uuid(self, name)
+    }
+
+    fn time(&self, name: &str) -> rusqlite::Result<Timestamp> {
+        time(self, name)
+    }
+
+    fn day(&self, name: &str) -> rusqlite::Result<Day> {
+        day(self, name)
+    }
+
+    fn unreadable(text: String, what: &'static str) -> rusqlite::Error {
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(Unreadable(text, what)))
     }
 }

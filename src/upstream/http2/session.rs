@@ -4,6 +4,7 @@
 //! for each stream, which opens again as the stream's client reads, so that a slow client holds up itself alone.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -33,6 +34,10 @@ const REMEMBERED_RESETS: usize = 1_000;
 const SILENCE: Duration = Duration::from_secs(15);
 /// A connection without streams is left after this: before most peers and the boxes on the way leave it.
 const IDLE: Duration = Duration::from_secs(45);
+/// One that is to spare is left after this: a hundred streams have grown it to a third of a megabyte, which it keeps.
+const SPARE: Duration = LOOK;
+/// How often a connection is looked at, which tells how long it has been silent or unused.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// A connection that requests can be sent on.
 pub struct Session {
@@ -41,7 +46,7 @@ pub struct Session {
 }
 
 /// What the requests of a connection and its task share.
-struct State {
+pub struct State {
     opened: Instant,
     round_trip: Duration,
     /// Places taken.
@@ -117,8 +122,19 @@ impl Session {
         self.state.opened
     }
 
-    pub fn is_watched_by(&self, driver: &Driver) -> bool {
-        Arc::ptr_eq(&self.state, &driver.state)
+    pub fn has_streams(&self) -> bool {
+        self.state.has_streams()
+    }
+
+    /// Whether this is the connection that `state` is of.
+    pub fn is_of(&self, state: &State) -> bool {
+        std::ptr::eq(&*self.state, state)
+    }
+}
+
+impl State {
+    fn has_streams(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -141,14 +157,18 @@ impl Drop for Place {
 
 impl Driver {
     /// Runs the connection until it is over, which its streams are told by itself; or returns true once nobody has used
-    /// it for long.
-    pub async fn run_while_used(&mut self) -> bool {
+    /// it for long, or where `is_spare` says so of it, for a moment.
+    pub async fn run_while_used(&mut self, is_spare: impl Fn(&State) -> bool) -> bool {
         let Self { connection, pings, state } = self;
         tokio::select! {
             biased;
             _ended = connection => false,
-            idle = watch(pings, state) => idle,
+            idle = watch(pings, state, is_spare) => idle,
         }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// The connection says goodbye once nobody holds it.
@@ -157,22 +177,25 @@ impl Driver {
     }
 }
 
-/// Returns true once nobody has used the connection for long, and false where the peer is not there any more.
-async fn watch(pings: &mut PingPong, state: &State) -> bool {
-    let mut idle = Duration::ZERO;
+/// Returns true once nobody needs the connection any more, and false where the peer is not there any more.
+async fn watch(pings: &mut PingPong, state: &State, is_spare: impl Fn(&State) -> bool) -> bool {
+    let (mut silent, mut unused) = (Duration::ZERO, Duration::ZERO);
     let mut heard = state.heard.load(Ordering::Relaxed);
     loop {
-        sleep(SILENCE).await;
-        let silent = heard == state.heard.load(Ordering::Relaxed);
-        let unused = silent && state.streams.load(Ordering::Relaxed) == 0;
-        idle = if unused { idle + SILENCE } else { Duration::ZERO };
-        if idle >= IDLE {
+        sleep(LOOK).await;
+        let before = mem::replace(&mut heard, state.heard.load(Ordering::Relaxed));
+        silent = if heard == before { silent + LOOK } else { Duration::ZERO };
+        unused = if heard == before && !state.has_streams() { unused + LOOK } else { Duration::ZERO };
+        if unused >= IDLE || unused >= SPARE && is_spare(state) {
             return true;
         }
-        if silent && !matches!(timeout(SILENCE, pings.ping(Ping::opaque())).await, Ok(Ok(_pong))) {
-            return false;
+        if silent >= SILENCE {
+            if !matches!(timeout(SILENCE, pings.ping(Ping::opaque())).await, Ok(Ok(_pong))) {
+                return false;
+            }
+            // What says that the peer is there is no use of the connection.
+            (silent, heard) = (Duration::ZERO, state.heard.load(Ordering::Relaxed));
         }
-        heard = state.heard.load(Ordering::Relaxed);
     }
 }
 
@@ -237,4 +260,4 @@ impl AsyncWrite for Heard {
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
-mod tests;
+pub(super) mod tests;

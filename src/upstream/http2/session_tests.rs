@@ -5,10 +5,10 @@ use tokio::time::Instant as PausedInstant;
 
 use super::*;
 
-type Peer = server::Connection<DuplexStream, Bytes>;
+pub type Peer = server::Connection<DuplexStream, Bytes>;
 
 /// A connection and its peer, past their hellos. Nothing is heard of the peer until it is polled again.
-async fn pair(settings: &mut server::Builder) -> (Session, Driver, Peer) {
+pub async fn pair(settings: &mut server::Builder) -> (Session, Driver, Peer) {
     let (near, far) = duplex(64 << 10);
     let mut opening = Box::pin(Session::open(Box::new(near), Instant::now()));
     let mut peer: Peer = tokio::select! {
@@ -23,7 +23,7 @@ async fn pair(settings: &mut server::Builder) -> (Session, Driver, Peer) {
 }
 
 /// Answers pings for as long as it is polled, and holds every stream.
-async fn hold_all(mut peer: Peer) {
+pub async fn hold_all(mut peer: Peer) {
     let mut held = Vec::new();
     while let Some(accepted) = peer.accept().await {
         held.push(accepted.unwrap());
@@ -43,7 +43,7 @@ async fn a_peer_that_is_there_is_waited_for_however_long_it_says_nothing() {
     tokio::select! {
         _ = answer => panic!("nobody answers"),
         () = hold_all(peer) => panic!("the connection ended"),
-        _ = driver.run_while_used() => panic!("it was given up"),
+        _ = driver.run_while_used(|_| false) => panic!("it was given up"),
         () = sleep(Duration::from_secs(1_800)) => {}
     }
 }
@@ -54,7 +54,7 @@ async fn a_peer_that_does_not_say_that_it_is_there_is_given_up_with_all_that_wai
     let mut place = session.place();
     let answer = ask(&mut place);
     let begun = PausedInstant::now();
-    assert!(!driver.run_while_used().await);
+    assert!(!driver.run_while_used(|_| false).await);
     assert!((2 * SILENCE..=3 * SILENCE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     drop(driver);
     assert!(answer.await.unwrap_err().is_io());
@@ -65,13 +65,31 @@ async fn a_connection_that_nobody_uses_is_left_with_a_goodbye() {
     let (session, mut driver, mut peer) = pair(&mut server::Builder::new()).await;
     let begun = PausedInstant::now();
     let leaving = async {
-        assert!(driver.run_while_used().await, "the peer is there");
+        assert!(driver.run_while_used(|_| false).await, "the peer is there");
         assert!(begun.elapsed() >= IDLE, "{:?}", begun.elapsed());
         drop(session);
         driver.run_to_its_end().await;
     };
     let (accepted, ()) = tokio::join!(peer.accept(), leaving);
     assert!(accepted.is_none(), "it ends in order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_to_spare_is_left_soon_and_never_with_a_stream_on_it() {
+    let (session, mut driver, peer) = pair(&mut server::Builder::new()).await;
+    let place = session.place();
+    let begun = PausedInstant::now();
+    let leaving = async {
+        sleep(Duration::from_secs(600)).await;
+        drop(place);
+        sleep(Duration::from_secs(600)).await;
+    };
+    tokio::select! {
+        left = driver.run_while_used(|_| true) => assert!(left),
+        () = hold_all(peer) => panic!("the connection ended"),
+        () = leaving => panic!("it was kept"),
+    }
+    assert!((600..=600 + 2 * LOOK.as_secs()).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -102,7 +120,7 @@ async fn what_came_since_a_place_was_taken_is_known() {
     tokio::select! {
         answer = answer => assert!(answer.is_ok()),
         _ = answering => panic!("nobody left"),
-        _ = driver.run_while_used() => panic!("it was given up"),
+        _ = driver.run_while_used(|_| false) => panic!("it was given up"),
     }
     assert!(place.has_heard() && !session.place().has_heard());
 }

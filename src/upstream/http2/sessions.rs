@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::Mutex;
 
-use super::session::{Driver, Place, Session};
+use super::session::{Driver, Place, Session, State};
 use crate::config::Target;
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ thread_local! {
 
 /// A place on an open connection to `target` that has room; `since`: on one that was opened after this moment.
 ///
-/// The oldest with room is filled first, so that those which a burst has left behind run empty and are left.
+/// The oldest with room is filled first, so that those which a crowd has opened run empty behind it and are left.
 pub fn take(target: &Target, since: Option<Instant>) -> Option<Place> {
     SHELVES.with_borrow_mut(|shelves| {
         let sessions = &mut shelves.get_mut(target)?.sessions;
@@ -57,12 +57,20 @@ fn clear(shelves: &mut Shelves) {
     shelves.retain(|_, shelf| !shelf.sessions.is_empty() || Arc::strong_count(&shelf.opening) > 1);
 }
 
+/// Whether an older connection has no streams either: it has room for whoever comes next, and would be filled first.
+fn is_spare(target: &Target, state: &State) -> bool {
+    SHELVES.with_borrow(|shelves| {
+        let sessions = shelves.get(target).map_or(&[][..], |shelf| &shelf.sessions);
+        sessions.iter().take_while(|session| !session.is_of(state)).any(|older| !older.has_streams())
+    })
+}
+
 /// Runs on the thread whose connection it is.
 async fn drive(target: Arc<Target>, mut driver: Driver) {
-    let idle = driver.run_while_used().await;
+    let idle = driver.run_while_used(|state| is_spare(&target, state)).await;
     SHELVES.with_borrow_mut(|shelves| {
         if let Some(shelf) = shelves.get_mut(&target) {
-            shelf.sessions.retain(|session| !session.is_watched_by(&driver));
+            shelf.sessions.retain(|session| !session.is_of(driver.state()));
         }
         clear(shelves);
     });
@@ -73,7 +81,42 @@ async fn drive(target: Arc<Target>, mut driver: Driver) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use h2::server;
+    use tokio::time::sleep;
+
+    use super::super::session::tests::{hold_all, pair};
     use super::*;
+
+    /// A shared connection, and its first place. Its peer is there for as long as it is.
+    async fn shared(target: &Arc<Target>) -> Place {
+        let (session, driver, peer) = pair(&mut server::Builder::new()).await;
+        tokio::spawn(hold_all(peer));
+        add(target, (session, driver))
+    }
+
+    fn open() -> usize {
+        SHELVES.with_borrow(|shelves| shelves.values().map(|shelf| shelf.sessions.len()).sum())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_the_connections_that_a_crowd_leaves_without_streams_the_oldest_is_kept() {
+        let target = Arc::new(Target::new(false, "model".to_owned(), 1).unwrap());
+        let (stays, leaves) =
+            (shared(&target).await, [shared(&target).await, shared(&target).await, shared(&target).await]);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(open(), 4, "each has a stream");
+        drop(leaves);
+        sleep(Duration::from_secs(7)).await;
+        assert_eq!(open(), 2, "one with a stream, and one to come back to");
+        drop(stays);
+        sleep(Duration::from_secs(7)).await;
+        assert_eq!(open(), 1);
+        assert!(take(&target, None).is_some());
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(open(), 0, "nobody came again");
+    }
 
     #[test]
     fn a_target_that_nothing_is_open_to_is_forgotten() {

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::cases::INNER;
-use crate::harness::builder::free_addresses;
 use crate::harness::client::PATIENCE;
+use crate::harness::ports::free_addresses;
 use crate::harness::{Reply, Scripted};
 
 pub trait Origin {

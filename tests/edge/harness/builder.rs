@@ -1,9 +1,10 @@
 //! What a test's installation looks like before it starts: three files in a folder, a store with one key, two upstreams.
 
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
+use super::ports::free_addresses;
 use super::process::{self, Process};
 use super::scripted::Scripted;
 use super::tls::Front;
@@ -251,7 +252,7 @@ impl Builder {
         std::fs::write(data.with_file_name("environment"), &self.environment).expect("a file");
         process::make_store(&data);
         let key = process::create_key(&data, USER, &[]);
-        // A port that was free may be taken by the time cfx binds it: then other ports are tried.
+        // Who is no test may take a port before cfx binds it: then other ports are tried.
         for attempt in 1.. {
             let [http, https, admin] = free_addresses();
             let [http, https] = self.listening.unwrap_or([http, https]);
@@ -340,19 +341,4 @@ pub fn certificate_for(conf: &Path, names: &[String]) -> rustls::pki_types::Cert
     std::fs::write(stem.with_added_extension("pem"), made.cert.pem()).expect("a file");
     std::fs::write(stem.with_added_extension("key"), made.signing_key.serialize_pem()).expect("a file");
     made.cert.der().clone()
-}
-
-/// Below the range from which the system takes the ports of outgoing connections, so that none of those is in the way.
-pub fn free_addresses() -> [SocketAddr; 3] {
-    let mut found = Vec::new();
-    let mut seed = [0; 2];
-    while found.len() < 3 {
-        getrandom::fill(&mut seed).expect("randomness");
-        let port = 10_000 + u16::from_le_bytes(seed) % 22_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if !found.contains(&address) && TcpListener::bind(address).is_ok() {
-            found.push(address);
-        }
-    }
-    [found[0], found[1], found[2]]
 }

@@ -122,7 +122,12 @@ impl Http2 {
 
     /// Waits until no connection is open.
     pub fn deserted(&self) {
-        self.state.wait("cfx to close its connections", |inner| (inner.open_connections == 0).then_some(()));
+        self.left_with(0);
+    }
+
+    /// Waits until no more than `count` connections are open.
+    pub fn left_with(&self, count: usize) {
+        self.state.wait("cfx to close its connections", |inner| (inner.open_connections <= count).then_some(()));
     }
 
     /// The most streams that were answered beside each other.

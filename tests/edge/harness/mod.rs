@@ -9,6 +9,7 @@ pub mod http2;
 pub mod intake;
 pub mod ordinary;
 pub mod pebble;
+pub mod ports;
 pub mod process;
 mod request;
 pub mod rows;

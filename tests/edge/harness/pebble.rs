@@ -13,8 +13,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use super::builder::free_addresses;
 use super::client::PATIENCE;
+use super::ports::free_addresses;
 use super::trust::trusting_anybody;
 use super::{Client, Request, Switch};
 

@@ -21,7 +21,12 @@ impl Request {
 
     /// A JSON body under `application/json`.
     pub fn post(path: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self { body: body.into(), ..Self::new("POST", path) }.header("Content-Type", "application/json")
+        Self::with_body("POST", path, body)
+    }
+
+    /// The same by another method.
+    pub fn with_body(method: &str, path: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..Self::new(method, path) }.header("Content-Type", "application/json")
     }
 
     pub fn key(self, key: &str) -> Self {

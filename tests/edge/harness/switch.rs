@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::builder::free_addresses;
+use super::ports::free_addresses;
 use super::{Scripted, several};
 
 pub struct Switch {

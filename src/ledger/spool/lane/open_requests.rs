@@ -1,5 +1,8 @@
 //! The requests under way in a lane: where the OPEN of each stands, and the room that its END will want.
 
+/// Slots that stay where there is no request: behind a crowd the room for all of it goes.
+const KEPT: usize = 1_024;
+
 /// A slot a request, used again once it has ended: nothing is allocated for a request.
 #[derive(Debug, Default)]
 pub(super) struct OpenRequests {
@@ -36,6 +39,9 @@ impl OpenRequests {
         let opened = self.slots.get_mut(slot as usize)?.take()?;
         self.reserved -= u64::from(opened.reserve);
         self.free.push(slot);
+        if self.slots.len() > KEPT && self.free.len() == self.slots.len() {
+            *self = Self::default();
+        }
         Some(opened)
     }
 
@@ -60,5 +66,23 @@ impl OpenRequests {
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_for_a_crowd_goes_with_the_last_of_it() {
+        let (mut requests, opened) = (OpenRequests::default(), Opened { segment: 1, offset: 0, length: 9, reserve: 5 });
+        let slots: Vec<u32> = (0..=KEPT).map(|_| requests.insert(opened)).collect();
+        for slot in &slots {
+            assert_eq!(requests.slots.len(), KEPT + 1, "each has its slot until all have ended");
+            assert_eq!(requests.remove(*slot), Some(opened));
+            assert_eq!(requests.remove(*slot), None);
+        }
+        assert_eq!((requests.slots.capacity(), requests.reserved()), (0, 0));
+        assert_eq!(requests.insert(opened), 0);
     }
 }

@@ -35,7 +35,7 @@ impl Lane {
             rows.push(queued.row);
         }
         if self.queue.is_empty() {
-            self.queue.shrink_to(1_024);
+            self.queue.shrink_to(256);
         }
         (count > 0).then_some(Done { lane, rows: count, upto })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_postgres::Client;
 
-use crate::storage::postgres::migrations::{ALL, MigrationError, apply, pending, status};
+use crate::storage::postgres::migrations::{ALL, Known, MigrationError, apply, checksum, pending, status};
 use crate::storage::support::postgres::{Database, Server};
 
 /// For what is a matter of milliseconds.
@@ -263,4 +263,46 @@ async fn what_may_pass_is_told_apart_from_what_needs_a_person() {
     superuser.batch_execute("rollback").await.unwrap();
     let mut client = database.connect().await;
     assert_eq!(apply(&mut client).await.unwrap().len(), ALL.len(), "it can be done again");
+}
+
+/// An empty database becomes one that an older cfx migrated.
+pub(super) async fn before_version(client: &Client, version: u32) {
+    let memory = "create schema cfx; create table cfx.schema_migrations (
+        version integer primary key, name text not null, checksum text not null, applied_at timestamptz default now())";
+    client.batch_execute(memory).await.unwrap();
+    for Known { migration, .. } in ALL.iter().filter(|known| known.migration.version < version) {
+        let (version, name, checksum) = (migration.version, migration.name, checksum(migration));
+        client.batch_execute(migration.sql).await.unwrap();
+        let remember = format!("insert into cfx.schema_migrations values ({version}, '{name}', '{checksum}')");
+        client.batch_execute(&remember).await.unwrap();
+    }
+}
+
+/// A database from before days were split learns what was written.
+#[tokio::test]
+async fn an_older_database_learns_what_its_days_were_spent_on() {
+    let database = Database::fresh().await;
+    let mut client = database.connect().await;
+    before_version(&client, 12).await;
+    let rows = "select cfx.ensure_partitions('2026-01-31', 2);
+        insert into public.usage_counters (user_id, day, request_count) values (md5('1')::uuid, '2026-01-31', 9);
+        insert into public.request_logs (
+            user_id, api_key_id, request_id, created_at, cost_nano_usd, body_bytes, latency_ms, http_status, attempts,
+            stream, estimated, status, stage, model, input_tokens, output_tokens)
+        select md5((n % 2)::text)::uuid, gen_random_uuid(), gen_random_uuid(),
+               timestamptz '2026-01-31T23:59:59Z' + (n % 4) * interval '1 second', 1, 2, 3, 200, n % 3, true, false,
+               case when n % 5 = 0 then 'error' else 'success' end, case when n % 7 > 0 then 'code' end, 'm', 10, 1
+        from generate_series(1, 420) as n";
+    client.batch_execute(rows).await.unwrap();
+    let applied = apply(&mut client).await.unwrap();
+    assert_eq!(applied.first().map(|migration| migration.version), Some(12));
+    let sums = "select concat_ws('|', count(*), sum(request_count), sum(rows), sum(failed), sum(reached_upstream))
+                  from public.usage_counters";
+    assert_eq!(texts(&client, sums).await, ["4|9|420|84|280".to_owned()].into());
+    let splits = "select concat_ws('|', stage, sum(requests), sum(answered), sum(input_tokens), sum(output_tokens),
+                                   sum(cost_nano_usd)) from cfx.usage_splits group by stage";
+    let meant = ["|60|48|600|60|60".to_owned(), "code|360|288|3600|360|360".to_owned()];
+    assert_eq!(texts(&client, splits).await, meant.into());
+    let days = "select day::text from cfx.usage_splits where user_id = md5('0')::uuid";
+    assert_eq!(texts(&client, days).await, ["2026-01-31".to_owned(), "2026-02-01".to_owned()].into());
 }

@@ -2,6 +2,9 @@
 
 mod access;
 mod connecting;
+mod dashboard;
+mod leaked;
+mod leaked_beside;
 mod listening;
 mod migrations;
 mod notices;
@@ -22,7 +25,8 @@ async fn migrated(database: &Database) -> Client {
     client
 }
 
-/// Two users, Ada and Bob, each with a key, a counter, a session (`token of ada`, `token of bob`) and, in every month
+/// Two users, Ada and Bob, each with a key, a counter, a split of it, a password, a link, a session (`token of ada`,
+/// `token of bob`) and, in every month
 /// that has a partition, one row of the log.
 const ADA_AND_BOB: &str = "
     with users as (
@@ -36,6 +40,13 @@ const ADA_AND_BOB: &str = "
         from users
     ), counters as (
         insert into public.usage_counters (user_id, day) select id, current_date from users
+    ), splits as (
+        insert into cfx.usage_splits select id, current_date, 'code', 'deepseek', 1, 1, 2, 3, 4 from users
+    ), passwords as (
+        insert into cfx.passwords (user_id, hash) select id, 'secret' from users
+    ), links as (
+        insert into cfx.links (token_hash, user_id, expires_at)
+        select sha256(convert_to(id::text, 'UTF8')), id, now() + interval '1 hour' from users
     ), months as (
         select to_date(substr(relname, 14), 'YYYY_MM') as month
         from pg_class

@@ -9,32 +9,38 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use super::{ADA_AND_BOB, migrated};
 use crate::storage::support::postgres::Database;
 
-/// Hears the channel, on a connection of its own.
-struct Listener {
+/// Hears one channel, on a connection of its own.
+pub(super) struct Listener {
     client: Client,
+    channel: String,
     heard: mpsc::UnboundedReceiver<String>,
 }
 
+/// Where edges speak of keys.
+pub(super) async fn key_channel(owner: &Client) -> String {
+    let named = "select value from cfx.settings where name = 'key_channel'";
+    owner.query_one(named, &[]).await.unwrap().get(0)
+}
+
 impl Listener {
-    async fn on(database: &Database) -> Self {
-        let (client, mut connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
+    pub(super) async fn on(url: &str, channel: String) -> Self {
+        let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let (said, heard) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
                 if let AsyncMessage::Notification(notice) = message {
-                    assert_eq!(notice.channel(), "cfx_keys");
                     let _ = said.send(notice.payload().to_owned());
                 }
             }
         });
-        client.batch_execute("listen cfx_keys").await.unwrap();
-        Self { client, heard }
+        client.batch_execute(&format!("listen {channel}")).await.unwrap();
+        Self { client, channel, heard }
     }
 
     /// What `statement`, run by somebody else, made heard. A notice of our own marks the end: they come in order.
-    async fn after(&mut self, other: &Client, statement: &str) -> Vec<String> {
+    pub(super) async fn after(&mut self, other: &Client, statement: &str) -> Vec<String> {
         other.batch_execute(statement).await.unwrap();
-        self.client.batch_execute("notify cfx_keys, 'end'").await.unwrap();
+        self.client.batch_execute(&format!("notify {}, 'end'", self.channel)).await.unwrap();
         let mut heard = Vec::new();
         loop {
             let next = tokio::time::timeout(Duration::from_secs(10), self.heard.recv()).await;
@@ -51,7 +57,7 @@ async fn one_key_is_named_and_many_are_one_notice() {
     let database = Database::fresh().await;
     let client = migrated(&database).await;
     client.batch_execute(ADA_AND_BOB).await.unwrap();
-    let mut listener = Listener::on(&database).await;
+    let mut listener = Listener::on(&database.url(), key_channel(&client).await).await;
     let insert = |keys: u32| {
         format!(
             "insert into public.api_keys (user_id, public_id, prefix, key_hash, label)
@@ -85,7 +91,7 @@ async fn the_use_of_a_key_is_no_change_of_it() {
     let database = Database::fresh().await;
     let client = migrated(&database).await;
     client.batch_execute(ADA_AND_BOB).await.unwrap();
-    let mut listener = Listener::on(&database).await;
+    let mut listener = Listener::on(&database.url(), key_channel(&client).await).await;
     for statement in [
         "update public.api_keys set last_used_at = now()",
         "update public.api_keys set label = label, status = status",
@@ -99,7 +105,7 @@ async fn the_use_of_a_key_is_no_change_of_it() {
 async fn a_change_of_an_account_is_one_of_all_its_keys() {
     let database = Database::fresh().await;
     let client = migrated(&database).await;
-    let mut listener = Listener::on(&database).await;
+    let mut listener = Listener::on(&database.url(), key_channel(&client).await).await;
     let cases = [
         ("insert into cfx.accounts (id, email) values (gen_random_uuid(), 'eve@example.org')", vec![]),
         ("update cfx.accounts set email = email", vec![]),

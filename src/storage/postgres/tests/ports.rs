@@ -7,12 +7,13 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use crate::admission::{Ask, Changed, KeyRegistry, KeyStore, LARGEST_LEASE, QuotaStore, RawKey, Settlement, Subject};
+use crate::identity::{Account, AccountStore, Email};
 use crate::ledger::{AppendError, LedgerStore, Row};
 use crate::storage::conformance::{self, NOON, row};
-use crate::storage::conformance_of_keys;
 use crate::storage::postgres::{Address, Postgres};
 use crate::storage::support::postgres::Database;
-use crate::units::{Day, EdgeId, LeaseId, NanoUsd, RequestId, Timestamp, UserId};
+use crate::storage::{conformance_of_keys, conformance_of_people, conformance_of_reports};
+use crate::units::{Day, EdgeId, LeaseId, NanoUsd, RequestId, Stage, Timestamp, UserId};
 
 const TODAY: Day = Day(20_484);
 
@@ -47,10 +48,26 @@ async fn it_does_what_every_store_must() {
     let database = Database::fresh().await;
     let store = open(&database).await;
     conformance::quota_store(&*store).await;
-    conformance::account_store(&*store).await;
+    conformance_of_people::accounts(&*store).await;
     conformance::keys(Arc::clone(&store)).await;
     conformance_of_keys::rotation(&*store).await;
+    conformance_of_keys::room(&*store).await;
+    conformance_of_keys::changes(&*store).await;
+    conformance_of_people::sessions(&*store).await;
+    conformance_of_people::links(&*store).await;
+    conformance_of_reports::reports(&*store).await;
     conformance_of_keys::pepper(&*store).await;
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_hides_no_other() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let ada = Account::new(Email::parse("ada@example.org").unwrap(), NOON);
+    assert!(AccountStore::create(&*store, ada.clone(), None).await.unwrap());
+    let broken = "insert into cfx.accounts (id, email) values (gen_random_uuid(), 'no address')";
+    database.connect().await.batch_execute(broken).await.unwrap();
+    assert_eq!(AccountStore::list(&*store).await.unwrap(), [ada]);
 }
 
 #[tokio::test]
@@ -70,7 +87,7 @@ async fn it_does_so_too_where_sessions_keep_what_was_prepared() {
     store.pool.sessions_are_ours(true);
     conformance::quota_store(&*store).await;
     conformance::ledger_store(&*store).await;
-    conformance::account_store(&*store).await;
+    conformance_of_people::accounts(&*store).await;
     assert!(prepared().await > 0);
 }
 
@@ -98,9 +115,14 @@ async fn rows_are_written_once_and_so_are_the_days_sums() {
     assert_eq!(number(&database, "select count(*) from request_logs").await, 2_000);
     let sums =
         "select count(*) || '|' || sum(answered) || '|' || sum(input_tokens) || '|' || sum(output_tokens) || '|' ||
-                       sum(cost_nano_usd) || '|' || sum(request_count) from usage_counters";
+                       sum(cost_nano_usd) || '|' || sum(request_count) || '|' || sum(rows) || '|' || sum(failed) || '|' ||
+                       sum(reached_upstream) from usage_counters";
     let sums: String = database.connect().await.query_one(sums, &[]).await.unwrap().get(0);
-    assert_eq!(sums, "1|2000|200000|40000|2000|0", "what was admitted is counted elsewhere");
+    assert_eq!(sums, "1|2000|200000|40000|2000|0|2000|0|2000", "what was admitted is counted elsewhere");
+    let splits = "select concat_ws('|', stage, model, requests, answered, input_tokens, output_tokens, cost_nano_usd)
+                    from cfx.usage_splits";
+    let splits: String = database.connect().await.query_one(splits, &[]).await.unwrap().get(0);
+    assert_eq!(splits, "review|gpt-mini|2000|2000|200000|40000|2000");
 }
 
 #[tokio::test]
@@ -173,7 +195,8 @@ async fn edges_that_settle_and_write_at_once_never_wait_in_a_circle() {
                 }
                 let rows = users.iter().enumerate().map(|(place, user)| {
                     let id = Uuid::from_u128(edge << 64 | turn << 32 | place as u128);
-                    Row { user: *user, request: RequestId(id), ..row(0) }
+                    let stage = Some(Stage::ALL[(place + usize::from(backwards)) % 4]);
+                    Row { user: *user, request: RequestId(id), stage, ..row(0) }
                 });
                 let (settled, written) = tokio::join!(store.settle(settlements), store.append(rows.collect()));
                 settled.unwrap();
@@ -184,6 +207,7 @@ async fn edges_that_settle_and_write_at_once_never_wait_in_a_circle() {
     join_all((1..=4).map(|edge| edge_work(edge, edge % 2 == 0))).await;
     let sums = "select sum(request_count)::bigint from usage_counters where leased = 0 and answered = 80";
     assert_eq!(number(&database, sums).await, 20 * 20 * 4 * 32);
+    assert_eq!(number(&database, "select sum(requests)::bigint from cfx.usage_splits").await, 20 * 80);
 }
 
 #[tokio::test]
@@ -195,7 +219,7 @@ async fn marking_keys_as_used_is_no_change_of_them() {
     // Notices arrive in the order of their commits: with one of ours, all before it have arrived.
     let heard_after = async |mark| {
         let marker = RawKey::mint().unwrap().public_id();
-        let notify = format!("notify cfx_keys, '{}'", marker.as_str());
+        let notify = format!("select cfx.say('key_channel', '{}')", marker.as_str());
         database.connect().await.batch_execute(&notify).await.unwrap();
         let has_come = async || {
             let changed = store.changes(Some(mark)).await.unwrap().what;
@@ -209,4 +233,16 @@ async fn marking_keys_as_used_is_no_change_of_them() {
     let (marker, used) = heard_after(issued.mark).await;
     assert_eq!(used.what, Changed::Keys(vec![marker]));
     assert_eq!(KeyRegistry::list(&*store, None).await.unwrap()[0].last_used_at, Some(NOON));
+}
+
+#[tokio::test]
+async fn only_keys_of_minutes_that_are_long_past_go() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let forget = Arc::clone(&store);
+    conformance_of_keys::only_past_keys_of_minutes_go(&*store, move |which, before| {
+        let store = Arc::clone(&forget);
+        async move { store.forget_keys(which, before).await.unwrap() }
+    })
+    .await;
 }

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use super::ports::{eventually, open};
 use crate::admission::KeyStore;
+use crate::identity::SessionStore;
+use crate::storage::conformance::NOON;
+use crate::storage::postgres::PEOPLE_CONNECTIONS;
 use crate::storage::support::postgres::Database;
 
 #[tokio::test]
@@ -36,4 +40,22 @@ async fn who_gave_up_waiting_for_a_connection_stands_in_nobodys_way() {
         .await
         .expect("it is the only one that waits");
     assert!(found.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_flood_of_made_up_sessions_holds_up_no_key() {
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let mut held = Vec::new();
+    for _ in 0..PEOPLE_CONNECTIONS {
+        held.push(store.people.session().await.unwrap());
+    }
+    let begun = Instant::now();
+    let flood = join_all((0..200).map(|_| store.signed([7; 32], NOON)));
+    let (refused, found) = tokio::join!(flood, KeyStore::find(&*store, "000000000000"));
+    assert!(found.unwrap().is_none(), "it was looked up");
+    assert!(refused.iter().all(Result::is_err), "there is no connection for them");
+    assert!(begun.elapsed() < Duration::from_secs(3), "and they are told so soon: {:?}", begun.elapsed());
+    drop(held);
+    assert!(store.signed([7; 32], NOON).await.unwrap().is_none());
 }

@@ -1,4 +1,4 @@
-//! Connections to the admin listener, held within bounds: it is for the inside, and must not be what fills the process.
+//! Connections to listeners of the inside, held within bounds: they must not be what fills the process.
 //!
 //! Failure stance: where there are as many as may be, others wait in the kernel's queue. None stays for ever, so their turn
 //! comes.
@@ -10,6 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,18 +23,27 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+/// The body that is waited for before its request is looked at, in bytes; and for how long.
+const SMALL: usize = 64 * 1024;
+const BODY: Duration = Duration::from_secs(10);
 /// How long accepting rests when there is no room.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 /// What connections are held to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// From a connection's beginning, or the last answer, to the whole of the next head: an idle one is closed.
     pub head: Duration,
     /// At once.
     pub connections: usize,
     /// From its beginning until no other request is taken, and from then until it is cut.
     pub life: Duration,
+}
+
+impl Bounds {
+    /// Of a listener behind routes, whose connections are our own: they are kept by who uses them, and guarded before.
+    pub const BEHIND_ROUTES: Bounds =
+        Bounds { head: Duration::from_secs(120), connections: 4_096, life: Duration::from_secs(12 * 3_600) };
 }
 
 impl Default for Bounds {
@@ -40,12 +54,13 @@ impl Default for Bounds {
 }
 
 /// Serves until `stop` resolves, and then what was asked until then.
-pub(super) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     pages: Router,
     bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let pages = pages.layer(from_fn(with_body));
     let (stopping, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(bounds.connections));
     let (mut stop, mut serving) = (pin!(stop), JoinSet::new());
@@ -64,7 +79,7 @@ pub(super) async fn serve(
                 });
             }
             Err(error) => {
-                tracing::debug!(%error, "the admin listener took no connection");
+                tracing::debug!(%error, "a listener of the inside took no connection");
                 sleep(NO_ROOM_PAUSE).await;
             }
         }
@@ -81,6 +96,28 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, place))
+}
+
+/// Waits for a body that is small. An answer ahead of it would close the connection under a client that is still sending, and
+/// such a client may never see the answer: an edge would tell its own of a 502.
+async fn with_body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return next.run(Request::from_parts(parts, body)).await;
+    }
+    let (mut rest, mut first, mut length) = (body.into_data_stream(), Vec::new(), 0);
+    let reading = async {
+        while length <= SMALL
+            && let Some(piece) = rest.next().await
+        {
+            length += piece.as_ref().map_or(SMALL + 1, |piece| piece.len());
+            first.push(piece);
+        }
+    };
+    // Who takes longer is answered all the same.
+    let _ = timeout(BODY, reading).await;
+    let body = Body::from_stream(stream::iter(first).chain(rest));
+    next.run(Request::from_parts(parts, body)).await
 }
 
 /// The requests of one connection. How it ends is of interest to nobody but the client.
@@ -144,6 +181,23 @@ mod tests {
         assert!(silent.read(&mut [0; 256]).await.is_ok_and(|count| count == 0) || silent.read_u8().await.is_err());
         // Between two requests, too.
         assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_before_the_body_came_sees_the_answer_and_keeps_the_connection() {
+        let (address, _stop, _serving) = start(Bounds::default()).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+        let early = timeout(Duration::from_millis(200), client.read_u8()).await;
+        assert!(early.is_err(), "there is no answer before the body");
+        client.write_all(b"body").await.unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head.push(client.read_u8().await.unwrap().into());
+        }
+        assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+        client.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
     }
 
     #[tokio::test]

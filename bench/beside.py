@@ -1,0 +1,189 @@
+"""The dashboard loaded far beyond what it serves, and killed, beside chat requests at a steady pace.
+
+The edge, its model, its clients and Postgres keep one core; the dashboard and those who load it have the other, as a
+container with a limit of its own has. Rounds of three spells, each as long: nobody at the dashboard, 2,000 requests a second
+for pages at it, the dashboard killed under that load. Fails where the p99 of chat requests over all rounds is more than a
+tenth above that of the quiet spells, or a chat request is refused. --shared: no cores of their own; nothing is held against
+that.
+Start it by scripts/beside, which brings the throw-away server.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import run
+import volume
+
+WITHIN = 1.1
+CLIENTS = 8
+# A user who looks at the dashboard has a session: a page costs the edge a question and the database several.
+MODES = {"sign-in": "/sign-in", "overview": "/", "logs": "/logs"}
+
+EDGE = run.CFX_CONF["cfx.yaml"].replace("\nroutes:\n", """
+  pages: {{ targets: ["http://127.0.0.1:{pages}"], breaker: {{ open_for: 2s }} }}
+control: {{ address: "127.0.0.1:{control}" }}
+identity: {{ registration: closed }}
+routes:
+  - {{ name: pages, match: {{ path: / }}, upstream: pages }}
+  - {{ name: api, match: {{ path: /api/ }}, control: true }}
+""")
+
+
+class Dashboard:
+    """`cfx dashboard` in front of an edge, which can be killed and started again."""
+
+    def __init__(self, ground, database, control, port, cores):
+        self.ground, self.port, self.cores = ground, port, cores
+        url = database.url.replace("postgres@", "cfx_dashboard@")
+        self.environment = {"PATH": os.environ["PATH"], "DASHBOARD_DATABASE_URL": url,
+                            "CFX_EDGE_URL": f"http://127.0.0.1:{control}", "CFX_DASHBOARD_ADDRESS": f"127.0.0.1:{port}"}
+        self.start()
+
+    def start(self):
+        command = pinned(self.cores) + [run.RELEASE / "cfx", "dashboard"]
+        self.process = self.ground.spawn("dashboard", command, self.port, env=self.environment)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(run.PATIENCE)
+
+
+def pinned(cores):
+    return ["taskset", "-c", cores] if cores else []
+
+
+def session(contender, edge_environment, data):
+    """The cookie of somebody who is signed in."""
+    made = subprocess.run([run.RELEASE / "cfx", "user", "link", "bench@example.org", "--data", data],
+                          env=edge_environment, capture_output=True, text=True)
+    if made.returncode != 0:
+        sys.exit(f"beside: no link to sign in by:\n{made.stderr}")
+    connection = http.client.HTTPConnection("127.0.0.1", contender.plain, timeout=run.PATIENCE)
+    connection.request("POST", "/api/login/link", json.dumps({"link": re.search(r"cfx_link_\w+", made.stdout).group()}),
+                       {"content-type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    if answer.status != 200:
+        sys.exit(f"beside: signing in answers {answer.status}: {text[:300]}")
+    return "cfx_session=" + json.loads(text)["token"]
+
+
+def load(url, rate, seconds, cookie, cores, folder):
+    """Asks for a page at this pace at most: each of the clients waits between an answer and its next request."""
+    clients = 64
+    script = folder / "pages.lua"
+    script.write_text(f"wrk.headers['Cookie'] = '{cookie}'\nfunction delay() return {clients * 1000 // rate} end\n")
+    command = [*pinned(cores), "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s", "-s", script, url]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def served(said):
+    """Pages that came as such, of what wrk says of one spell."""
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    return int(re.search(r"(\d+) requests in", said).group(1)) - (int(refused.group(1)) if refused else 0)
+
+
+def chat(contender, body, rate, seconds, cores):
+    """Chat requests at a steady pace: the times they took, in ms."""
+    with tempfile.NamedTemporaryFile() as log:
+        done = subprocess.run(
+            [*pinned(cores), "h2load", "--h1", f"-c{CLIENTS}", f"--rps={rate / CLIENTS}", "-D", str(seconds), "-d", body,
+             "-H", "content-type: application/json", "-H", f"authorization: Bearer {contender.key}", f"--log-file={log.name}",
+             f"http://127.0.0.1:{contender.plain}/v1/chat/completions"],
+            capture_output=True, text=True, timeout=seconds + run.PATIENCE)
+        rows = [line.split("\t") for line in open(log.name)]
+    refused = [row[1] for row in rows if row[1] != "200"]
+    if done.returncode != 0 or not rows or refused:
+        sys.exit(f"beside: of {len(rows)} chat requests {len(refused)} were refused ({set(refused)}):\n{done.stdout}{done.stderr}")
+    return [int(row[2]) / 1e3 for row in rows]
+
+
+def until_served(url):
+    """Seconds until the edge serves pages again."""
+    started = time.monotonic()
+    while time.monotonic() < started + run.PATIENCE:
+        try:
+            urllib.request.urlopen(url, timeout=run.PATIENCE).read()
+            return time.monotonic() - started
+        except urllib.error.HTTPError:
+            time.sleep(0.05)
+    sys.exit("beside: a dashboard that is back is not served")
+
+
+def percentile(times, part):
+    return sorted(times)[min(len(times) - 1, int(len(times) * part))]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=6)
+    parser.add_argument("--rate", type=int, default=500, help="chat requests a second")
+    parser.add_argument("--pages", type=int, default=2_000, help="requests a second at the dashboard")
+    parser.add_argument("--shared", action="store_true", help="all on all cores")
+    arguments = parser.parse_args()
+    edge_core, page_core = (None, None) if arguments.shared else ("0", "1")
+    ground = run.Ground()
+    try:
+        port, control, pages = (run.free_port() for _ in range(3))
+        ground.nginx("upstream", 1, run.UPSTREAM.format(port=port, answer=run.ANSWER), port)
+        body = run.chat_body(ground.folder, "small.json", 2_048, stream=False)
+        certificate, key = ground.certificate()
+        database = volume.Database(os.environ["CFX_TEST_POSTGRES"], "beside")
+        store = {"DATABASE_URL": database.url}
+        edge = EDGE.replace("{pages}", str(pages)).replace("{control}", str(control))
+        contender = ground.cfx("beside", port, certificate, key, "cfx", store, edge=edge)
+        run.check(contender, False, body)
+        dashboard = Dashboard(ground, database, control, pages, page_core)
+        if edge_core:
+            postmaster = int(database.psql("select pid from pg_stat_activity where backend_type = 'checkpointer'"))
+            parent = int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{postmaster}/status").read()).group(1))
+            for pid in [contender.process.pid, parent, *run.family(parent), *(pid for process in ground.processes[:1] for pid in run.family(process.pid))]:
+                subprocess.run(["taskset", "-acp", edge_core, str(pid)], check=True, capture_output=True)
+        cookie = session(contender, {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": volume.PEPPER.decode(), **store},
+                         ground.folder / "cfx-beside" / "data")
+        chat(contender, body, arguments.rate, 2, edge_core)
+        wrong = []
+        for way, at in {"at itself": pages, "through the edge": contender.plain}.items():
+            for name, path in MODES.items():
+                quiet, loaded, dead, pages_served, back = [], [], [], 0, []
+                for _ in range(arguments.rounds):
+                    quiet += chat(contender, body, arguments.rate, arguments.seconds, edge_core)
+                    url = f"http://127.0.0.1:{at}{path}"
+                    others = load(url, arguments.pages, arguments.seconds + 1, cookie, page_core, ground.folder)
+                    time.sleep(0.5)
+                    loaded += chat(contender, body, arguments.rate, arguments.seconds, edge_core)
+                    pages_served += served(others.communicate(timeout=run.PATIENCE)[0])
+                    others = load(url, arguments.pages, arguments.seconds + 1, cookie, page_core, ground.folder)
+                    time.sleep(0.5)
+                    dashboard.kill()
+                    dead += chat(contender, body, arguments.rate, arguments.seconds, edge_core)
+                    others.communicate(timeout=run.PATIENCE)
+                    dashboard.start()
+                    back.append(until_served(f"http://127.0.0.1:{contender.plain}/sign-in"))
+                base = percentile(quiet, 0.99)
+                ratios = [percentile(times, 0.99) / base for times in (loaded, dead)]
+                print(f"{name} {way}: {pages_served / arguments.rounds / (arguments.seconds + 1):,.0f} pages/s; chat p50/p99 ms: quiet {percentile(quiet, 0.5):.2f}/{base:.2f}, "
+                      f"loaded {percentile(loaded, 0.5):.2f}/{percentile(loaded, 0.99):.2f} ({ratios[0]:.2f} ×), "
+                      f"killed {percentile(dead, 0.5):.2f}/{percentile(dead, 0.99):.2f} ({ratios[1]:.2f} ×), "
+                      f"served again after at most {max(back):.1f} s", flush=True)
+                if max(ratios) > WITHIN:
+                    wrong.append(f"{name} {way}")
+        if wrong and not arguments.shared:
+            sys.exit("beside: p99 of chat requests more than a tenth above: " + ", ".join(wrong))
+    finally:
+        ground.close()
+
+
+if __name__ == "__main__":
+    main()

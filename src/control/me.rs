@@ -1,0 +1,119 @@
+//! What a signed-in user does with being signed in.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
+
+use super::body::Body;
+use super::caller::Caller;
+use super::cookie::Jar;
+use super::refusal::{Code, Refusal};
+use super::sign_in::{answer, chosen};
+use super::{Shared, api};
+use crate::identity::{Password, Session, SessionToken};
+use crate::units::Timestamp;
+
+/// However often it is refreshed: after so long somebody signs in again.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+
+/// The end of a session that began then, beyond which no refresh takes it.
+pub(super) fn ends_for_good(began_at: Timestamp) -> Timestamp {
+    began_at.after(LONGEST)
+}
+
+/// Who is signed in
+#[utoipa::path(get, path = "/api/me", tag = "session", responses((status = 200, description = "You", body = api::Me)))]
+pub(super) async fn me(State(control): State<Shared>, caller: Caller) -> Result<Json<api::Me>, Refusal> {
+    Ok(Json(control.me(&caller.account, &caller.session, &caller.token).await?))
+}
+
+/// Sign out
+///
+/// The session is over at once, wherever its token is.
+#[utoipa::path(post, path = "/api/logout", tag = "session", responses((status = 204, description = "Signed out")))]
+pub(super) async fn logout(State(control): State<Shared>, caller: Caller) -> Result<Response, Refusal> {
+    control.ports.sessions.end(caller.token.hash()).await?;
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    if let Some(cookie) = Jar::of(&caller.visitor).and_then(Jar::clear) {
+        answer.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(answer)
+}
+
+/// Put a new token in the place of this one
+///
+/// The old one is over. A session that is refreshed in time lasts for 30 days at most.
+#[utoipa::path(
+    post, path = "/api/refresh", tag = "session",
+    responses((status = 200, description = "The same session, by another token", body = api::NewSession))
+)]
+pub(super) async fn refresh(State(control): State<Shared>, caller: Caller) -> Result<Response, Refusal> {
+    let token = SessionToken::mint().map_err(Refusal::no_randomness)?;
+    let began_at = caller.session.began_at;
+    let life = caller.now.after(control.snapshot().edge.identity.session);
+    let session = Session {
+        token_hash: token.hash(),
+        user: caller.account.id,
+        created_at: caller.now,
+        began_at,
+        expires_at: life.min(ends_for_good(began_at)),
+    };
+    let in_time = session.expires_at > caller.now;
+    if !in_time || !control.ports.sessions.replace(caller.token.hash(), session.clone()).await? {
+        return Err(Refusal::new(Code::InvalidSession, "this session is over: sign in again"));
+    }
+    answer(&control, Jar::of(&caller.visitor), &caller.account, &session, &token).await
+}
+
+/// Set your password
+///
+/// `current` is needed where there is one, and refused where there is none. Ends every other session of yours.
+#[utoipa::path(
+    put, path = "/api/me/password", tag = "session", request_body = api::NewPassword,
+    responses(
+        (status = 204, description = "Set"),
+        (status = 403, description = "Not the current password"),
+        (status = 429, description = "Too many attempts have failed"),
+    )
+)]
+pub(super) async fn set_password(
+    State(control): State<Shared>,
+    caller: Caller,
+    Body(change): Body<api::NewPassword>,
+) -> Result<StatusCode, Refusal> {
+    let new = chosen("new", change.new)?;
+    let user = caller.account.id;
+    let hash = control.ports.accounts.password(user).await?;
+    if hash.is_none() && change.current.is_some() {
+        return Err(Refusal::field("current", "`current` must be left out: you have no password yet"));
+    }
+    if let Some(hash) = hash {
+        let Some(current) = change.current else {
+            return Err(Refusal::new(Code::MissingField, "`current` is missing: you have a password").at("current"));
+        };
+        // A session that was left open is no way to the password.
+        let tried = control.throttle.begin(caller.account.email.as_str(), caller.visitor.address)?;
+        let is_theirs = match Password::try_with(current) {
+            Ok(current) => control.hashing.is_of(current, Some(hash)).await,
+            Err(_) => Ok(false),
+        };
+        match is_theirs {
+            Ok(true) => tried.succeeded(),
+            Ok(false) => {
+                tried.failed();
+                return Err(Refusal::new(Code::WrongPassword, "`current` is not your password").at("current"));
+            }
+            Err(refusal) => {
+                tried.came_to_nothing();
+                return Err(refusal);
+            }
+        }
+    }
+    let hash = control.hashing.hash(new).await?;
+    control.ports.accounts.set_password(user, hash, Some(caller.token.hash())).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,162 @@
+//! The control API: who signs in, their keys, what they used, what was logged; and what operators see and turn.
+//!
+//! Owns: every path under `/api`, and its description; the ports [`EdgeView`] and [`SupabaseAuth`]. Must not know: SQL,
+//! pingora, pages.
+//!
+//! A request goes three steps. `layer` refuses what another site made a browser send, and dresses every answer; the
+//! extractors `Caller` and `Operator` yield who asks, `Body` and `Params` what is asked, all of it checked; a handler
+//! does it by the ports. Whatever goes wrong on the way is a `Refusal`, which one place turns into an answer.
+//!
+//! Failure stance: closed. Where a store does not answer, nobody is signed in and nothing is changed: 503.
+
+pub mod api;
+mod body;
+mod caller;
+mod cookie;
+mod describe;
+mod edge_view;
+mod hashing;
+mod keys;
+mod layer;
+mod logs;
+mod me;
+mod models;
+mod openapi;
+mod operator;
+mod pace;
+mod page;
+mod params;
+mod places;
+mod refusal;
+mod sign_in;
+mod supabase;
+mod throttle;
+mod usage;
+mod visitor;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::admission::{KeyRegistry, Pepper};
+use crate::clock::Clock;
+use crate::config::Snapshot;
+use crate::identity::{AccountStore, LinkStore, SessionStore};
+use crate::ledger::ReportStore;
+
+pub use edge_view::EdgeView;
+pub use keys::PLAYGROUND;
+pub use supabase::{AuthAnswer, HttpsSupabase, SupabaseAuth};
+
+use hashing::Hashing;
+use pace::Pace;
+use places::Places;
+use supabase::Supabase;
+use throttle::Throttle;
+
+/// What the control API stands on.
+pub struct Ports {
+    pub accounts: Arc<dyn AccountStore>,
+    pub sessions: Arc<dyn SessionStore>,
+    pub links: Arc<dyn LinkStore>,
+    pub registry: Arc<dyn KeyRegistry>,
+    pub reports: Arc<dyn ReportStore>,
+    pub edge: Arc<dyn EdgeView>,
+    pub supabase: Arc<dyn SupabaseAuth>,
+    pub clock: Arc<dyn Clock>,
+    pub pepper: Pepper,
+}
+
+/// The control API of one edge: its ports, and what it remembers between requests.
+pub struct Control {
+    ports: Ports,
+    hashing: Hashing,
+    throttle: Throttle,
+    /// Accounts that an address registers without an invitation.
+    registrations: Pace,
+    /// Keys of a user, and those of the playground.
+    new_keys: Pace,
+    new_playground_keys: Pace,
+    supabase: Supabase,
+    /// Live tails that are open.
+    tails: Arc<Places>,
+    /// Exports under way.
+    exports: Arc<Places>,
+}
+
+type Shared = Arc<Control>;
+
+impl Control {
+    pub fn new(ports: Ports) -> Self {
+        Self {
+            ports,
+            hashing: Hashing::default(),
+            throttle: Throttle::default(),
+            registrations: Pace::new(sign_in::MOST_AN_HOUR, sign_in::HOUR, "registrations"),
+            new_keys: Pace::new(keys::MOST_A_MINUTE, keys::MINUTE, "keys"),
+            new_playground_keys: Pace::new(keys::MOST_PLAYGROUND_A_MINUTE, keys::MINUTE, "keys"),
+            supabase: Supabase::default(),
+            tails: Places::new(logs::TAILS_PER_USER, logs::TAILS),
+            exports: Places::new(logs::EXPORTS_PER_USER, logs::EXPORTS),
+        }
+    }
+
+    /// The configuration that holds now. Taken once a request.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.ports.edge.snapshot()
+    }
+}
+
+/// Every path under `/api`, and an answer in the same shape for those that are not there.
+pub fn router(control: Arc<Control>) -> Router {
+    let (routes, described) = described_routes().split_for_parts();
+    let document = openapi::complete(&described);
+    routes
+        .merge(page::routes(&document))
+        .fallback(layer::not_found)
+        .method_not_allowed_fallback(layer::method_not_allowed)
+        .layer(middleware::from_fn(layer::dress))
+        .with_state(control)
+}
+
+/// The document that `GET /api/openapi.json` answers.
+pub fn openapi() -> serde_json::Value {
+    openapi::complete(&described_routes().split_for_parts().1)
+}
+
+fn described_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(sign_in::register))
+        .routes(routes!(sign_in::login))
+        .routes(routes!(sign_in::login_by_link))
+        .routes(routes!(sign_in::password_by_link))
+        .routes(routes!(supabase::login_by_supabase))
+        .routes(routes!(me::logout))
+        .routes(routes!(me::refresh))
+        .routes(routes!(me::me))
+        .routes(routes!(me::set_password))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::playground))
+        .routes(routes!(keys::change, keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(usage::today))
+        .routes(routes!(usage::days))
+        .routes(routes!(usage::stages))
+        .routes(routes!(usage::models))
+        .routes(routes!(logs::list))
+        .routes(routes!(logs::tail))
+        .routes(routes!(logs::export))
+        .routes(routes!(logs::one))
+        .routes(routes!(models::offer))
+        .routes(routes!(operator::state))
+        .routes(routes!(operator::reload))
+        .routes(routes!(operator::users, operator::create_user))
+        .routes(routes!(operator::change_user))
+        .routes(routes!(operator::link_of_user))
+        .routes(routes!(operator::invite))
+        .routes(routes!(operator::usage_of_user))
+}

@@ -1,0 +1,152 @@
+//! Cookies: the session's, and the two a page is shown by.
+
+use std::net::IpAddr;
+
+use axum::http::header::COOKIE;
+use axum::http::{HeaderMap, HeaderValue};
+
+use crate::identity::SessionToken;
+
+/// Where the client came by https. The prefix keeps every other host and path from setting it.
+const SECURE: &str = "__Host-cfx_session";
+/// Where it came by plain http to this very machine.
+const LOOPBACK: &str = "cfx_session";
+pub(super) const THEME: &str = "cfx_theme";
+pub(super) const LANGUAGE: &str = "cfx_language";
+const YEAR: u64 = 365 * 86_400;
+
+/// How the client reached us, which decides what a cookie may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub https: bool,
+    /// With its port, where one was named. May be empty.
+    pub host: String,
+    /// None: nobody says.
+    pub client: Option<IpAddr>,
+}
+
+impl Origin {
+    /// `https://edge.example.org:8443`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.host)
+    }
+
+    /// Whether a session may be had here: by https, or by plain http that stays on this machine. The host is the client's own
+    /// word, so that where it comes from counts too.
+    pub fn may_sign_in(&self) -> bool {
+        let is_here = || self.client.is_none_or(|client| client.to_canonical().is_loopback());
+        self.https || (is_loopback(&self.host) && is_here())
+    }
+
+    fn session_cookie(&self) -> &'static str {
+        if self.https { SECURE } else { LOOPBACK }
+    }
+
+    /// None where there is none, or where it has not the form of one.
+    pub fn session(&self, headers: &HeaderMap) -> Option<SessionToken> {
+        if !self.may_sign_in() {
+            return None;
+        }
+        find(headers, self.session_cookie()).and_then(SessionToken::parse)
+    }
+
+    /// Sets the session for so many seconds.
+    pub fn keep(&self, token: &SessionToken, seconds: u64) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&self.written(token.expose(), seconds)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    pub fn forget(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.written("", 0)).ok()
+    }
+
+    fn written(&self, value: &str, seconds: u64) -> String {
+        let (name, secure) = (self.session_cookie(), if self.https { "; Secure" } else { "" });
+        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    }
+
+    /// A cookie of how pages look, for a year. `value` is one of ours.
+    pub fn prefer(&self, name: &str, value: &str) -> Option<HeaderValue> {
+        let secure = if self.https { "; Secure" } else { "" };
+        HeaderValue::from_str(&format!("{name}={value}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax{secure}")).ok()
+    }
+}
+
+/// The first cookie of this name.
+pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(named, _)| *named == name).map(|(_, value)| value)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    ["127.0.0.1", "::1", "localhost"].iter().any(|loopback| name.eq_ignore_ascii_case(loopback))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(https: bool, host: &str) -> Origin {
+        Origin { https, host: host.to_owned(), client: None }
+    }
+
+    #[test]
+    fn the_cookie_is_as_strict_as_the_way_it_came() {
+        let token = SessionToken::mint().unwrap();
+        let kept = |origin: Origin| origin.keep(&token, 60).unwrap().to_str().unwrap().to_owned();
+        let value = token.expose();
+        assert_eq!(
+            kept(origin(true, "edge.example.org")),
+            format!("__Host-cfx_session={value}; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure")
+        );
+        assert_eq!(
+            kept(origin(false, "127.0.0.1:8080")),
+            format!("cfx_session={value}; Path=/; Max-Age=60; HttpOnly; SameSite=Strict")
+        );
+        assert!(origin(true, "a").forget().unwrap().to_str().unwrap().contains("=; Path=/; Max-Age=0;"));
+    }
+
+    #[test]
+    fn plain_http_signs_in_on_this_machine_alone() {
+        for host in ["127.0.0.1", "127.0.0.1:8080", "localhost:1", "LOCALHOST", "[::1]:8080", "[::1]"] {
+            assert!(origin(false, host).may_sign_in(), "{host}");
+        }
+        for host in ["edge.example.org", "127.0.0.1.example.org", "localhost.example.org", "[::2]", "10.0.0.1", ""] {
+            assert!(!origin(false, host).may_sign_in(), "{host}");
+            assert!(origin(true, host).may_sign_in(), "{host}");
+        }
+    }
+
+    #[test]
+    fn nobody_elsewhere_signs_in_by_plain_http_by_calling_us_localhost() {
+        let from = |https, client: &str| Origin { client: client.parse().ok(), ..origin(https, "localhost:8080") };
+        for here in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(from(false, here).may_sign_in(), "{here}");
+        }
+        for elsewhere in ["192.0.2.1", "10.0.0.7", "2001:db8::1", "::ffff:192.0.2.1"] {
+            assert!(!from(false, elsewhere).may_sign_in(), "{elsewhere}");
+            assert!(from(true, elsewhere).may_sign_in(), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_read_from_the_cookie_of_the_way_it_came_by() {
+        let token = SessionToken::mint().unwrap();
+        let mut headers = HeaderMap::new();
+        let line = format!("a=b; cfx_session={0}; c=d", token.expose());
+        headers.insert(COOKIE, HeaderValue::from_str(&line).unwrap());
+        assert_eq!(origin(false, "localhost").session(&headers), Some(token));
+        assert_eq!(
+            origin(true, "localhost").session(&headers),
+            None,
+            "the cookie without the prefix is anybody's to set"
+        );
+        assert_eq!(origin(false, "edge.example.org").session(&headers), None);
+    }
+}

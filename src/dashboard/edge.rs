@@ -1,0 +1,150 @@
+//! The control API as the dashboard speaks to it: over HTTP, as whoever is signed in, each question within a time.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::visitor::Visitor;
+use crate::control::api;
+
+/// One question and its answer. A sign-in may wait for its turn to have a password hashed.
+const WITHIN: Duration = Duration::from_secs(15);
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(30);
+/// Beyond any answer of the control API.
+const LARGEST: usize = 8 * 1024 * 1024;
+
+/// Speaks to an edge's control API.
+#[derive(Clone)]
+pub struct EdgeClient {
+    /// `http://127.0.0.1:9000`.
+    base: String,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+}
+
+/// TLS could not be set up with what there is to trust.
+#[derive(Debug, thiserror::Error)]
+#[error("the control API cannot be spoken to: {0}")]
+pub struct NoTrust(#[from] rustls::Error);
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub enum EdgeError {
+    /// Not reached, not in time, or not understood.
+    Away,
+    /// The edge's own word, as status and code (`invalid_credentials`), and a message fit for who asked.
+    Refused { status: StatusCode, code: String, message: String },
+}
+
+impl EdgeClient {
+    /// `base` is where the control API is, without `/api` and without a slash at its end. Trusts the system's CAs.
+    pub fn new(base: impl Into<String>) -> Result<Self, NoTrust> {
+        let mut roots = RootCertStore::empty();
+        let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(CONNECT_WITHIN));
+        http.set_nodelay(true);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
+        Ok(Self { base: base.into(), client })
+    }
+
+    /// Asks as whoever `visitor` is signed in as.
+    pub(super) async fn get<T: DeserializeOwned>(&self, visitor: &Visitor, path: &str) -> Result<T, EdgeError> {
+        self.call(visitor, Method::GET, path, Body::empty()).await
+    }
+
+    /// Sends `body` as JSON and reads the answer.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        visitor: &Visitor,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, EdgeError> {
+        let body = serde_json::to_vec(body).map_err(|_| EdgeError::Away)?;
+        self.call(visitor, method, path, Body::from(body)).await
+    }
+
+    /// As [`send`](Self::send), where the answer's body says nothing.
+    pub(super) async fn tell(
+        &self,
+        visitor: &Visitor,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(), EdgeError> {
+        self.send::<serde::de::IgnoredAny>(visitor, method, path, body).await.map(drop)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        visitor: &Visitor,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, EdgeError> {
+        let mut request = Request::builder().method(&method).uri(format!("{}{path}", self.base));
+        if let Some(headers) = request.headers_mut() {
+            self.introduce(visitor, headers);
+            if method != Method::GET {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+        }
+        let request = request.body(body).map_err(|_| EdgeError::Away)?;
+        let (status, _, answer) = self.exchange(request).await?;
+        if !status.is_success() {
+            return Err(refusal(status, &answer));
+        }
+        // 204 has no body where the caller reads none.
+        let answer: &[u8] = if answer.is_empty() { b"null" } else { &answer };
+        serde_json::from_slice(answer).map_err(|error| {
+            tracing::warn!(%error, path, "the control API's answer was not understood");
+            EdgeError::Away
+        })
+    }
+
+    /// Whom the edge should throttle and log is the visitor, not this process.
+    fn introduce(&self, visitor: &Visitor, headers: &mut HeaderMap) {
+        headers.extend(visitor.passed_on.iter().cloned());
+        if let Some(token) = &visitor.token
+            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, HeaderMap, bytes::Bytes), EdgeError> {
+        let answer = timeout(WITHIN, async {
+            let answer = self.client.request(request).await.map_err(|_| EdgeError::Away)?;
+            let (head, body) = answer.into_parts();
+            let body = to_bytes(Body::new(body), LARGEST).await.map_err(|_| EdgeError::Away)?;
+            Ok((head.status, head.headers, body))
+        });
+        answer.await.unwrap_or(Err(EdgeError::Away))
+    }
+}
+
+fn refusal(status: StatusCode, answer: &[u8]) -> EdgeError {
+    match serde_json::from_slice::<api::Problem>(answer) {
+        Ok(problem) => EdgeError::Refused { status, code: problem.error.code, message: problem.error.message },
+        // An error page of whatever stands between is no word of the edge.
+        Err(_) => EdgeError::Away,
+    }
+}

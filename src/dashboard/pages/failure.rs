@@ -1,0 +1,58 @@
+//! Pages that say why there is no other.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::html;
+
+use crate::control::api::Me;
+use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::visitor::Visitor;
+
+/// Why a page cannot be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::dashboard) enum Failure {
+    NotFound,
+    /// The edge did not answer.
+    Away,
+    /// The store did not answer.
+    Unread,
+    /// There was too much to look through in the time that a question has.
+    TooMuch,
+    /// Another site sent a form.
+    Foreign,
+    /// A form of another session, or of none.
+    Stale,
+    TooLarge,
+    OperatorsOnly,
+    /// The edge's own words.
+    Refused(String),
+}
+
+pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: StatusCode, failure: Failure) -> Response {
+    let texts = visitor.texts();
+    let (title, words) = match &failure {
+        Failure::NotFound => (texts.not_found, texts.not_found_words),
+        Failure::Away => (texts.away, texts.away_words),
+        Failure::Unread => (texts.unread, texts.unread_words),
+        Failure::TooMuch => (texts.unread, texts.too_much_words),
+        Failure::Foreign => (texts.foreign, texts.foreign_words),
+        Failure::Stale => (texts.stale, texts.stale_words),
+        Failure::TooLarge => (texts.too_large, texts.too_large_words),
+        Failure::OperatorsOnly => (texts.operators_only, texts.operators_only_words),
+        Failure::Refused(message) => (texts.refused, message.as_str()),
+    };
+    let again = matches!(failure, Failure::Away | Failure::Unread | Failure::TooMuch);
+    let body = html! {
+        section.failure {
+            p.code { (status.as_u16()) }
+            h1 { (title) }
+            p { (words) }
+            p.actions {
+                @if again { a.button href=(visitor.path) { (texts.try_again) } }
+                a.button.plain href="/" { (texts.to_overview) }
+            }
+        }
+    };
+    let page = Page { title, here: Here::Elsewhere, scripts: &[], styles: &[], body };
+    (status, frame::document(visitor, me, page)).into_response()
+}

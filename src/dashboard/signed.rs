@@ -1,0 +1,130 @@
+//! Whoever is signed in: asked of the edge for every page, and led to sign in where it is nobody.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Dashboard;
+use super::edge::EdgeError;
+use super::pages::failure::{self, Failure};
+use super::visitor::Visitor;
+use crate::control::api::{Me, NewSession};
+use crate::identity::SessionToken;
+use crate::ledger::{Reports, took_too_long};
+use crate::units::Timestamp;
+
+/// A visitor whose session the edge knows.
+#[derive(Clone)]
+pub(super) struct Signed {
+    pub visitor: Visitor,
+    pub me: Me,
+    pub token: SessionToken,
+    pub dashboard: Arc<Dashboard>,
+}
+
+impl Signed {
+    /// What this session may read. Err: a page that says why not.
+    pub async fn reports(&self) -> Result<Box<dyn Reports>, Response> {
+        match self.dashboard.reports.of(self.token.expose()).await {
+            Ok(Some(reports)) => Ok(reports),
+            Ok(None) => Err(to_sign_in(&self.visitor)),
+            Err(error) => Err(self.unread(&error)),
+        }
+    }
+
+    /// The page for numbers that could not be read.
+    pub fn unread(&self, error: &crate::units::StoreError) -> Response {
+        tracing::warn!(%error, "a page's numbers could not be read");
+        let failure = if took_too_long(error) { Failure::TooMuch } else { Failure::Unread };
+        failure::page(&self.visitor, Some(&self.me), StatusCode::SERVICE_UNAVAILABLE, failure)
+    }
+
+    /// The page for an edge that did not answer, or refused what no form is at fault for.
+    pub fn failed(&self, error: &EdgeError) -> Response {
+        match error {
+            EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. } => to_sign_in(&self.visitor),
+            EdgeError::Refused { status: StatusCode::NOT_FOUND, .. } => {
+                failure::page(&self.visitor, Some(&self.me), StatusCode::NOT_FOUND, Failure::NotFound)
+            }
+            EdgeError::Refused { status, message, .. } => {
+                failure::page(&self.visitor, Some(&self.me), *status, Failure::Refused(message.clone()))
+            }
+            EdgeError::Away => failure::page(&self.visitor, Some(&self.me), StatusCode::BAD_GATEWAY, Failure::Away),
+        }
+    }
+
+    pub fn is_operator(&self) -> bool {
+        self.me.role == "operator"
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.dashboard.clock.now()
+    }
+}
+
+/// Lets whoever is signed in through, as [`Signed`], and keeps the session alive while pages are opened.
+pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request: Request, next: Next) -> Response {
+    let Some(mut visitor) = request.extensions().get::<Visitor>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let Some(mut token) = visitor.token.clone() else { return to_sign_in(&visitor) };
+    let mut me = match dashboard.edge.get::<Me>(&visitor, "/api/me").await {
+        Ok(me) => me,
+        Err(EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => return to_sign_in(&visitor),
+        Err(_) => return failure::page(&visitor, None, StatusCode::BAD_GATEWAY, Failure::Away),
+    };
+    let mut kept = None;
+    // A form on this page was made for the token that sent it, so only a page that is opened may bring another.
+    if request.method() == Method::GET
+        && wants_refresh(&me, dashboard.clock.now())
+        && let Ok(session) =
+            dashboard.edge.send::<NewSession>(&visitor, Method::POST, "/api/refresh", &serde_json::json!({})).await
+        && let Some(renewed) = SessionToken::parse(&session.token)
+    {
+        kept = keep(&dashboard, &visitor, &session);
+        (me, token) = (session.me, renewed.clone());
+        visitor.token = Some(renewed);
+    }
+    request.extensions_mut().insert(Signed { visitor, me, token, dashboard });
+    let mut answer = next.run(request).await;
+    if let Some(kept) = kept {
+        answer.headers_mut().append(SET_COOKIE, kept);
+    }
+    answer
+}
+
+/// The cookie of a session that was just given.
+pub(super) fn keep(dashboard: &Dashboard, visitor: &Visitor, session: &NewSession) -> Option<HeaderValue> {
+    let token = SessionToken::parse(&session.token)?;
+    let end = Timestamp::parse(&session.expires_at)?;
+    visitor.origin.keep(&token, dashboard.clock.now().until(end).as_secs())
+}
+
+/// Less than half of its life is left, and a refresh can add to it: not where it already lasts to the end for good.
+fn wants_refresh(me: &Me, now: Timestamp) -> bool {
+    let [made, end, for_good] = [&me.created_at, &me.expires_at, &me.ends_at].map(|time| Timestamp::parse(time));
+    let (Some(made), Some(end), Some(for_good)) = (made, end, for_good) else { return false };
+    end < for_good && now.until(end) < made.until(end) / 2
+}
+
+/// To the sign-in page, and back from there to what was asked for. The cookie stays: another tab may have just renewed it.
+pub(super) fn to_sign_in(visitor: &Visitor) -> Response {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if visitor.path != "/" {
+        query.append_pair("next", &visitor.path);
+    }
+    let query = query.finish();
+    redirect(&if query.is_empty() { "/sign-in".to_owned() } else { format!("/sign-in?{query}") })
+}
+
+/// 303, so that whatever was sent is followed by a GET.
+pub(super) fn redirect(to: &str) -> Response {
+    match HeaderValue::from_str(to) {
+        Ok(to) => (StatusCode::SEE_OTHER, [(LOCATION, to)]).into_response(),
+        Err(_) => (StatusCode::SEE_OTHER, [(LOCATION, HeaderValue::from_static("/"))]).into_response(),
+    }
+}

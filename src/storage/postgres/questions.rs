@@ -1,0 +1,96 @@
+//! Questions to the log: each a transaction of its own that can only read, is given up after two seconds, and says whose
+//! session it is asked for.
+//!
+//! All of it goes out at once and is waited for together, so that a question takes one round trip. What a session presents
+//! and how long a statement may take hold for the transaction alone: behind a pooler that hands out sessions by the
+//! transaction the next one is another's. Statements are unnamed, there and everywhere: they are planned for the values
+//! they come with, because what is not asked for is to cost nothing.
+//!
+//! Failure stance: an error is told to the caller. A transaction that could not be begun answers nothing.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures_util::future::join4;
+use tokio::sync::oneshot;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::pool::{CALL_LIMIT, Fault, Pool, Statement, Value};
+use crate::ledger::{QUESTION_LIMIT, TOO_LONG};
+use crate::units::StoreError;
+
+const PRESENT: &str = "select set_config('cfx.session', $1, true)";
+
+/// A pool that is asked for somebody.
+#[derive(Clone)]
+pub(super) struct Questions {
+    pool: Pool,
+    /// The token of the session that is presented. Empty: the database lets this login see everything.
+    token: Arc<str>,
+}
+
+impl Questions {
+    pub(super) fn of_any(pool: Pool) -> Self {
+        Self { pool, token: Arc::from("") }
+    }
+
+    pub(super) fn of_session(pool: Pool, token: &str) -> Self {
+        Self { pool, token: Arc::from(token) }
+    }
+
+    /// Asks one question. Its error is [`TOO_LONG`] where it took longer than [`QUESTION_LIMIT`].
+    pub(super) async fn ask(&self, statement: &'static Statement, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let asked = self.clone();
+        // As with every statement: see `pool`.
+        let (_asker, nobody_waits) = oneshot::channel::<Infallible>();
+        let call = self.pool.runtime().spawn(async move {
+            let place = tokio::select! {
+                biased;
+                _ = nobody_waits => Err(Fault::unanswered("nobody waits for it any more".to_owned())),
+                place = asked.pool.place() => place,
+            };
+            let session = asked.pool.session_at(place?).await?;
+            let transaction = Box::pin(transaction(&session, &asked.token, statement, &values));
+            let answer = tokio::time::timeout(CALL_LIMIT, transaction).await;
+            let answer = answer.unwrap_or_else(|_| Err(Fault::unanswered("a question was not answered".to_owned())));
+            if answer.as_ref().is_err_and(|fault| !is_given_up(fault)) {
+                // Whatever state its transaction is in.
+                session.throw_away();
+            }
+            answer
+        });
+        let answer = call.await.unwrap_or_else(|_| Err(Fault::unanswered("the store is closed".to_owned())));
+        answer.map_err(|fault| if is_given_up(&fault) { StoreError(TOO_LONG.to_owned()) } else { fault.into() })
+    }
+}
+
+async fn transaction(
+    client: &tokio_postgres::Client,
+    token: &str,
+    statement: &Statement,
+    values: &[Value],
+) -> Result<Vec<Row>, Fault> {
+    let begin = format!("begin read only; set local statement_timeout = {}", QUESTION_LIMIT.as_millis());
+    let presented: [(&(dyn ToSql + Sync), Type); 1] = [(&token, Type::TEXT)];
+    let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+        values.iter().zip(statement.types).map(|(value, kind)| (&**value as _, kind.clone())).collect();
+    let (began, presented, answer, ended) = join4(
+        client.batch_execute(&begin),
+        client.query_typed(PRESENT, &presented),
+        client.query_typed(statement.sql, &typed),
+        client.batch_execute("commit"),
+    )
+    .await;
+    let told = |error: tokio_postgres::Error| Fault::of(&error);
+    began.map_err(told)?;
+    presented.map_err(told)?;
+    let rows = answer.map_err(told)?;
+    ended.map_err(told)?;
+    Ok(rows)
+}
+
+fn is_given_up(fault: &Fault) -> bool {
+    fault.is(&SqlState::QUERY_CANCELED)
+}

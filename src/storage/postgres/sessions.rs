@@ -1,0 +1,88 @@
+//! [`SessionStore`] over the table `cfx.sessions`.
+
+use async_trait::async_trait;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::Postgres;
+use super::accounts::account;
+use super::pool::{Statement, Value, value};
+use super::rows::{column, time, to_system};
+use crate::identity::{Session, SessionStore, Signed};
+use crate::units::{StoreError, Timestamp, UserId};
+
+/// What is over goes by the hundred, so that nobody who signs in waits for a great clearing-up; rows that somebody else is
+/// clearing away are passed over.
+const OPEN: Statement = Statement {
+    sql: "with forgotten as (
+              delete from cfx.sessions where token_hash in (
+                  select token_hash from cfx.sessions where expires_at <= $3
+                   order by expires_at limit 100 for update skip locked)
+          )
+          insert into cfx.sessions (token_hash, user_id, created_at, began_at, expires_at) values ($1, $2, $3, $4, $5)",
+    types: SESSION,
+};
+const SIGNED: Statement = Statement {
+    sql: "select account.id, account.email, account.created_at, account.disabled_at, account.daily_requests, account.role,
+                 session.token_hash, session.created_at as made_at, session.began_at, session.expires_at
+            from cfx.sessions as session join cfx.accounts as account on account.id = session.user_id
+           where session.token_hash = $1 and session.expires_at > $2 and account.disabled_at is null",
+    types: &[Type::BYTEA, Type::TIMESTAMPTZ],
+};
+const REPLACE: Statement = Statement {
+    sql: "update cfx.sessions set token_hash = $1, created_at = $3, began_at = $4, expires_at = $5
+           where token_hash = $6 and user_id = $2 and expires_at > $3
+          returning user_id",
+    types: &[Type::BYTEA, Type::UUID, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::BYTEA],
+};
+const END: Statement =
+    Statement { sql: "delete from cfx.sessions where token_hash = $1 returning user_id", types: &[Type::BYTEA] };
+const SESSION: &[Type] = &[Type::BYTEA, Type::UUID, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ];
+
+#[async_trait]
+impl SessionStore for Postgres {
+    async fn open(&self, session: Session) -> Result<(), StoreError> {
+        self.people.query(&OPEN, values(&session)).await?;
+        Ok(())
+    }
+
+    async fn signed(&self, token_hash: [u8; 32], now: Timestamp) -> Result<Option<Signed>, StoreError> {
+        let rows = self.people.query(&SIGNED, vec![value(token_hash.to_vec()), value(to_system(now))]).await?;
+        rows.first().map(signed).transpose()
+    }
+
+    async fn replace(&self, token_hash: [u8; 32], session: Session) -> Result<bool, StoreError> {
+        let mut values = values(&session);
+        values.push(value(token_hash.to_vec()));
+        Ok(!self.people.query(&REPLACE, values).await?.is_empty())
+    }
+
+    async fn end(&self, token_hash: [u8; 32]) -> Result<bool, StoreError> {
+        Ok(!self.people.query(&END, vec![value(token_hash.to_vec())]).await?.is_empty())
+    }
+}
+
+/// The parameters that [`SESSION`] lists.
+fn values(session: &Session) -> Vec<Value> {
+    vec![
+        value(session.token_hash.to_vec()),
+        value(session.user.0),
+        value(to_system(session.created_at)),
+        value(to_system(session.began_at)),
+        value(to_system(session.expires_at)),
+    ]
+}
+
+fn signed(row: &Row) -> Result<Signed, StoreError> {
+    let hash: &[u8] = column(row, "token_hash")?;
+    Ok(Signed {
+        account: account(row)?,
+        session: Session {
+            token_hash: hash.try_into().map_err(|_| StoreError("a session's hash has another length".to_owned()))?,
+            user: UserId(column(row, "id")?),
+            created_at: time(row, "made_at")?,
+            began_at: time(row, "began_at")?,
+            expires_at: time(row, "expires_at")?,
+        },
+    })
+}

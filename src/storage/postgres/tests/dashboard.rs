@@ -1,0 +1,167 @@
+//! The dashboard's own way into the database, over real logins.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use super::ports::open;
+use crate::clock::{Clock, SystemClock};
+use crate::identity::{Account, AccountStore, Change, Email, Session, SessionStore, SessionToken};
+use crate::ledger::{Filter, LedgerStore, ReportStore, Reports, SessionReports, TOO_LONG, took_too_long};
+use crate::storage::conformance_of_reports::two_days;
+use crate::storage::postgres::pool::Statement;
+use crate::storage::postgres::questions::Questions;
+use crate::storage::postgres::{DashboardAddress, DashboardDatabase, Postgres};
+use crate::storage::support::postgres::{Database, Server};
+use crate::units::{Day, RequestId, Timestamp, UserId};
+
+const HOUR: i64 = 3_600_000_000;
+
+async fn dashboard(database: &Database) -> Arc<DashboardDatabase> {
+    DashboardAddress::parse(&database.url_as("cfx_dashboard")).unwrap().open().await.unwrap()
+}
+
+/// Somebody who is signed in, with two days in the log.
+async fn somebody(store: &Postgres, email: &str) -> (UserId, SessionToken) {
+    let now = SystemClock.now();
+    let account = Account::new(Email::parse(email).unwrap(), now);
+    assert!(store.create(account.clone(), None).await.unwrap());
+    store.append(two_days(account.id).into()).await.unwrap();
+    let token = SessionToken::mint().unwrap();
+    open_session(store, account.id, &token, Timestamp(now.0 + HOUR)).await;
+    (account.id, token)
+}
+
+async fn open_session(store: &Postgres, user: UserId, token: &SessionToken, expires_at: Timestamp) {
+    let now = SystemClock.now();
+    let session = Session { token_hash: token.hash(), user, created_at: now, began_at: now, expires_at };
+    SessionStore::open(store, session).await.unwrap();
+}
+
+/// Every answer, as one text.
+async fn everything(reports: &dyn Reports) -> String {
+    let (first, last) = (Day(i32::MIN), Day(i32::MAX));
+    let by_error = Filter { error: Some("upstream".to_owned()), ..Filter::default() };
+    let request = ids(reports).await[0];
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?}",
+        reports.days(first, last).await.unwrap(),
+        reports.split(first, last).await.unwrap(),
+        reports.rows(&Filter::default(), None, 50).await.unwrap(),
+        reports.rows(&by_error, None, 50).await.unwrap(),
+        reports.row(request).await.unwrap(),
+        reports.pace(Timestamp(0)).await.unwrap(),
+    )
+}
+
+async fn ids(reports: &dyn Reports) -> Vec<RequestId> {
+    let rows = reports.rows(&Filter::default(), None, 50).await.unwrap();
+    assert_eq!(rows.len(), 5);
+    rows.into_iter().map(|row| row.request).collect()
+}
+
+#[tokio::test]
+async fn it_reads_what_the_edge_reads_of_whoever_is_signed_in() {
+    for database in [Database::fresh().await, Database::supabase_shaped().await] {
+        let store = open(&database).await;
+        let dashboard = dashboard(&database).await;
+        let (ada, token) = somebody(&store, "ada@example.org").await;
+        let (bob, bobs) = somebody(&store, "bob@example.org").await;
+        for (user, token) in [(ada, &token), (bob, &bobs)] {
+            let seen = dashboard.of(token.expose()).await.unwrap().unwrap();
+            let edges = everything(&*ReportStore::of(&*store, user)).await;
+            assert!(edges.contains("deepseek") && edges.contains("Upstream 100%"), "{edges}");
+            assert_eq!(everything(&*seen).await, edges);
+        }
+        // Each on whichever of a few connections comes: what one presents is gone before the next.
+        let theirs = [ids(&*ReportStore::of(&*store, ada)).await, ids(&*ReportStore::of(&*store, bob)).await];
+        let asked = (0..60).map(|n| {
+            let (dashboard, token) = (&dashboard, [&token, &bobs][n % 2]);
+            async move { ids(&*dashboard.of(token.expose()).await.unwrap().unwrap()).await }
+        });
+        for (n, seen) in join_all(asked).await.into_iter().enumerate() {
+            assert_eq!(seen, theirs[n % 2]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_signed_in_any_more_is_nobody() {
+    let database = Database::fresh().await;
+    let (store, dashboard) = (open(&database).await, dashboard(&database).await);
+    let (ada, token) = somebody(&store, "ada@example.org").await;
+    let made_up = SessionToken::mint().unwrap();
+    for token in [made_up.expose(), "", "token of ada", "cfx_session_'; select 1; --", &"x".repeat(1 << 20)] {
+        assert!(dashboard.of(token).await.unwrap().is_none(), "{token:.40}");
+    }
+    let over = SessionToken::mint().unwrap();
+    open_session(&store, ada, &over, Timestamp(SystemClock.now().0 - 1)).await;
+    assert!(dashboard.of(over.expose()).await.unwrap().is_none());
+
+    let held = dashboard.of(token.expose()).await.unwrap().unwrap();
+    assert_eq!(held.rows(&Filter::default(), None, 50).await.unwrap().len(), 5);
+    let disabled = Change { disabled_at: Some(Some(SystemClock.now())), ..Change::default() };
+    assert!(AccountStore::change(&*store, ada, disabled).await.unwrap());
+    assert!(dashboard.of(token.expose()).await.unwrap().is_none());
+    assert_eq!(held.rows(&Filter::default(), None, 50).await.unwrap(), [], "each question is asked anew who it is for");
+    assert_eq!(held.days(Day(0), Day(i32::MAX)).await.unwrap(), []);
+    assert_eq!(held.split(Day(0), Day(i32::MAX)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_question_that_takes_too_long_is_given_up_and_says_so() {
+    const LONG: Statement = Statement { sql: "select pg_sleep(30)", types: &[] };
+    const WRITE: Statement = Statement { sql: "delete from cfx.sessions", types: &[] };
+    const NEXT: Statement = Statement { sql: "select current_setting('cfx.session', true) = ''", types: &[] };
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let questions = Questions::of_session(store.log.clone(), "somebody");
+    let begun = Instant::now();
+    let error = questions.ask(&LONG, vec![]).await.unwrap_err();
+    assert!(took_too_long(&error) && error.0 == TOO_LONG, "{error}");
+    assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let error = questions.ask(&WRITE, vec![]).await.unwrap_err();
+    assert!(!took_too_long(&error) && error.0.contains("read-only"), "{error}");
+    for _ in 0..8 {
+        let rows = Questions::of_any(store.log.clone()).ask(&NEXT, vec![]).await.unwrap();
+        assert!(rows[0].get::<_, bool>(0), "what was presented is forgotten");
+    }
+    let session = store.log.session().await.unwrap();
+    let left = session.query_one("select current_setting('statement_timeout')", &[]).await.unwrap();
+    assert_eq!(left.get::<_, String>(0), "10s", "the limit was the transaction's");
+}
+
+#[tokio::test]
+async fn a_login_that_row_security_does_not_hold_is_refused() {
+    let problem = async |url: &str| DashboardAddress::parse(url).unwrap().open().await.err().unwrap();
+    let says = |problem: crate::storage::postgres::ConnectProblem, lasting: bool, what: &str| {
+        let text = problem.to_string();
+        assert!(text.starts_with("DASHBOARD_DATABASE_URL names ") && text.contains(what), "{text}");
+        assert_eq!(problem.lasting, lasting, "{text}");
+    };
+    let server = Server::private();
+    let database = server.database().await;
+    let superuser = database.connect().await;
+    let roles = "create role plain login createrole; create role bypassing login bypassrls;
+                 create role heir login; create role cfx_dashboard login; create role anon; create role authenticated;
+                 create role service_role bypassrls; create role writer login; create role reader login;
+                 grant plain to heir;
+                 do $$ begin execute format('alter database %I owner to plain', current_database()); end $$;
+                 grant all on schema public to plain";
+    superuser.batch_execute(roles).await.unwrap();
+    says(problem(&database.url_as("cfx_dashboard")).await, false, "there are no tables of this cfx yet");
+    crate::storage::postgres::migrations::apply(&mut database.connect_as("plain").await).await.unwrap();
+    superuser.batch_execute("grant update on public.request_logs to writer").await.unwrap();
+
+    says(problem(&database.url()).await, true, "is a superuser");
+    says(problem(&database.url_as("bypassing")).await, true, "bypasses row-level security");
+    says(problem(&database.url_as("plain")).await, true, "owns tables of cfx");
+    says(problem(&database.url_as("heir")).await, true, "or can become their owner");
+    says(problem(&database.url_as("writer")).await, true, "may write to tables");
+    says(problem(&database.url_as("reader")).await, true, "may not read the tables");
+    says(problem(&database.url_as("unknown")).await, true, "");
+    assert!(DashboardAddress::parse(&database.url_as("cfx_dashboard")).unwrap().open().await.is_ok());
+    let text = DashboardAddress::parse("mysql://x").err().unwrap().to_string();
+    assert!(text.starts_with("DASHBOARD_DATABASE_URL does not begin with postgres://"), "{text}");
+}

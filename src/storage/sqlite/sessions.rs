@@ -1,0 +1,88 @@
+//! [`SessionStore`] over the table `sessions`.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::accounts::account;
+use crate::identity::{Session, SessionStore, Signed};
+use crate::storage::sqlite::{Sqlite, text};
+use crate::units::{StoreError, Timestamp, UserId};
+
+#[async_trait]
+impl SessionStore for Sqlite {
+    async fn open(&self, session: Session) -> Result<(), StoreError> {
+        let open = move |connection: &Connection| {
+            connection
+                .prepare_cached("delete from sessions where expires_at <= ?1")?
+                .execute([session.created_at.rfc3339_micros()])?;
+            connection
+                .prepare_cached(
+                    "insert into sessions (token_hash, user_id, created_at, began_at, expires_at)
+                     values (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute((
+                    session.token_hash,
+                    session.user.0.to_string(),
+                    session.created_at.rfc3339_micros(),
+                    session.began_at.rfc3339_micros(),
+                    session.expires_at.rfc3339_micros(),
+                ))
+                .map(drop)
+        };
+        self.in_transaction(open).await
+    }
+
+    async fn signed(&self, token_hash: [u8; 32], now: Timestamp) -> Result<Option<Signed>, StoreError> {
+        let select = move |connection: &mut Connection| {
+            connection
+                .prepare_cached(
+                    "select accounts.*, sessions.token_hash, sessions.created_at as made_at, sessions.began_at,
+                            sessions.expires_at
+                       from sessions join accounts on accounts.id = sessions.user_id
+                      where sessions.token_hash = ?1 and sessions.expires_at > ?2 and accounts.disabled_at is null",
+                )?
+                .query_row((token_hash, now.rfc3339_micros()), signed)
+                .optional()
+        };
+        self.people.ask(select).await
+    }
+
+    async fn replace(&self, token_hash: [u8; 32], session: Session) -> Result<bool, StoreError> {
+        let update = move |connection: &mut Connection| {
+            connection
+                .prepare_cached(
+                    "update sessions set token_hash = ?1, created_at = ?3, began_at = ?4, expires_at = ?5
+                      where token_hash = ?6 and user_id = ?2 and expires_at > ?3",
+                )?
+                .execute((
+                    session.token_hash,
+                    session.user.0.to_string(),
+                    session.created_at.rfc3339_micros(),
+                    session.began_at.rfc3339_micros(),
+                    session.expires_at.rfc3339_micros(),
+                    token_hash,
+                ))
+        };
+        Ok(self.writer.run(update).await? == 1)
+    }
+
+    async fn end(&self, token_hash: [u8; 32]) -> Result<bool, StoreError> {
+        let delete = move |connection: &mut Connection| {
+            connection.prepare_cached("delete from sessions where token_hash = ?1")?.execute([token_hash])
+        };
+        Ok(self.writer.run(delete).await? == 1)
+    }
+}
+
+fn signed(row: &Row<'_>) -> rusqlite::Result<Signed> {
+    Ok(Signed {
+        account: account(row)?,
+        session: Session {
+            token_hash: row.get("token_hash")?,
+            user: UserId(text::uuid(row, "id")?),
+            created_at: text::time(row, "made_at")?,
+            began_at: text::time(row, "began_at")?,
+            expires_at: text::time(row, "expires_at")?,
+        },
+    })
+}

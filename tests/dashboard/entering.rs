@@ -1,0 +1,141 @@
+//! Signing in and out: whose cookie, where to, and by which way at all.
+
+use crate::client::ask;
+use crate::doubles::{Api, Setting, start};
+
+const FORM: &str = "email=ada%40example.org&password=correct+horse+battery";
+
+#[tokio::test]
+async fn who_is_nobody_is_led_to_sign_in_and_back() {
+    let stand = start(Setting::default()).await;
+    let answer = ask(stand.address, "GET /logs?stage=plan", &[], "").await;
+    assert_eq!((answer.status, answer.header("location")), (303, "/sign-in?next=%2Flogs%3Fstage%3Dplan"));
+    let page = ask(stand.address, "GET /sign-in?next=%2Flogs%3Fstage%3Dplan", &[], "").await;
+    assert_eq!((page.status, page.field("next")), (200, "/logs?stage=plan"));
+    let entered = ask(stand.address, "POST /sign-in", &[], &format!("{FORM}&next=%2Flogs%3Fstage%3Dplan")).await;
+    assert_eq!((entered.status, entered.header("location")), (303, "/logs?stage=plan"));
+    let cookie = entered.header("set-cookie");
+    assert!(cookie.starts_with(&format!("{}; Path=/; Max-Age=4", stand.cookie())), "{cookie}");
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Strict"), "{cookie}");
+    assert_eq!(stand.get("/logs?stage=plan").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_way_back_leads_to_no_other_host() {
+    let stand = start(Setting::default()).await;
+    for next in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%09%2Fevil.example"] {
+        let answer = ask(stand.address, "POST /sign-in", &[], &format!("{FORM}&next={next}")).await;
+        assert_eq!((answer.status, answer.header("location")), (303, "/"), "{next}");
+        let back = ask(stand.address, "POST /preferences", &[], &format!("theme=light&back={next}")).await;
+        assert_eq!((back.status, back.header("location")), (303, "/"), "{next}");
+        let known = stand.get(&format!("/sign-in?next={next}")).await;
+        assert_eq!((known.status, known.header("location")), (303, "/"), "{next}");
+    }
+}
+
+#[tokio::test]
+async fn by_https_the_cookie_is_of_this_host_alone_and_by_plain_http_from_elsewhere_there_is_none() {
+    let stand = start(Setting::default()).await;
+    let secure =
+        [("x-forwarded-proto", "https"), ("x-forwarded-host", "edge.example.org"), ("x-real-ip", "203.0.113.9")];
+    let entered = ask(stand.address, "POST /sign-in", &secure, FORM).await;
+    assert!(entered.header("set-cookie").starts_with("__Host-cfx_session=cfx_session_"));
+    assert!(entered.header("set-cookie").ends_with("; HttpOnly; SameSite=Strict; Secure"));
+    assert_eq!(stand.api.introduced.lock().unwrap().get("x-real-ip").unwrap(), "203.0.113.9", "whom to throttle");
+    let plain = [("x-forwarded-proto", "http"), ("x-forwarded-host", "edge.example.org")];
+    let called_localhost =
+        [("x-forwarded-proto", "http"), ("x-forwarded-host", "localhost"), ("x-real-ip", "203.0.113.9")];
+    let refused = ask(stand.address, "POST /sign-in", &called_localhost, FORM).await;
+    assert_eq!((refused.status, refused.header("set-cookie")), (403, ""), "whatever the client calls this machine");
+    let here = [("x-forwarded-proto", "http"), ("x-forwarded-host", "localhost"), ("x-real-ip", "127.0.0.1")];
+    let entered = ask(stand.address, "POST /sign-in", &here, FORM).await;
+    assert!(entered.header("set-cookie").starts_with("cfx_session=cfx_session_"), "{}", entered.status);
+    let refused = ask(stand.address, "POST /sign-in", &plain, FORM).await;
+    assert_eq!((refused.status, refused.header("set-cookie")), (403, ""));
+    assert!(refused.body.contains("needs https") && !refused.body.contains("<input type=\"password\""));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_and_not_shown_again() {
+    let stand = start(Setting::default()).await;
+    let answer = ask(stand.address, "POST /sign-in", &[], "email=ada%22%3E&password=secret-of-mine").await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.body.contains("do not match an account") && answer.body.contains("ada&quot;&gt;"));
+    assert!(!answer.body.contains("secret-of-mine") && answer.header("set-cookie").is_empty());
+}
+
+#[tokio::test]
+async fn what_supabase_has_against_it_is_said_in_the_visitors_language() {
+    let stand = start(Setting::default()).await;
+    for (password, status, words, in_turkish) in [
+        ("unconfirmed", 403, "address is not confirmed", "doğrulanmadı"),
+        ("away", 503, "Supabase did not answer", "giriş yapılamıyor"),
+    ] {
+        let form = format!("email=ada%40example.org&password={password}");
+        let answer = ask(stand.address, "POST /sign-in", &[], &form).await;
+        assert!(answer.status == status && answer.body.contains(words), "{} {}", answer.status, answer.body);
+        let turkish = ask(stand.address, "POST /sign-in", &[("accept-language", "tr")], &form).await;
+        assert!(turkish.body.contains(in_turkish), "{}", turkish.body);
+    }
+}
+
+#[tokio::test]
+async fn a_link_signs_in_whole_or_by_its_token() {
+    let stand = start(Setting::default()).await;
+    for link in ["cfx_link_abc", "https%3A%2F%2Fedge.example.org%2Fsign-in%2Flink%23cfx_link_abc"] {
+        let answer = ask(stand.address, "POST /sign-in/link", &[], &format!("link={link}")).await;
+        assert_eq!((answer.status, answer.header("location")), (303, "/"));
+        assert!(answer.header("set-cookie").contains("cfx_session="));
+    }
+}
+
+#[tokio::test]
+async fn a_link_may_set_a_new_password_and_is_then_not_sent_of_itself() {
+    let stand = start(Setting::default()).await;
+    let plain = ask(stand.address, "GET /sign-in/link", &[], "").await;
+    assert!(plain.body.contains(" data-send") && !plain.body.contains("name=\"new\""));
+    assert!(!stand.get("/sign-in/link").await.body.contains(" data-send"), "somebody is signed in already");
+    let reset = ask(stand.address, "GET /sign-in/link?new-password", &[], "").await;
+    assert!(!reset.body.contains(" data-send") && reset.body.contains("name=\"new\""));
+    let short = ask(stand.address, "POST /sign-in/link", &[], "link=cfx_link_a&new=short").await;
+    assert!(
+        short.status == 400 && short.body.contains("ten characters or more") && short.body.contains("name=\"new\"")
+    );
+    let set = ask(stand.address, "POST /sign-in/link", &[], "link=cfx_link_a&new=long+enough+by+far").await;
+    assert_eq!((set.status, set.header("location")), (303, "/"));
+}
+
+#[tokio::test]
+async fn closed_registration_says_so() {
+    let stand = start(Setting::default()).await;
+    let answer = ask(stand.address, "POST /register", &[], FORM).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.body.contains("Registration is closed here."));
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session_and_forgets_the_cookie() {
+    let stand = start(Setting::default()).await;
+    let answer = stand.post("/sign-out", "").await;
+    assert_eq!((answer.status, answer.header("location")), (303, "/sign-in?said=signed_out"));
+    assert!(answer.header("set-cookie").starts_with("cfx_session=; Path=/; Max-Age=0;"));
+    assert!(stand.asked().contains(&"POST /api/logout".to_owned()));
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_by_a_page_once_half_its_life_is_over() {
+    // Half of the life that it was given, whatever that is; and not where it lasts to the end for good already.
+    for (hours_left, life, ends_in, renewed) in
+        [(7, 12, 700, false), (5, 12, 700, true), (2, 3, 700, false), (300, 719, 700, true), (5, 12, 5, false)]
+    {
+        let mut api = Api::new("member", false, hours_left);
+        (api.life, api.ends_in) = (life, ends_in);
+        let api = std::sync::Arc::new(api);
+        let stand = start(Setting { api, ..Setting::default() }).await;
+        let page = stand.get("/account").await;
+        assert_eq!(page.status, 200);
+        assert_eq!(!page.header("set-cookie").is_empty(), renewed, "{hours_left} h of {life} left, {ends_in} at most");
+        let sent = stand.post("/keys/00000000-0000-0000-0000-000000000001/revoke", "").await;
+        assert_eq!((sent.status, sent.header("set-cookie")), (303, ""), "what is sent renews nothing");
+    }
+}
