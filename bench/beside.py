@@ -26,6 +26,8 @@ import volume
 
 WITHIN = 1.1
 CLIENTS = 8
+# Who look at pages. One alone is told to wait long before the dashboard is at its pace.
+USERS = 24
 # A user who looks at the dashboard has a session: a page costs the edge a question and the database several.
 MODES = {"sign-in": "/sign-in", "overview": "/", "logs": "/logs"}
 
@@ -62,9 +64,9 @@ def pinned(cores):
     return ["taskset", "-c", cores] if cores else []
 
 
-def session(contender, edge_environment, data):
+def session(contender, edge_environment, data, user):
     """The cookie of somebody who is signed in."""
-    made = subprocess.run([run.RELEASE / "cfx", "user", "link", "bench@example.org", "--data", data],
+    made = subprocess.run([run.RELEASE / "cfx", "user", "create", f"{user}@example.org", "--data", data],
                           env=edge_environment, capture_output=True, text=True)
     if made.returncode != 0:
         sys.exit(f"beside: no link to sign in by:\n{made.stderr}")
@@ -78,11 +80,19 @@ def session(contender, edge_environment, data):
     return "cfx_session=" + json.loads(text)["token"]
 
 
-def load(url, rate, seconds, cookie, cores, folder):
-    """Asks for a page at this pace at most: each of the clients waits between an answer and its next request."""
+def load(url, rate, seconds, cookies, cores, folder):
+    """Asks for a page at this pace at most, as each user in turn: each of the clients waits between an answer and its next request."""
     clients = 64
     script = folder / "pages.lua"
-    script.write_text(f"wrk.headers['Cookie'] = '{cookie}'\nfunction delay() return {clients * 1000 // rate} end\n")
+    listed = ", ".join(f"'{cookie}'" for cookie in cookies)
+    script.write_text(f"""
+local cookies, turn = {{ {listed} }}, 0
+function request()
+  turn = turn % #cookies + 1
+  return wrk.format(nil, nil, {{ Cookie = cookies[turn] }})
+end
+function delay() return {clients * 1000 // rate} end
+""")
     command = [*pinned(cores), "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s", "-s", script, url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -150,8 +160,8 @@ def main():
             parent = int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{postmaster}/status").read()).group(1))
             for pid in [contender.process.pid, parent, *run.family(parent), *(pid for process in ground.processes[:1] for pid in run.family(process.pid))]:
                 subprocess.run(["taskset", "-acp", edge_core, str(pid)], check=True, capture_output=True)
-        cookie = session(contender, {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": volume.PEPPER.decode(), **store},
-                         ground.folder / "cfx-beside" / "data")
+        environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": volume.PEPPER.decode(), **store}
+        cookies = [session(contender, environment, ground.folder / "cfx-beside" / "data", f"user{n}") for n in range(USERS)]
         chat(contender, body, arguments.rate, 2, edge_core)
         wrong = []
         for way, at in {"at itself": pages, "through the edge": contender.plain}.items():
@@ -160,11 +170,11 @@ def main():
                 for _ in range(arguments.rounds):
                     quiet += chat(contender, body, arguments.rate, arguments.seconds, edge_core)
                     url = f"http://127.0.0.1:{at}{path}"
-                    others = load(url, arguments.pages, arguments.seconds + 1, cookie, page_core, ground.folder)
+                    others = load(url, arguments.pages, arguments.seconds + 1, cookies, page_core, ground.folder)
                     time.sleep(0.5)
                     loaded += chat(contender, body, arguments.rate, arguments.seconds, edge_core)
                     pages_served += served(others.communicate(timeout=run.PATIENCE)[0])
-                    others = load(url, arguments.pages, arguments.seconds + 1, cookie, page_core, ground.folder)
+                    others = load(url, arguments.pages, arguments.seconds + 1, cookies, page_core, ground.folder)
                     time.sleep(0.5)
                     dashboard.kill()
                     dead += chat(contender, body, arguments.rate, arguments.seconds, edge_core)

@@ -2,6 +2,7 @@
 //! control API for everything else.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use async_trait::async_trait;
 use super::StartProblem;
 use super::stores::StoreProblem;
 use crate::clock::{Clock, SystemClock};
-use crate::dashboard::{Dashboard, EdgeClient, router};
+use crate::dashboard::{Dashboard, EdgeClient, Pace, router};
 use crate::entry::bounded::{self, Bounds};
 use crate::entry::signals;
 use crate::identity::{SessionStore, SessionToken};
@@ -29,18 +30,20 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// The value of [`DATABASE`].
     pub database: String,
+    /// A second, of all users together.
+    pub pages: NonZeroU32,
 }
 
 /// Runs until a signal ends it.
 pub fn run(settings: Settings) -> Result<(), StartProblem> {
-    let Settings { address, edge, public_url, database } = settings;
+    let Settings { address, edge, public_url, database, pages: pace } = settings;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(StartProblem::Runtime)?.block_on(async {
         let listening = |error| StartProblem::Listen { address, what: "dashboard".into(), error };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(listening)?;
         let database = DashboardAddress::parse(&database).map_err(StoreProblem::from)?;
         let reports = database.open().await.map_err(StoreProblem::from)?;
-        let dashboard = pages(edge, reports, public_url)?;
+        let dashboard = pages(edge, reports, public_url, pace)?;
         tracing::info!(%address, "the dashboard is ready");
         let bounds = Bounds::BEHIND_ROUTES;
         bounded::serve(listener, router(Arc::new(dashboard)), bounds, signals::ending()).await.map_err(listening)
@@ -52,9 +55,11 @@ pub(super) fn pages(
     edge: String,
     reports: Arc<dyn SessionReports>,
     public_url: Option<String>,
+    pace: NonZeroU32,
 ) -> Result<Dashboard, StartProblem> {
     let edge = EdgeClient::new(edge).map_err(|problem| StartProblem::Tls(problem.to_string()))?;
-    Ok(Dashboard { edge, reports, public_url, clock: Arc::new(SystemClock), answered: Default::default() })
+    let (clock, answered, pace) = (Arc::new(SystemClock), Default::default(), Pace::new(pace));
+    Ok(Dashboard { edge, reports, public_url, clock, answered, pace })
 }
 
 /// The reports of an edge's own store, given out by session: for pages in the edge's own process.

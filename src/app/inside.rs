@@ -17,6 +17,7 @@ use super::edge_view::View;
 use super::front::Running;
 use crate::admission::Pepper;
 use crate::control::{self, Control, HttpsSupabase, Ports};
+use crate::dashboard::PAGES;
 use crate::entry::bounded::{self, Bounds};
 use crate::proxy::InsideServers;
 
@@ -102,7 +103,7 @@ impl Inside {
             clock: Arc::clone(&services.clock),
         };
         let edge = format!("http://{}", self.addresses.control);
-        let pages = dashboard::pages(edge, Arc::new(reports), settings.public_url)?;
+        let pages = dashboard::pages(edge, Arc::new(reports), settings.public_url, PAGES)?;
         Ok(crate::dashboard::router(Arc::new(pages)))
     }
 }

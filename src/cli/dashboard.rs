@@ -1,10 +1,12 @@
 //! `cfx dashboard`: the pages as a process of their own, which holds no secret that writes.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use crate::app::dashboard::{self, Settings};
 use crate::cli::Failure;
 use crate::cli::store::from_environment;
+use crate::dashboard::PAGES;
 use crate::telemetry::{self, Format};
 
 /// What only an edge may hold (docs/threat-model.md). Here it would be one more place to take it from.
@@ -33,6 +35,9 @@ pub struct Args {
     /// What the Connect page says the edge's address is, where it is not the one that the page was asked for
     #[arg(long, value_name = "URL", env = "CFX_PUBLIC_URL", value_parser = super::user::base)]
     public_url: Option<String>,
+    /// Pages that are made in a second, for all users together; a fifth of them for one user
+    #[arg(long, value_name = "COUNT", env = "CFX_DASHBOARD_PAGES", default_value_t = PAGES)]
+    pages: NonZeroU32,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -50,6 +55,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             dashboard::DATABASE
         ))
     })?;
-    let settings = Settings { address: args.address, edge: args.edge, public_url: args.public_url, database };
+    let Args { address, edge, public_url, pages } = args;
+    let settings = Settings { address, edge, public_url, database, pages };
     Ok(dashboard::run(settings)?)
 }

@@ -11,6 +11,7 @@ mod edge;
 mod form;
 mod frame;
 mod guard;
+mod pace;
 mod pages;
 mod parts;
 mod shown;
@@ -27,6 +28,7 @@ use crate::ledger::SessionReports;
 
 pub use edge::{EdgeClient, NoTrust};
 pub use form::Answered;
+pub use pace::{PAGES, Pace};
 
 /// What the pages are made from.
 pub struct Dashboard {
@@ -37,6 +39,7 @@ pub struct Dashboard {
     pub clock: Arc<dyn Clock>,
     /// Forms that answer with a secret and were answered: sent again, they make no second one.
     pub answered: Answered,
+    pub pace: Pace,
 }
 
 /// Every page and asset. What is no page is a page that says so.

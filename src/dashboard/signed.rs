@@ -72,11 +72,15 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let Some(mut token) = visitor.token.clone() else { return to_sign_in(&visitor) };
+    if let Err(refused) = dashboard.pace.take(&token) {
+        return failure::refused(&visitor, refused);
+    }
     let mut me = match dashboard.edge.get::<Me>(&visitor, "/api/me").await {
         Ok(me) => me,
         Err(EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => return to_sign_in(&visitor),
         Err(_) => return failure::page(&visitor, None, StatusCode::BAD_GATEWAY, Failure::Away),
     };
+    dashboard.pace.vouched(&token, me.id);
     let mut kept = None;
     // A form on this page was made for the token that sent it, so only a page that is opened may bring another.
     if request.method() == Method::GET
@@ -100,6 +104,7 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
 /// The cookie of a session that was just given.
 pub(super) fn keep(dashboard: &Dashboard, visitor: &Visitor, session: &NewSession) -> Option<HeaderValue> {
     let token = SessionToken::parse(&session.token)?;
+    dashboard.pace.vouched(&token, session.me.id);
     let end = Timestamp::parse(&session.expires_at)?;
     visitor.origin.keep(&token, dashboard.clock.now().until(end).as_secs())
 }

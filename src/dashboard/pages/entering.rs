@@ -39,7 +39,10 @@ pub(super) async fn page(
     let query = Form::of_query(query.as_deref().unwrap_or_default());
     let next = own_path(query.text("next"));
     // Another tab may have renewed the session that this one was sent here without.
-    if visitor.token.is_some() && dashboard.edge.get::<serde::de::IgnoredAny>(&visitor, "/api/me").await.is_ok() {
+    if let Some(token) = &visitor.token
+        && dashboard.pace.take(token).is_ok()
+        && dashboard.edge.get::<serde::de::IgnoredAny>(&visitor, "/api/me").await.is_ok()
+    {
         return redirect(next);
     }
     sign_in(&visitor, next, &Again::default(), query.text("said")).into_response()

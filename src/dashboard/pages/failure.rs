@@ -1,11 +1,13 @@
 //! Pages that say why there is no other.
 
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 
 use crate::control::api::Me;
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::pace::Refused;
 use crate::dashboard::visitor::Visitor;
 
 /// Why a page cannot be shown.
@@ -24,6 +26,9 @@ pub(in crate::dashboard) enum Failure {
     Stale,
     TooLarge,
     OperatorsOnly,
+    /// More pages were asked for than are made: by this user, or by all.
+    TooMany,
+    Busy,
     /// The edge's own words.
     Refused(String),
 }
@@ -39,9 +44,12 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
         Failure::Stale => (texts.stale, texts.stale_words),
         Failure::TooLarge => (texts.too_large, texts.too_large_words),
         Failure::OperatorsOnly => (texts.operators_only, texts.operators_only_words),
+        Failure::TooMany => (texts.too_many_pages, texts.too_many_pages_words),
+        Failure::Busy => (texts.busy, texts.busy_words),
         Failure::Refused(message) => (texts.refused, message.as_str()),
     };
-    let again = matches!(failure, Failure::Away | Failure::Unread | Failure::TooMuch);
+    let again =
+        matches!(failure, Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy);
     let body = html! {
         section.failure {
             p.code { (status.as_u16()) }
@@ -55,4 +63,15 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
     };
     let page = Page { title, here: Here::Elsewhere, scripts: &[], styles: &[], body };
     (status, frame::document(visitor, me, page)).into_response()
+}
+
+/// For a page beyond what is made, with when to ask again (RFC 9110, 10.2.3).
+pub(in crate::dashboard) fn refused(visitor: &Visitor, refused: Refused) -> Response {
+    let (status, failure, wait) = match refused {
+        Refused::TooMany(wait) => (StatusCode::TOO_MANY_REQUESTS, Failure::TooMany, wait),
+        Refused::Busy(wait) => (StatusCode::SERVICE_UNAVAILABLE, Failure::Busy, wait),
+    };
+    let mut answer = page(visitor, None, status, failure);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+    answer
 }

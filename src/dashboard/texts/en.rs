@@ -311,6 +311,11 @@ pub(super) static EN: Texts = Texts {
     too_large_words: "The form was larger than any of ours.",
     operators_only: "For operators",
     operators_only_words: "Your account is not an operator's.",
+    too_many_pages: "That was too quick",
+    too_many_pages_words: "You have asked for more pages than are made for one user. Wait a moment and try again; requests to \
+        /v1 are not counted here.",
+    busy: "There are too many at once",
+    busy_words: "More pages are being asked for than are made. Requests to /v1 go before them; try again in a moment.",
     refused: "The edge refused that",
     problem_credentials: "E-mail and password do not match an account.",
     problem_throttled: "Too many attempts. Wait a little and try again.",

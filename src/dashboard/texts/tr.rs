@@ -312,6 +312,11 @@ pub(super) static TR: Texts = Texts {
     too_large_words: "Form, bizimkilerin hepsinden büyüktü.",
     operators_only: "Operatörler için",
     operators_only_words: "Hesabınız operatör hesabı değil.",
+    too_many_pages: "Bu biraz hızlı oldu",
+    too_many_pages_words: "Bir kullanıcı için hazırlanandan daha çok sayfa istediniz. Biraz bekleyip yeniden deneyin; /v1 \
+        istekleri buna sayılmaz.",
+    busy: "Şu anda çok yoğun",
+    busy_words: "Hazırlanabilecekten daha çok sayfa isteniyor. /v1 istekleri önceliklidir; birazdan yeniden deneyin.",
     refused: "Kenar bunu reddetti",
     problem_credentials: "E-posta ve parola bir hesapla eşleşmiyor.",
     problem_throttled: "Çok fazla deneme. Biraz bekleyip yeniden deneyin.",

@@ -5,6 +5,7 @@ mod api;
 mod reports;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use cfx::clock::SystemClock;
-use cfx::dashboard::{Dashboard, EdgeClient, router};
+use cfx::dashboard::{Dashboard, EdgeClient, Pace, router};
 use tokio::net::TcpListener;
 
 pub use api::Api;
@@ -27,6 +28,8 @@ pub struct Setting {
     pub api: Arc<Api>,
     /// The port to be at; 0: any.
     pub port: u16,
+    /// Made in a second at most; None: as many as are asked for.
+    pub pages: Option<NonZeroU32>,
     /// Nobody is there to speak to.
     pub edge_away: bool,
 }
@@ -53,6 +56,7 @@ pub async fn start(setting: Setting) -> Stand {
         public_url: None,
         clock: Arc::new(SystemClock),
         answered: Default::default(),
+        pace: Pace::new(setting.pages.unwrap_or(NonZeroU32::MAX)),
     };
     let pages = router(Arc::new(dashboard));
     let whole = Router::new().route("/v1/chat/completions", post(echo)).merge(control).fallback_service(pages);
