@@ -18,8 +18,10 @@ use crate::identity::SessionToken;
 const MOST_PAGES: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 /// Of the pages a second that there are for all, what one user has, and what sessions have that nobody vouched for.
 const PARTS: u32 = 5;
-/// Seconds' worth of pages that may come at once after a pause: somebody who opens a dozen tabs waits for none.
-const BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// Seconds' worth of pages that may come at once after a pause, of one user's: somebody who opens a dozen tabs waits for none.
+const BURST: NonZeroU32 = NonZeroU32::new(5).unwrap();
+/// The same of all: not so many that a database is at work on nothing else.
+const BURST_OF_ALL: NonZeroU32 = NonZeroU32::new(2).unwrap();
 /// Sessions, and users, that are remembered, and how long after the last page.
 const MOST: u64 = 10_000;
 const MEMORY: Duration = Duration::from_secs(30 * 60);
@@ -32,11 +34,14 @@ pub struct Pace {
     all: DefaultDirectRateLimiter,
     strangers: DefaultDirectRateLimiter,
     each: Quota,
-    users: Cache<Uuid, Arc<DefaultDirectRateLimiter>>,
-    /// By the token's hash, whose user's pace it is.
-    sessions: Cache<[u8; 32], Arc<DefaultDirectRateLimiter>>,
+    /// By user, and by session the pace of its user.
+    users: Paces,
+    sessions: Paces,
     clock: DefaultClock,
 }
+
+/// By a user's id, or by the first half of a token's hash.
+type Paces = Cache<u128, Arc<DefaultDirectRateLimiter>>;
 
 /// Why a page is not made, and after how long it may be asked for again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +57,11 @@ impl Pace {
     pub fn new(pages: NonZeroU32) -> Self {
         let pages = pages.min(MOST_PAGES);
         let part = NonZeroU32::new(pages.get() / PARTS).unwrap_or(NonZeroU32::MIN);
-        let quota = |pages: NonZeroU32| Quota::per_second(pages).allow_burst(pages.saturating_mul(BURST));
+        let quota = |pages: NonZeroU32, burst| Quota::per_second(pages).allow_burst(pages.saturating_mul(burst));
         Self {
-            all: RateLimiter::direct(quota(pages)),
-            strangers: RateLimiter::direct(quota(part)),
-            each: quota(part),
+            all: RateLimiter::direct(quota(pages, BURST_OF_ALL)),
+            strangers: RateLimiter::direct(quota(part, BURST)),
+            each: quota(part, BURST),
             users: Cache::builder().max_capacity(MOST).time_to_idle(MEMORY).build(),
             sessions: Cache::builder().max_capacity(MOST).time_to_idle(MEMORY).build(),
             clock: DefaultClock::default(),
@@ -65,7 +70,7 @@ impl Pace {
 
     /// Counts a page of this session.
     pub(super) fn take(&self, token: &SessionToken) -> Result<(), Refused> {
-        let Some(of_user) = self.sessions.get(&token.hash()) else {
+        let Some(of_user) = self.sessions.get(&half(token)) else {
             return self.draw(&self.strangers).map_err(Refused::Busy);
         };
         self.draw(&of_user).map_err(Refused::TooMany)?;
@@ -74,10 +79,10 @@ impl Pace {
 
     /// The edge says that this session is `user`'s.
     pub(super) fn vouched(&self, token: &SessionToken, user: Uuid) {
-        let hash = token.hash();
-        if !self.sessions.contains_key(&hash) {
-            let of_user = self.users.get_with(user, || Arc::new(RateLimiter::direct(self.each)));
-            self.sessions.insert(hash, of_user);
+        let session = half(token);
+        if !self.sessions.contains_key(&session) {
+            let of_user = self.users.get_with(user.as_u128(), || Arc::new(RateLimiter::direct(self.each)));
+            self.sessions.insert(session, of_user);
         }
     }
 
@@ -85,6 +90,11 @@ impl Pace {
     fn draw(&self, from: &DefaultDirectRateLimiter) -> Result<(), Duration> {
         from.check().map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
+}
+
+fn half(token: &SessionToken) -> u128 {
+    let hash = token.hash();
+    hash.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
 }
 
 #[cfg(test)]
@@ -100,38 +110,48 @@ mod tests {
         std::array::from_fn(|_| SessionToken::mint().unwrap())
     }
 
-    /// One page a second at most, so that none is added while a test runs: bursts are all there is.
+    /// Five pages a second in all and one of each user: what is added while a test runs is little beside the bursts.
     fn pace() -> Pace {
-        Pace::new(NonZeroU32::MIN)
+        Pace::new(NonZeroU32::new(PARTS).unwrap())
+    }
+
+    fn until_refused(pace: &Pace, token: &SessionToken) -> Refused {
+        loop {
+            if let Err(refused) = pace.take(token) {
+                return refused;
+            }
+        }
     }
 
     #[test]
     fn a_user_has_one_pace_however_many_sessions() {
-        let (pace, [one, other, of_another]) = (pace(), sessions());
-        let user = Uuid::from_u128(1);
-        pace.vouched(&one, user);
-        pace.vouched(&other, user);
-        assert_eq!(made(&pace, &one, 7) + made(&pace, &other, 7), 10);
-        assert!(matches!(pace.take(&other), Err(Refused::TooMany(wait)) if wait <= Duration::from_secs(1)));
-        pace.vouched(&of_another, Uuid::from_u128(2));
-        assert!(matches!(pace.take(&of_another), Err(Refused::Busy(_))), "all together have no more, either");
+        let (pace, [one, other]) = (pace(), sessions());
+        pace.vouched(&one, Uuid::from_u128(1));
+        pace.vouched(&other, Uuid::from_u128(1));
+        assert_eq!(made(&pace, &one, 3) + made(&pace, &other, 2), 5);
+        assert!(matches!(until_refused(&pace, &one), Refused::TooMany(wait) if wait <= Duration::from_secs(1)));
+        assert!(matches!(until_refused(&pace, &other), Refused::TooMany(_)));
+    }
+
+    #[test]
+    fn all_users_have_one_pace() {
+        let (pace, tokens) = (pace(), sessions::<20>());
+        let refused = tokens.iter().zip(1..).flat_map(|(token, user)| {
+            pace.vouched(token, Uuid::from_u128(user));
+            [(); 5].map(|()| pace.take(token).err())
+        });
+        let refused: Vec<_> = refused.collect();
+        assert_eq!(refused.iter().take(10).flatten().next(), None, "two seconds' worth come at once");
+        assert!(refused.iter().any(|refused| matches!(refused, Some(Refused::Busy(_)))));
     }
 
     #[test]
     fn made_up_sessions_share_one_pace_and_take_nothing_from_users() {
         let (pace, [known, one, other]) = (pace(), sessions());
         pace.vouched(&known, Uuid::from_u128(1));
-        assert_eq!(made(&pace, &one, 20) + made(&pace, &other, 20), 10);
-        assert!(matches!(pace.take(&one), Err(Refused::Busy(_))));
-        assert_eq!(made(&pace, &known, 20), 10);
-    }
-
-    #[test]
-    fn one_user_leaves_most_of_the_pages_to_others() {
-        let (pace, tokens) = (Pace::new(NonZeroU32::new(5).unwrap()), sessions::<4>());
-        for (token, user) in tokens.iter().zip(1..) {
-            pace.vouched(token, Uuid::from_u128(user));
-            assert_eq!(made(&pace, token, 100), 10);
-        }
+        assert_eq!(made(&pace, &one, 5), 5);
+        assert!(matches!(until_refused(&pace, &one), Refused::Busy(_)));
+        assert!(matches!(until_refused(&pace, &other), Refused::Busy(_)));
+        assert_eq!(made(&pace, &known, 5), 5);
     }
 }
