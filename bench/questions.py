@@ -428,7 +428,7 @@ def fill_sqlite(database, rows):
 
 
 def sqlite_price(folder, batch=500, batches=100):
-    """What writing a row takes, as the ledger writes it, without the day's sums: those are kept by the batch."""
+    """What writing a row takes of a core, as the ledger writes it, without the day's sums: those are kept by the batch."""
     of_one = [row for row in sqlite_rows(batch * batches, first=-batch * batches) if row[0] == user(0)]
     now = time.time_ns() // 1_000
     of_all = [ordinary_row(-1 - n * 7_919 % (batch * batches), now + n * 1_000) for n in range(batch * batches)]
@@ -442,11 +442,11 @@ def sqlite_price(folder, batch=500, batches=100):
                 for tree in dropped:
                     database.execute(f"drop index {tree}")
                 database.execute("pragma wal_checkpoint(truncate)")
-                begun = time.perf_counter()
+                begun = time.process_time()
                 for first in range(0, len(rows), batch):
                     database.executemany(SQLITE_INSERT, rows[first:first + batch])
                     database.commit()
-                took.append((time.perf_counter() - begun) * 1e6 / len(rows))
+                took.append((time.process_time() - begun) * 1e6 / len(rows))
             copy.unlink()
         print(f"questions: a row of {title} takes {took[1]:.1f} µs, {took[0]:.1f} µs without {', '.join(trees)}", flush=True)
 
