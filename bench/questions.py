@@ -1,8 +1,10 @@
-"""The dashboard's questions over ten million log rows in Postgres and a million in SQLite, each to be answered in 100 ms.
+"""The dashboard's questions over ten million log rows in Postgres, and over a million of one user's in SQLite, each to be
+answered in 100 ms.
 
 Makes both databases from the files in migrations/, loads the log, lets later migrations learn what it was spent on, and asks
-what src/storage/postgres/reports.rs and src/storage/sqlite/reports.rs ask: in Postgres as cfx_dashboard with a session, of a
-user who has a tenth of all rows and of an ordinary one. Needs no build of cfx. scripts/volume runs it; by hand:
+what src/storage/postgres/reports.rs and src/storage/sqlite/pages.rs ask: in Postgres as cfx_dashboard with a session, of a
+user who has a tenth of all rows and of an ordinary one. Tells what a row costs SQLite, too, with and without the trees of
+0006_log_filters. Needs no build of cfx. scripts/volume runs it; by hand:
 
     scripts/servers run python3 bench/questions.py --rows 100000 --sqlite-rows 10000
 
@@ -13,11 +15,13 @@ CFX_BINARY (target/release/cfx), whole pages of `cfx dashboard` are asked for, t
 import argparse
 import contextlib
 import datetime
+import functools
 import hashlib
 import http.client
 import os
 import pathlib
 import re
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -79,6 +83,7 @@ COLUMNS = """log.request_id, log.created_at, log.api_key_id, log.session_id, log
     log.attempts, log.error_message"""
 
 
+@functools.cache
 def key(name):
     return str(uuid.UUID(hashlib.md5(f"key {name}".encode()).hexdigest()))
 
@@ -163,16 +168,63 @@ POSTGRES = {
 }
 POSTGRES |= {title: page(**asked) for title, asked in FILTERS.items()}
 
-SQLITE_PAGE = """select * from request_logs
-    where user_id = :user and request_id >= '00000000-0000' and request_id < 'ffffffff-ffff'
-      and created_at >= '0001-01-01T00:00:00.000000Z' and created_at < '9999-12-30T00:00:00.000000Z'
-      and (:stage is null or stage = :stage)
-      and (:model is null or model = :model)
-      and (:status is null or status = :status)
-      and (:key is null or api_key_id = :key)
-      and (:session is null or session_id = :session)
-      and (:error is null or instr(lower(error_message), lower(:error)) > 0)
+SQLITE_NEWEST = """select * from request_logs
+    where user_id = :user and request_id >= :first and request_id < :before
+      and created_at >= :since and created_at < :until
     order by request_id desc limit 50"""
+SQLITE_EVER = {"first": "00000000-0000", "before": "ffffffff-ffff", "since": "0001-01-01T00:00:00.000000Z",
+               "until": "9999-12-30T00:00:00.000000Z"}
+
+
+def sqlite_page(stage=None, model=None, status=None, key=None, session=None, error=None):
+    """The statement that `statement_for` in src/storage/sqlite/pages.rs picks."""
+    if error:
+        by_whom = "and (:key is null or log.api_key_id = :key) and (:session is null or log.session_id = :session)"
+        return sqlite_merge("request_logs_error", "and log.error_message is not null", "error_message", "null",
+                            "instr(lower(last), lower(:error)) > 0", by_whom)
+    if session:
+        return sqlite_merge("request_logs_session", "and log.session_id = :session", "api_key_id", ":key", "true", "")
+    if stage or model or status or key:
+        return sqlite_merge("request_logs_kind", "", "api_key_id", ":key", "true", "")
+    return SQLITE_NEWEST
+
+
+def sqlite_merge(tree, within, last, only, passes, judged):
+    def search(kind, what, rows):
+        return f"""(select {what} from request_logs as log indexed by {tree}
+            where log.user_id = :user {within} and log.status = {kind}.status
+              and coalesce(log.stage, '') = +{kind}.stage and coalesce(log.model, '') = +{kind}.model {rows})"""
+
+    def newest(company, before):
+        return search(company, "log.request_id", f"""and log.{last} = {company}.last and log.request_id >= :first
+            and log.request_id < {before} and log.created_at >= :since and log.created_at < :until {judged}
+            order by log.request_id desc limit 1""")
+
+    return f"""with recursive kind (status, stage, model) as (
+            select status.name, split.stage, split.model
+              from (select distinct stage, model from usage_splits
+                     where user_id = :user and day >= substr(:since, 1, 10) and day <= substr(:until, 1, 10)
+                       and (:stage is null or stage = :stage) and (:model is null or model = :model)) as split
+             cross join (select 'success' as name union all select 'error'
+                         union all select 'rate_limited' union all select 'cancelled') as status
+             where :status is null or status.name = :status
+        ), company (status, stage, model, last) as (
+            select status, stage, model, coalesce({only}, {search("kind", f"min(log.{last})", "")}) from kind
+            union all
+            select status, stage, model, {search("company", f"min(log.{last})", f"and log.{last} > company.last")}
+            from company where {only} is null and last is not null
+        ), newest (status, stage, model, last, request_id) as (
+            select status, stage, model, last, {newest("company", ":before")} from company
+            where last is not null and {passes}
+            union all
+            select status, stage, model, last, {newest("newest", "newest.request_id")} from newest
+            where request_id is not null
+            order by 5 desc limit 50
+        )
+        select log.* from newest
+         cross join request_logs as log on log.user_id = :user and log.request_id = newest.request_id
+         order by log.request_id desc"""
+
 
 SQLITE = {
     "30 days": ("""select day, max(request_count, reached_upstream), max(rows, answered), answered, failed, input_tokens,
@@ -185,9 +237,16 @@ SQLITE = {
         group by stage, model order by 7 desc, 3 desc, stage, model""", {}),
     "pace": ("""select latency_ms, iif(stream, ttft_ms, null) from request_logs
         where user_id = :user and request_id >= '00000000-0000' and created_at >= date('now', '-1 day')
-          and status = 'success' order by request_id desc limit 1000""", {}),
+          and +status = 'success' order by request_id desc limit 1000""", {}),
 }
-SQLITE |= {title: (SQLITE_PAGE, asked) for title, asked in FILTERS.items()}
+# Postgres judges the rows of a session one by one.
+SQLITE_FILTERS = FILTERS | {
+    "a page by a long session and a stage without rows": {"session": "long", "stage": "review"},
+    "a page by a long session and a rare key": {"session": "long", "key": key("rare")},
+    "a page by an error's text and a stage without rows": {"error": "TIMEOUT", "stage": "review"},
+    "a page by an error's text and a rare key": {"error": "TIMEOUT", "key": key("rare")},
+}
+SQLITE |= {title: (sqlite_page(**asked), asked) for title, asked in SQLITE_FILTERS.items()}
 
 
 # Whole pages, of the heavy user. The request is the first that the log's page names.
@@ -201,6 +260,7 @@ def session(number):
     return "cfx_session_" + f"volume{number}".ljust(43, "x")
 
 
+@functools.cache
 def user(number):
     return str(uuid.UUID(hashlib.md5(f"user {number}".encode()).hexdigest()))
 
@@ -290,31 +350,43 @@ def fill(administrator, database, name, files, rows):
     print(f"questions: Postgres, {rows:,} rows in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def sqlite_rows(count):
-    """The same rows, oldest first, as an edge would have written them."""
-    now, step, every = time.time_ns() // 1_000, DAYS * 86_400 * 1_000_000 // count, rare(count)
-    users, keys = [user(number) for number in range(USERS)], [key(number) for number in range(USERS)]
+def sqlite_rows(count, first=0):
+    """Such rows as an edge would have written, oldest first: the heavy user's, and one of the others' after every ten. Where
+    `first` is negative, the last are of that many steps from now."""
+    now, step, every = time.time_ns() // 1_000, DAYS * 86_400 * 1_000_000 // count, rare(10 * count)
     all_key, rare_key = key("all"), key("rare")
-    for n in range(count - 1, -1, -1):
-        micros, k, heavy = now - n * step, n // 10, n % 10 == 0
-        odd = k % every if heavy else None
-        at = datetime.datetime.fromtimestamp(micros / 1e6, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        digest = hashlib.md5(str(n).encode()).hexdigest()
-        ident = f"{micros // 1_000:012x}7{digest[:3]}8{digest[3:18]}"
-        if heavy:
-            of = (users[0], rare_key if odd == 17 else all_key)
-            session_id = "rare" if odd == 19 else "long" if k % 2 == 0 else f"session-{k // 200}"
-            stage = "direct" if odd == 7 else ("plan", "code")[k % 2]
-            model = "o3" if odd == 11 else ("claude-sonnet", "deepseek")[k % 2]
-        else:
-            of = (users[n % USERS], keys[n % USERS])
-            session_id = f"session-{n % USERS}-{k // (20 * USERS)}"
-            stage, model = ("plan", "code", "review")[n % 3], ("claude-sonnet", "deepseek", "gpt-mini")[n % 3]
-        status = ("rate_limited" if odd == 13 else "error" if k % 20 == 0
-                  else "cancelled" if not heavy and k % 50 == 7 else "success")
-        error = "disk_full" if odd == 20 else "upstream_timeout" if k % 20 == 0 else None
-        yield (*of, str(uuid.UUID(ident)), session_id, stage, "header", model, 1, 2_048, 1_000 + n % 500, 0, 0, 200 + n % 90,
-               0, 1_200, 0, 330_000, 900 + n % 700, 200, 1, status, 200, error, at)
+    for n in range(first + count - 1, first - 1, -1):
+        micros, odd = now - n * step, n % every
+        yield sqlite_row(n, micros, (user(0), rare_key if odd == 17 else all_key),
+                         "rare" if odd == 19 else "long" if n % 2 == 0 else f"session-{n // 200}",
+                         "direct" if odd == 7 else ("plan", "code")[n % 2],
+                         "o3" if odd == 11 else ("claude-sonnet", "deepseek")[n % 2],
+                         "rate_limited" if odd == 13 else "error" if n % 20 == 0 else "success",
+                         "disk_full" if odd == 20 else "upstream_timeout" if n % 20 == 0 else None)
+        if n % 10 == 0:
+            yield ordinary_row(n // 10, micros)
+
+
+def ordinary_row(k, micros):
+    who = 1 + k % (USERS - 1)
+    return sqlite_row(-1 - k, micros, (user(who), key(who)), f"session-{who}-{k // (20 * USERS)}",
+                      ("plan", "code", "review")[k % 3], ("claude-sonnet", "deepseek", "gpt-mini")[k % 3],
+                      "error" if k % 20 == 0 else "cancelled" if k % 50 == 7 else "success",
+                      "upstream_timeout" if k % 20 == 0 else None)
+
+
+def sqlite_row(n, micros, of, session_id, stage, model, status, error):
+    at = datetime.datetime.fromtimestamp(micros / 1e6, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    digest = hashlib.md5(str(n).encode()).hexdigest()
+    ident = str(uuid.UUID(f"{micros // 1_000:012x}7{digest[:3]}8{digest[3:18]}"))
+    return (*of, ident, session_id, stage, "header", model, 1, 2_048, 1_000 + n % 500, 0, 0, 200 + n % 90, 0, 1_200, 0, 330_000,
+            900 + n % 700, 200, 1, status, 200, error, at)
+
+
+SQLITE_INSERT = f"""insert into request_logs (user_id, api_key_id, request_id, session_id, stage, stage_source, model,
+    stream, body_bytes, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+    total_tokens, estimated, cost_nano_usd, latency_ms, ttft_ms, attempts, status, http_status, error_message, created_at)
+    values ({', '.join('?' * 24)}) on conflict (user_id, request_id) do nothing"""
 
 
 def sqlite(rows, slow, keep=None):
@@ -326,14 +398,16 @@ def sqlite(rows, slow, keep=None):
         if not is_there:
             fill_sqlite(database, rows)
         for title, (text, values) in SQLITE.items():
-            for who, number in WHO.items():
+            for who, number in {f"{rows:,} rows in SQLite": 0, "an ordinary share": 17}.items():
                 times = []
                 for _ in range(3):
-                    asked = dict.fromkeys(ASKED) | values
+                    asked = dict.fromkeys(ASKED) | SQLITE_EVER | values
                     begun = time.perf_counter()
                     database.execute(text, asked | {"user": user(number)}).fetchall()
                     times.append((time.perf_counter() - begun) * 1_000)
                 told(title, who, min(times), slow)
+        database.execute("pragma wal_checkpoint(truncate)")
+        sqlite_price(folder)
 
 
 def fill_sqlite(database, rows):
@@ -343,17 +417,38 @@ def fill_sqlite(database, rows):
         if file.name < "0005":
             database.executescript(file.read_text())
     started = time.monotonic()
-    database.executemany(f"""insert into request_logs (user_id, api_key_id, request_id, session_id, stage, stage_source, model,
-        stream, body_bytes, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-        total_tokens, estimated, cost_nano_usd, latency_ms, ttft_ms, attempts, status, http_status, error_message, created_at)
-        values ({', '.join('?' * 24)})""", sqlite_rows(rows))
+    database.executemany(SQLITE_INSERT, sqlite_rows(rows))
     database.commit()
-    print(f"questions: SQLite, {rows:,} rows in {time.monotonic() - started:.0f} s", flush=True)
-    started = time.monotonic()
+    print(f"questions: SQLite, {rows:,} rows of one user in {time.monotonic() - started:.0f} s", flush=True)
     for file in files:
         if file.name >= "0005":
-            database.executescript(file.read_text())
-    print(f"questions: the days' sums learned in {time.monotonic() - started:.0f} s", flush=True)
+            started = time.monotonic()
+            database.executescript(f"begin; {file.read_text()}; commit")
+            print(f"questions: {file.stem} in {time.monotonic() - started:.1f} s", flush=True)
+
+
+def sqlite_price(folder, batch=500, batches=100):
+    """What writing a row takes of a core, as the ledger writes it, without the day's sums: those are kept by the batch."""
+    of_one = [row for row in sqlite_rows(batch * batches, first=-batch * batches) if row[0] == user(0)]
+    now = time.time_ns() // 1_000
+    of_all = [ordinary_row(-1 - n * 7_919 % (batch * batches), now + n * 1_000) for n in range(batch * batches)]
+    trees = ("request_logs_kind", "request_logs_session", "request_logs_error")
+    for title, rows in (("one user", of_one), (f"{USERS:,} users at once", of_all)):
+        took = []
+        for dropped in (trees, ()):
+            copy = pathlib.Path(shutil.copy(folder / "questions.db", folder / "price.db"))
+            with contextlib.closing(sqlite3.connect(copy)) as database:
+                database.executescript("pragma journal_mode = wal; pragma synchronous = normal;")
+                for tree in dropped:
+                    database.execute(f"drop index {tree}")
+                database.execute("pragma wal_checkpoint(truncate)")
+                begun = time.process_time()
+                for first in range(0, len(rows), batch):
+                    database.executemany(SQLITE_INSERT, rows[first:first + batch])
+                    database.commit()
+                took.append((time.process_time() - begun) * 1e6 / len(rows))
+            copy.unlink()
+        print(f"questions: a row of {title} takes {took[1]:.1f} µs, {took[0]:.1f} µs without {', '.join(trees)}", flush=True)
 
 
 def free_port():

@@ -122,6 +122,7 @@ pub(super) async fn reports<S: LedgerStore + ReportStore + QuotaStore>(store: &S
     assert_eq!(nobody.days(Day(i32::MIN), Day(i32::MAX)).await.unwrap(), []);
     assert_eq!(nobody.rows(&Filter::default(), None, 50).await.unwrap(), []);
     pages_show_each_row_once(store, other).await;
+    filters_pass_in_any_company_what_each_of_them_passes(store).await;
 }
 
 async fn the_days_and_what_they_were_spent_on(reports: &dyn Reports) {
@@ -158,7 +159,7 @@ async fn the_days_and_what_they_were_spent_on(reports: &dyn Reports) {
     assert_eq!(reports.split(TODAY, TODAY).await.unwrap(), [review, code, share(None, None, 1, 0, 0, 0)]);
 }
 
-async fn rows_pass_every_filter_that_is_given(reports: &dyn Reports, rows: &[Row]) {
+pub(super) async fn rows_pass_every_filter_that_is_given(reports: &dyn Reports, rows: &[Row]) {
     let all = Filter::default;
     let error = |text: &str| Filter { error: Some(text.to_owned()), ..all() };
     let at = |place: usize| rows[place].created_at;
@@ -252,4 +253,78 @@ async fn pages_show_each_row_once<S: LedgerStore + ReportStore>(store: &S, user:
         let ids = |ids: &mut dyn Iterator<Item = RequestId>| ids.collect::<BTreeSet<_>>();
         assert_eq!(ids(&mut seen.iter().map(|row| row.request)), ids(&mut rows.iter().map(|row| row.request)));
     }
+}
+
+/// Rows in all kinds of company, asked for by every choice of filters: those of one row, which passes them all, and those
+/// of two, which may have nothing to do with each other.
+async fn filters_pass_in_any_company_what_each_of_them_passes<S: LedgerStore + ReportStore>(store: &S) {
+    let user = UserId(Uuid::new_v4());
+    let rows = mixed(user);
+    store.append(rows.clone().into()).await.unwrap();
+    let reports = store.of(user);
+    let mut newest_first: Vec<&Row> = rows.iter().collect();
+    newest_first.sort_by_key(|row| std::cmp::Reverse((row.created_at, row.request.0)));
+    let (mut some, mut none) = (0, 0);
+    for chosen in 0..1_u32 << 7 {
+        for (one, other) in [(40, 40), (117, 112), (117, 84), (117, 63)] {
+            let asked = |number: usize| ((chosen >> number) & 1 == 1).then(|| &rows[[one, other][number % 2]]);
+            let filter = Filter {
+                stage: asked(0).and_then(|row| row.stage),
+                model: asked(1).and_then(|row| row.model.as_deref().map(str::to_owned)),
+                status: asked(2).map(|row| row.status),
+                key: asked(3).map(|row| row.key),
+                session_id: asked(4).and_then(|row| row.session_id.clone()),
+                error: asked(5).and_then(|row| row.error.as_ref().map(|text| text[3..].to_uppercase())),
+                since: asked(6).map(|_| rows[20].created_at),
+                until: asked(6).map(|_| rows[110].created_at),
+            };
+            let meant: Vec<_> =
+                newest_first.iter().filter(|row| passes(&filter, row)).map(|row| read_back(row)).collect();
+            let (first, second) = meant.split_at(meant.len().min(7));
+            let page = reports.rows(&filter, None, 7).await.unwrap();
+            assert_eq!(page, first, "{filter:?}");
+            if let Some(last) = page.last() {
+                let before = Cursor { created_at: last.created_at, request: last.request };
+                assert_eq!(reports.rows(&filter, Some(before), 1_000).await.unwrap(), second, "{filter:?}");
+            }
+            if meant.is_empty() { none += 1 } else { some += 1 }
+        }
+    }
+    assert!(some > 100 && none > 100, "{some} found rows, {none} none");
+}
+
+/// Whether a row of [`mixed`] is what is asked for.
+fn passes(filter: &Filter, row: &Row) -> bool {
+    fn is<T: PartialEq>(asked: Option<T>, value: Option<T>) -> bool {
+        asked.is_none() || asked == value
+    }
+    is(filter.stage, row.stage)
+        && is(filter.model.as_deref(), row.model.as_deref())
+        && is(filter.status, Some(row.status))
+        && is(filter.key, Some(row.key))
+        && is(filter.session_id.as_deref(), row.session_id.as_deref())
+        && filter.error.as_ref().is_none_or(|part| {
+            row.error.as_ref().is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()))
+        })
+        && filter.since.is_none_or(|since| since <= row.created_at)
+        && filter.until.is_none_or(|until| row.created_at < until)
+}
+
+/// Three days of somebody whose rows have everything in common with some others, and nothing with all; three in a millisecond.
+fn mixed(user: UserId) -> Vec<Row> {
+    let mut state = 1_u64;
+    let mut of = |count: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % count
+    };
+    let row = |n: i64| Row {
+        stage: [None, Some(Stage::Plan), Some(Stage::Code)][of(3)],
+        model: [None, Some("claude-sonnet"), Some("deepseek")][of(3)].map(Arc::from),
+        status: [Status::Success, Status::Error, Status::RateLimited, Status::Cancelled][of(4)],
+        key: KeyId(Uuid::from_u128([2, 77, 78][of(3)])),
+        session_id: [None, Some("one"), Some("other")][of(3)].map(str::to_owned),
+        error: [None, Some("upstream_timeout"), Some("Client_Closed")][of(3)].map(str::to_owned),
+        ..logged(user, n / 40, n / 3)
+    };
+    (0..120).map(row).collect()
 }

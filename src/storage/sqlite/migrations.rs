@@ -23,6 +23,7 @@ pub(super) const ALL: &[Migration] = &[
     migration!(3, "0003_edges_and_keys"),
     migration!(4, "0004_identity"),
     migration!(5, "0005_usage"),
+    migration!(6, "0006_log_filters"),
 ];
 
 /// Why a database cannot be brought to this program's form.

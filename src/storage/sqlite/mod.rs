@@ -12,6 +12,7 @@ mod keys;
 mod ledger;
 mod links;
 mod migrations;
+mod pages;
 mod past_keys;
 mod quota;
 mod reports;

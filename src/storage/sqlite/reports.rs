@@ -1,43 +1,31 @@
 //! [`ReportStore`] over the embedded tables.
 //!
 //! Questions have a connection and a thread of their own, which can only read: however much there is to look through, a
-//! key's look-up does not stand behind it.
-//!
-//! Rows come in the order of their requests' ids, which begin with the millisecond they were created in: that is the
-//! order they lie in, and a second tree would double what each request costs.
+//! key's look-up does not stand behind it. How a page of the log is found is told in [`pages`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, named_params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
+use super::pages::{self, first_id};
 use super::worker::Worker;
-use crate::ledger::{
-    Cursor, DayUsage, Filter, LogRow, Pace, QUESTION_LIMIT, ReportStore, Reports, Share, Status, TOO_LONG,
-};
+use crate::ledger::{Cursor, DayUsage, Filter, LogRow, Pace, QUESTION_LIMIT, ReportStore, Reports, Share, TOO_LONG};
 use crate::storage::log_rows::{answer, day_usage, log_row, share};
 use crate::storage::reach;
 use crate::storage::sqlite::Sqlite;
-use crate::units::{Day, RequestId, Stage, StoreError, Timestamp, UserId};
+use crate::units::{Day, RequestId, StoreError, Timestamp, UserId};
 
 /// How long a question stands in the queue.
 const WAIT: Duration = Duration::from_secs(5);
 /// Steps of SQLite's machine between two looks at the clock: some tens of microseconds.
 const STEPS: i32 = 1_000;
-/// The most rows that are read at once.
-const PAGE: u32 = 1_000;
 
-const ROWS: &str = "select * from request_logs
-    where user_id = :user and request_id >= :first and request_id < :before
-      and created_at >= :since and created_at < :until
-      and (:stage is null or stage = :stage)
-      and (:model is null or model = :model)
-      and (:status is null or status = :status)
-      and (:key is null or api_key_id = :key)
-      and (:session is null or session_id = :session)
-      and (:error is null or instr(lower(error_message), lower(:error)) > 0)
-    order by request_id desc limit :limit";
+/// The plus keeps it out of the trees by status: they have no order of time over stages and models.
+pub(super) const PACE: &str = "select latency_ms, iif(stream, ttft_ms, null) as ttft_ms from request_logs
+    where user_id = ?1 and request_id >= ?2 and created_at >= ?3 and +status = 'success'
+    order by request_id desc limit 1000";
 
 /// What one user's questions are asked of.
 pub(super) struct Reading {
@@ -112,32 +100,14 @@ impl Reports for Reading {
     }
 
     async fn rows(&self, filter: &Filter, before: Option<Cursor>, limit: u32) -> Result<Vec<LogRow>, StoreError> {
+        if filter.model.as_deref() == Some("") {
+            return Ok(Vec::new()); // it stands for none
+        }
         let filter = filter.clone();
         let select = move |connection: &Connection, user: String| {
-            let (since, until) = reach::span(filter.since, filter.until);
-            // A page ends at the row seen last, or where the time asked for does, whichever comes first.
-            let end = first_id(Timestamp(until.0 + 1_000));
-            let before = before.map_or(end.clone(), |cursor| end.min(cursor.request.0.to_string()));
-            connection
-                .prepare_cached(ROWS)?
-                .query_map(
-                    named_params! {
-                        ":user": user,
-                        ":first": first_id(since),
-                        ":before": before,
-                        ":since": since.rfc3339_micros(),
-                        ":until": until.rfc3339_micros(),
-                        ":stage": filter.stage.map(Stage::as_str),
-                        ":model": filter.model,
-                        ":status": filter.status.map(Status::as_str),
-                        ":key": filter.key.map(|key| key.0.to_string()),
-                        ":session": filter.session_id,
-                        ":error": filter.error,
-                        ":limit": limit.min(PAGE),
-                    },
-                    |row| log_row(row),
-                )?
-                .collect()
+            let mut statement = connection.prepare_cached(pages::statement_for(&filter))?;
+            pages::bind(&mut statement, &user, &filter, before, limit)?;
+            statement.raw_query().mapped(|row| log_row(row)).collect()
         };
         self.ask(select).await
     }
@@ -156,22 +126,11 @@ impl Reports for Reading {
         let since = reach::time(since);
         let select = move |connection: &Connection, user: String| {
             let answers: Vec<(u64, Option<u64>)> = connection
-                .prepare_cached(
-                    "select latency_ms, iif(stream, ttft_ms, null) as ttft_ms from request_logs
-                      where user_id = ?1 and request_id >= ?2 and created_at >= ?3 and status = 'success'
-                      order by request_id desc limit 1000",
-                )?
+                .prepare_cached(PACE)?
                 .query_map((user, first_id(since), since.rfc3339_micros()), |row| answer(row))?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(Pace::of(&answers))
         };
         self.ask(select).await
     }
-}
-
-/// What sorts before every id of a request that was created at `time` or, in the same millisecond, before it; and after
-/// all earlier ones.
-fn first_id(time: Timestamp) -> String {
-    let millis = u64::try_from(time.0.div_euclid(1_000)).unwrap_or(0);
-    format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
 }
