@@ -6,6 +6,7 @@
 
 use std::future::{Future, pending};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,7 +18,6 @@ use super::edge_view::View;
 use super::front::Running;
 use crate::admission::Pepper;
 use crate::control::{self, Control, HttpsSupabase, Ports};
-use crate::dashboard::PAGES;
 use crate::entry::bounded::{self, Bounds};
 use crate::proxy::InsideServers;
 
@@ -26,10 +26,12 @@ use crate::proxy::InsideServers;
 const NICE: i32 = 10;
 
 /// What the pages of this process are told beside its configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Settings {
     /// What the Connect page says the edge's address is, where it is not the one that the page was asked for.
     pub public_url: Option<String>,
+    /// That are made in a second, of all users together.
+    pub pages: NonZeroU32,
 }
 
 /// Listening, and not served yet: requests wait in the kernel's queue.
@@ -103,7 +105,7 @@ impl Inside {
             clock: Arc::clone(&services.clock),
         };
         let edge = format!("http://{}", self.addresses.control);
-        let pages = dashboard::pages(edge, Arc::new(reports), settings.public_url, PAGES)?;
+        let pages = dashboard::pages(edge, Arc::new(reports), settings.public_url, settings.pages)?;
         Ok(crate::dashboard::router(Arc::new(pages)))
     }
 }

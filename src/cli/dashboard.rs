@@ -35,7 +35,7 @@ pub struct Args {
     /// What the Connect page says the edge's address is, where it is not the one that the page was asked for
     #[arg(long, value_name = "URL", env = "CFX_PUBLIC_URL", value_parser = super::user::base)]
     public_url: Option<String>,
-    /// Pages that are made in a second, for all users together; a fifth of them for one user
+    /// Pages that this process makes in a second, for all users together; a fifth of them for one user
     #[arg(long, value_name = "COUNT", env = "CFX_DASHBOARD_PAGES", default_value_t = PAGES)]
     pages: NonZeroU32,
 }

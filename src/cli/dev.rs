@@ -14,7 +14,7 @@ use super::store::wait;
 use super::{Failure, dev_key, echo, pepper, user};
 use crate::app::reload::{Origin, Triggers};
 use crate::app::stores::StoreChoice;
-use crate::app::{self, Succession};
+use crate::app::{self, Succession, inside};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CertificateFiles, Overrides, Source};
 use crate::entry::self_signed;
@@ -33,7 +33,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait, public_url } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait, public_url, dashboard_pages } =
+        args.flags;
     let (http, https, admin) = (http.unwrap_or(HTTP), https.unwrap_or(HTTPS), admin.unwrap_or(ADMIN));
     let (store, folder) = (data.store()?, data.folder().to_owned());
     let alone = Sockets::default();
@@ -81,7 +82,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         data_dir: Some(&folder),
         colour: std::io::stdout().is_terminal(),
     });
-    let manner = Manner { origin, succession: Succession::default(), public_url };
+    let pages = inside::Settings { public_url, pages: dashboard_pages };
+    let manner = Manner { origin, succession: Succession::default(), pages };
     serve::serve(snapshot, store, store_wait, folder, pepper, manner, Box::new(move || show(&text)))
 }
 

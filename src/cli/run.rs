@@ -5,7 +5,7 @@ use clap::builder::FalseyValueParser;
 use super::serve::{self, Flags, Manner};
 use super::{Failure, pepper};
 use crate::app::reload::{Origin, Triggers};
-use crate::app::{self, Succession};
+use crate::app::{self, Succession, inside};
 use crate::config::{Overrides, Source};
 
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait, public_url } = args.flags;
+    let Flags { conf, data, http, https, admin, upstream, no_watch, store_wait, public_url, dashboard_pages } =
+        args.flags;
     let overrides =
         Overrides { http, https, admin, upstream_url: upstream, dashboard: args.dashboard, ..Overrides::default() };
     let source = Source::Directory(conf.unwrap_or_else(|| "conf".into()));
@@ -43,6 +44,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (listening, admin) = (listening.join(" "), snapshot.edge.admin.to_string());
     let place = store.place();
     let ready = move || tracing::info!(listening, admin, store = place, "cfx is ready");
-    let manner = Manner { origin, succession, public_url };
+    let pages = inside::Settings { public_url, pages: dashboard_pages };
+    let manner = Manner { origin, succession, pages };
     serve::serve(snapshot, store, store_wait, data.folder().to_owned(), pepper, manner, Box::new(ready))
 }

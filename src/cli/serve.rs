@@ -1,6 +1,7 @@
 //! What `dev` and `run` have in common: their flags, and the way from a configuration to a running edge.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::app::reload::Origin;
 use crate::app::stores::{StoreChoice, StoreProblem};
 use crate::app::{self, Start, StartProblem, Succession};
 use crate::config::{self, Overrides, Secret, Snapshot, Source};
+use crate::dashboard::PAGES;
 use crate::entry::descriptors;
 use crate::entry::handover::taker;
 use crate::entry::sockets::Sockets;
@@ -38,6 +40,9 @@ pub struct Flags {
     /// Where clients reach this edge, for the dashboard's Connect page: https://edge.example.org
     #[arg(long, value_name = "URL", env = "CFX_PUBLIC_URL", value_parser = super::user::base)]
     pub public_url: Option<String>,
+    /// Pages of the dashboard that this process makes in a second, for all users together; a fifth of them for one user
+    #[arg(long, value_name = "COUNT", env = "CFX_DASHBOARD_PAGES", default_value_t = PAGES)]
+    pub dashboard_pages: NonZeroU32,
     /// The LiteLLM to send model requests to, in place of the configured one
     #[arg(long, value_name = "URL", env = "CFX_UPSTREAM")]
     pub upstream: Option<String>,
@@ -76,8 +81,7 @@ pub struct Manner {
     /// Where the configuration came from.
     pub origin: Origin,
     pub succession: Succession,
-    /// See [`Flags::public_url`].
-    pub public_url: Option<String>,
+    pub pages: app::inside::Settings,
 }
 
 /// The sockets of the cfx that serves `data`; where there is none, an ordinary start.
@@ -107,7 +111,7 @@ pub fn serve(
     descriptors::take_all();
     let format = Format::of(&std::io::stdout());
     let redis = store::redis()?;
-    let Manner { origin, succession, public_url } = manner;
+    let Manner { origin, succession, pages } = manner;
     Ok(app::run(Start {
         snapshot,
         origin,
@@ -116,7 +120,7 @@ pub fn serve(
         data,
         redis,
         pepper,
-        pages: app::inside::Settings { public_url },
+        pages,
         format,
         succession,
         on_ready,

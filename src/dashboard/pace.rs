@@ -1,14 +1,17 @@
 //! How many pages are made: each costs the edge and the database time that requests to models want, too.
 //!
-//! A user has a pace, and all users together have one. Sessions that the edge has not vouched for yet share a small one of
-//! their own: made-up ones take nothing from who is signed in. What is beyond costs neither edge nor database anything.
+//! A user has a pace, and all users together have one. Who shows a session that the edge has not vouched for yet has one by
+//! address, and all of those together have theirs: made-up sessions take nothing from who is signed in. What is beyond
+//! costs neither edge nor database anything.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use uuid::Uuid;
 
@@ -16,15 +19,15 @@ use crate::identity::SessionToken;
 
 /// Beyond so many the time between two is too short to be counted in.
 const MOST_PAGES: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
-/// Of the pages a second that there are for all, what one user has, and what sessions have that nobody vouched for.
+/// Of the pages a second that there are for all, what one user has, or one address of strangers.
 const PARTS: u32 = 5;
 /// Seconds' worth of pages that may come at once after a pause, of one user's: somebody who opens a dozen tabs waits for none.
 const BURST: NonZeroU32 = NonZeroU32::new(5).unwrap();
 /// The same of all: not so many that a database is at work on nothing else.
 const BURST_OF_ALL: NonZeroU32 = NonZeroU32::new(2).unwrap();
-/// Sessions, and users, that are remembered, and how long after the last page.
+/// Sessions, users and addresses that are remembered, and how long after the last page: about as long as a session lasts.
 const MOST: u64 = 10_000;
-const MEMORY: Duration = Duration::from_secs(30 * 60);
+const MEMORY: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Pages a second of all users together, where nobody says otherwise: a page a minute for fifteen hundred of them.
 pub const PAGES: NonZeroU32 = NonZeroU32::new(25).unwrap();
@@ -32,15 +35,16 @@ pub const PAGES: NonZeroU32 = NonZeroU32::new(25).unwrap();
 /// Pages a second, drawn from as pages are asked for.
 pub struct Pace {
     all: DefaultDirectRateLimiter,
-    strangers: DefaultDirectRateLimiter,
-    each: Quota,
-    /// By user, and by session the pace of its user.
     users: Paces,
-    sessions: Paces,
+    all_strangers: DefaultDirectRateLimiter,
+    /// By network.
+    strangers: Paces,
+    /// Whose a session is, by the first half of its token's hash.
+    sessions: Cache<u128, u128>,
+    each: Quota,
     clock: DefaultClock,
 }
 
-/// By a user's id, or by the first half of a token's hash.
 type Paces = Cache<u128, Arc<DefaultDirectRateLimiter>>;
 
 /// Why a page is not made, and after how long it may be asked for again.
@@ -48,8 +52,18 @@ type Paces = Cache<u128, Arc<DefaultDirectRateLimiter>>;
 pub(super) enum Refused {
     /// Its user has asked for too many.
     TooMany(Duration),
-    /// Others have.
+    /// All users have.
     Busy(Duration),
+    /// Whoever shows sessions that nobody vouched for has.
+    Strange(Duration),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Page,
+    /// A form was sent: no load of others keeps a user from revoking a key.
+    Form,
 }
 
 impl Pace {
@@ -58,32 +72,47 @@ impl Pace {
         let pages = pages.min(MOST_PAGES);
         let part = NonZeroU32::new(pages.get() / PARTS).unwrap_or(NonZeroU32::MIN);
         let quota = |pages: NonZeroU32, burst| Quota::per_second(pages).allow_burst(pages.saturating_mul(burst));
+        let paces = || Cache::builder().max_capacity(MOST).time_to_idle(MEMORY).eviction_policy(EvictionPolicy::lru());
         Self {
             all: RateLimiter::direct(quota(pages, BURST_OF_ALL)),
-            strangers: RateLimiter::direct(quota(part, BURST)),
+            users: paces().build(),
+            all_strangers: RateLimiter::direct(quota(pages, BURST_OF_ALL)),
+            strangers: paces().build(),
+            sessions: Cache::builder()
+                .max_capacity(MOST)
+                .time_to_idle(MEMORY)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
             each: quota(part, BURST),
-            users: Cache::builder().max_capacity(MOST).time_to_idle(MEMORY).build(),
-            sessions: Cache::builder().max_capacity(MOST).time_to_idle(MEMORY).build(),
             clock: DefaultClock::default(),
         }
     }
 
-    /// Counts a page of this session.
-    pub(super) fn take(&self, token: &SessionToken) -> Result<(), Refused> {
-        let Some(of_user) = self.sessions.get(&half(token)) else {
-            return self.draw(&self.strangers).map_err(Refused::Busy);
+    /// Counts what is asked for with this session from this address.
+    pub(super) fn take(&self, token: &SessionToken, from: Option<IpAddr>, asked: Asked) -> Result<(), Refused> {
+        let Some(user) = self.sessions.get(&half(token)) else {
+            self.draw(&self.of(&self.strangers, network(from))).map_err(Refused::Strange)?;
+            return self.draw(&self.all_strangers).map_err(Refused::Strange);
         };
-        self.draw(&of_user).map_err(Refused::TooMany)?;
-        self.draw(&self.all).map_err(Refused::Busy)
+        self.draw(&self.of(&self.users, user)).map_err(Refused::TooMany)?;
+        match asked {
+            Asked::Page => self.draw(&self.all).map_err(Refused::Busy),
+            Asked::Form => Ok(()),
+        }
     }
 
     /// The edge says that this session is `user`'s.
     pub(super) fn vouched(&self, token: &SessionToken, user: Uuid) {
-        let session = half(token);
-        if !self.sessions.contains_key(&session) {
-            let of_user = self.users.get_with(user.as_u128(), || Arc::new(RateLimiter::direct(self.each)));
-            self.sessions.insert(session, of_user);
-        }
+        self.sessions.insert(half(token), user.as_u128());
+    }
+
+    /// The session is over: whoever shows it now draws on nobody's pace.
+    pub(super) fn forget(&self, token: &SessionToken) {
+        self.sessions.invalidate(&half(token));
+    }
+
+    fn of(&self, paces: &Paces, whose: u128) -> Arc<DefaultDirectRateLimiter> {
+        paces.get_with(whose, || Arc::new(RateLimiter::direct(self.each)))
     }
 
     /// Err: how long until there is room for one more.
@@ -97,13 +126,24 @@ fn half(token: &SessionToken) -> u128 {
     hash.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
 }
 
+/// What somebody may have many addresses of: a /64 of IPv6.
+fn network(address: Option<IpAddr>) -> u128 {
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => address.to_bits().into(),
+        Some(IpAddr::V6(address)) => address.to_bits() >> 64 << 64,
+        None => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
     /// How many of so many pages in a row are made.
     fn made(pace: &Pace, token: &SessionToken, asked: u32) -> u32 {
-        (0..asked).map(|_| u32::from(pace.take(token).is_ok())).sum()
+        (0..asked).map(|_| u32::from(pace.take(token, HERE, Asked::Page).is_ok())).sum()
     }
 
     fn sessions<const N: usize>() -> [SessionToken; N] {
@@ -117,7 +157,7 @@ mod tests {
 
     fn until_refused(pace: &Pace, token: &SessionToken) -> Refused {
         loop {
-            if let Err(refused) = pace.take(token) {
+            if let Err(refused) = pace.take(token, HERE, Asked::Page) {
                 return refused;
             }
         }
@@ -138,20 +178,37 @@ mod tests {
         let (pace, tokens) = (pace(), sessions::<20>());
         let refused = tokens.iter().zip(1..).flat_map(|(token, user)| {
             pace.vouched(token, Uuid::from_u128(user));
-            [(); 5].map(|()| pace.take(token).err())
+            [(); 4].map(|()| pace.take(token, HERE, Asked::Page).err())
         });
         let refused: Vec<_> = refused.collect();
         assert_eq!(refused.iter().take(10).flatten().next(), None, "two seconds' worth come at once");
         assert!(refused.iter().any(|refused| matches!(refused, Some(Refused::Busy(_)))));
+        let form = tokens.iter().map(|token| pace.take(token, HERE, Asked::Form));
+        assert!(form.into_iter().all(|taken| taken.is_ok()), "what a user sends is held up by no other");
     }
 
     #[test]
-    fn made_up_sessions_share_one_pace_and_take_nothing_from_users() {
+    fn made_up_sessions_have_the_pace_of_their_address_and_take_nothing_from_users() {
         let (pace, [known, one, other]) = (pace(), sessions());
         pace.vouched(&known, Uuid::from_u128(1));
         assert_eq!(made(&pace, &one, 5), 5);
-        assert!(matches!(until_refused(&pace, &one), Refused::Busy(_)));
-        assert!(matches!(until_refused(&pace, &other), Refused::Busy(_)));
+        assert!(matches!(until_refused(&pace, &one), Refused::Strange(_)));
+        assert!(matches!(until_refused(&pace, &other), Refused::Strange(_)));
+        let elsewhere = Some(IpAddr::from([203, 0, 113, 9]));
+        assert_eq!(pace.take(&other, elsewhere, Asked::Page), Ok(()), "nor from who has just come back from lunch");
         assert_eq!(made(&pace, &known, 5), 5);
+        pace.forget(&known);
+        assert!(
+            matches!(until_refused(&pace, &known), Refused::Strange(_)),
+            "a session that is over is one more of them"
+        );
+    }
+
+    #[test]
+    fn an_address_is_one_of_its_network() {
+        let of = |address: &str| network(Some(address.parse().unwrap()));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_eq!(of("::ffff:203.0.113.9"), of("203.0.113.9"));
+        assert_ne!(of("203.0.113.9"), of("203.0.113.8"));
     }
 }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Dashboard;
 use super::edge::EdgeError;
+use super::pace::Asked;
 use super::pages::failure::{self, Failure};
 use super::visitor::Visitor;
 use crate::control::api::{Me, NewSession};
@@ -72,12 +73,16 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let Some(mut token) = visitor.token.clone() else { return to_sign_in(&visitor) };
-    if let Err(refused) = dashboard.pace.take(&token) {
-        return failure::refused(&visitor, refused);
+    let asked = if request.method().is_safe() { Asked::Page } else { Asked::Form };
+    if let Err(refused) = dashboard.pace.take(&token, visitor.origin.client, asked) {
+        return failure::refused(&visitor, asked, refused);
     }
     let mut me = match dashboard.edge.get::<Me>(&visitor, "/api/me").await {
         Ok(me) => me,
-        Err(EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => return to_sign_in(&visitor),
+        Err(EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => {
+            dashboard.pace.forget(&token);
+            return to_sign_in(&visitor);
+        }
         Err(_) => return failure::page(&visitor, None, StatusCode::BAD_GATEWAY, Failure::Away),
     };
     dashboard.pace.vouched(&token, me.id);

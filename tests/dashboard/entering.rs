@@ -169,7 +169,16 @@ async fn pages_beyond_the_pace_say_when_to_come_again_and_ask_nobody() {
     };
     let led_away = stand.asked().len() - 2 * made;
     assert!(led_away >= 5, "sessions that nobody knows have a pace of their own");
-    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "1"));
+    assert!(refused.body.contains(r#"href="/sign-in""#));
     let page = ask(stand.address, "GET /sign-in", &[("cookie", &made_up)], "").await;
     assert_eq!(page.status, 200, "whoever wants to sign in can");
+    let form = loop {
+        let answer = stand.post("/keys/00000000-0000-0000-0000-000000000001/revoke", "").await;
+        if answer.status != 303 {
+            break answer;
+        }
+    };
+    assert_eq!(form.status, 429);
+    assert!(form.body.contains("Nothing was done") && !form.body.contains("Try again"));
 }

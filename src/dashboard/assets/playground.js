@@ -18,7 +18,7 @@
     state.textContent = words.key;
     const made = await fetch(form.action, { method: "POST", headers: { "X-CSRF-Token": form.elements.csrf.value }, signal });
     if (made.redirected) { location.reload(); throw new Error(words.failed); }
-    const told = await made.json();
+    const told = await made.json().catch(() => ({}));
     if (!made.ok) throw new Error(told.error?.message ?? `HTTP ${made.status}`);
     key = told;
     return key.key;

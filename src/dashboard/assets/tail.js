@@ -12,7 +12,9 @@
   const seconds = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
   const money = new Intl.NumberFormat(locale, { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", minimumFractionDigits: 2, maximumFractionDigits: 6 });
   const MOST = 200;
+  const AGAIN = 10_000;
   let source;
+  let again;
 
   // Only ever as text: what clients and providers send is in here.
   const show = (entry) => {
@@ -42,6 +44,7 @@
   };
 
   const stop = () => {
+    clearTimeout(again);
     source?.close();
     source = undefined;
     button.textContent = button.dataset.follow;
@@ -54,7 +57,11 @@
     button.setAttribute("aria-pressed", "true");
     state.textContent = state.dataset.waiting;
     source.onopen = () => { state.textContent = state.dataset.open; };
-    source.onerror = () => { state.textContent = state.dataset.lost; };
+    source.onerror = () => {
+      state.textContent = state.dataset.lost;
+      // Refused, a browser does not try again by itself.
+      if (source?.readyState === EventSource.CLOSED) again = setTimeout(start, AGAIN);
+    };
     source.addEventListener("log", (event) => show(JSON.parse(event.data)));
     // At the beginning the page itself has what is older.
     source.addEventListener("gap", (event) => {

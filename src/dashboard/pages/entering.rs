@@ -14,6 +14,7 @@ use crate::dashboard::Dashboard;
 use crate::dashboard::edge::EdgeError;
 use crate::dashboard::form::{Form, SignedForm};
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::pace::Asked;
 use crate::dashboard::parts::{alert, flash};
 use crate::dashboard::signed::{keep, redirect};
 use crate::dashboard::texts::Texts;
@@ -40,7 +41,7 @@ pub(super) async fn page(
     let next = own_path(query.text("next"));
     // Another tab may have renewed the session that this one was sent here without.
     if let Some(token) = &visitor.token
-        && dashboard.pace.take(token).is_ok()
+        && dashboard.pace.take(token, visitor.origin.client, Asked::Page).is_ok()
         && dashboard.edge.get::<serde::de::IgnoredAny>(&visitor, "/api/me").await.is_ok()
     {
         return redirect(next);
@@ -128,6 +129,7 @@ pub(super) async fn sign_out(State(dashboard): Board, SignedForm { signed, .. }:
         // A cookie forgotten here would still be a session there.
         return signed.failed(&EdgeError::Away);
     }
+    dashboard.pace.forget(&signed.token);
     let mut answer = redirect("/sign-in?said=signed_out");
     if let Some(cookie) = signed.visitor.origin.forget() {
         answer.headers_mut().append(SET_COOKIE, cookie);

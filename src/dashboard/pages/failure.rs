@@ -7,7 +7,7 @@ use maud::html;
 
 use crate::control::api::Me;
 use crate::dashboard::frame::{self, Here, Page};
-use crate::dashboard::pace::Refused;
+use crate::dashboard::pace::{Asked, Refused};
 use crate::dashboard::visitor::Visitor;
 
 /// Why a page cannot be shown.
@@ -26,9 +26,12 @@ pub(in crate::dashboard) enum Failure {
     Stale,
     TooLarge,
     OperatorsOnly,
-    /// More pages were asked for than are made: by this user, or by all.
+    /// More pages were asked for than are made: by this user, by all, or by who is not known to be signed in.
     TooMany,
     Busy,
+    Strange,
+    /// The same, where a form was sent.
+    NotDone,
     /// The edge's own words.
     Refused(String),
 }
@@ -45,11 +48,14 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
         Failure::TooLarge => (texts.too_large, texts.too_large_words),
         Failure::OperatorsOnly => (texts.operators_only, texts.operators_only_words),
         Failure::TooMany => (texts.too_many_pages, texts.too_many_pages_words),
-        Failure::Busy => (texts.busy, texts.busy_words),
+        Failure::Busy | Failure::Strange => (texts.busy, texts.busy_words),
+        Failure::NotDone => (texts.busy, texts.not_done_words),
         Failure::Refused(message) => (texts.refused, message.as_str()),
     };
-    let again =
-        matches!(failure, Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy);
+    let again = matches!(
+        failure,
+        Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy | Failure::Strange
+    );
     let body = html! {
         section.failure {
             p.code { (status.as_u16()) }
@@ -57,6 +63,7 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
             p { (words) }
             p.actions {
                 @if again { a.button href=(visitor.path) { (texts.try_again) } }
+                @if failure == Failure::Strange { a.button.plain href="/sign-in" { (texts.sign_in) } }
                 a.button.plain href="/" { (texts.to_overview) }
             }
         }
@@ -65,12 +72,15 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
     (status, frame::document(visitor, me, page)).into_response()
 }
 
-/// For a page beyond what is made, with when to ask again (RFC 9110, 10.2.3).
-pub(in crate::dashboard) fn refused(visitor: &Visitor, refused: Refused) -> Response {
+/// For what is beyond the pace, with when to ask again (RFC 9110, 10.2.3).
+pub(in crate::dashboard) fn refused(visitor: &Visitor, asked: Asked, refused: Refused) -> Response {
     let (status, failure, wait) = match refused {
         Refused::TooMany(wait) => (StatusCode::TOO_MANY_REQUESTS, Failure::TooMany, wait),
         Refused::Busy(wait) => (StatusCode::SERVICE_UNAVAILABLE, Failure::Busy, wait),
+        // No 503: with these anybody could call an operator to an edge that is well.
+        Refused::Strange(wait) => (StatusCode::TOO_MANY_REQUESTS, Failure::Strange, wait),
     };
+    let failure = if asked == Asked::Form { Failure::NotDone } else { failure };
     let mut answer = page(visitor, None, status, failure);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
     answer

@@ -316,6 +316,7 @@ pub(super) static EN: Texts = Texts {
         /v1 are not counted here.",
     busy: "There are too many at once",
     busy_words: "More pages are being asked for than are made. Requests to /v1 go before them; try again in a moment.",
+    not_done_words: "More is being asked for than is answered. Nothing was done: go back and send it again in a moment.",
     refused: "The edge refused that",
     problem_credentials: "E-mail and password do not match an account.",
     problem_throttled: "Too many attempts. Wait a little and try again.",

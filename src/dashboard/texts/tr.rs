@@ -317,6 +317,7 @@ pub(super) static TR: Texts = Texts {
         istekleri buna sayılmaz.",
     busy: "Şu anda çok yoğun",
     busy_words: "Hazırlanabilecekten daha çok sayfa isteniyor. /v1 istekleri önceliklidir; birazdan yeniden deneyin.",
+    not_done_words: "Yanıtlanabilecekten daha çok şey isteniyor. Hiçbir şey yapılmadı: geri dönüp birazdan yeniden gönderin.",
     refused: "Kenar bunu reddetti",
     problem_credentials: "E-posta ve parola bir hesapla eşleşmiyor.",
     problem_throttled: "Çok fazla deneme. Biraz bekleyip yeniden deneyin.",
