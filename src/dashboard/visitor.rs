@@ -18,6 +18,8 @@ pub(super) struct Visitor {
     pub language: Language,
     pub theme: Theme,
     pub token: Option<SessionToken>,
+    /// By another site, as browsers say (Fetch Metadata, 2.4): what the visitor did not ask for is not to be done.
+    pub is_led_here: bool,
     /// Path and query, as they came: where to come back to. `/` where something was sent, which is not to be asked for anew.
     pub path: String,
     pub passed_on: Vec<(HeaderName, HeaderValue)>,
@@ -50,6 +52,7 @@ impl Visitor {
         });
         Self {
             token: origin.session(headers),
+            is_led_here: matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")),
             language: language(headers),
             theme: cookies::find(headers, cookies::THEME).and_then(Theme::parse).unwrap_or_default(),
             path: if parts.method == Method::GET { path.map_or("/", |path| path.as_str()) } else { "/" }.to_owned(),

@@ -99,6 +99,9 @@ async fn a_link_may_set_a_new_password_and_is_then_not_sent_of_itself() {
     let plain = ask(stand.address, "GET /sign-in/link", &[], "").await;
     assert!(plain.body.contains(" data-send") && !plain.body.contains("name=\"new\""));
     assert!(!stand.get("/sign-in/link").await.body.contains(" data-send"), "somebody is signed in already");
+    let led = [("sec-fetch-site", "cross-site")];
+    let led = ask(stand.address, "GET /sign-in/link", &led, "").await;
+    assert!(!led.body.contains(" data-send"), "another site's link, and a browser that kept its cookie back");
     let reset = ask(stand.address, "GET /sign-in/link?new-password", &[], "").await;
     assert!(!reset.body.contains(" data-send") && reset.body.contains("name=\"new\""));
     let short = ask(stand.address, "POST /sign-in/link", &[], "link=cfx_link_a&new=short").await;

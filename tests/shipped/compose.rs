@@ -27,9 +27,10 @@ const SECRETS: &[(&str, &[&str])] = &[
 ];
 
 /// Addresses and the names of files.
-const HARMLESS: [&str; 8] = [
+const HARMLESS: [&str; 9] = [
     "CFX_CONTROL",
     "CFX_DASHBOARD",
+    "CFX_DASHBOARD_PAGES",
     "CFX_OTLP_ENDPOINT",
     "CFX_PUBLIC_URL",
     "CFX_TLS_CERT",

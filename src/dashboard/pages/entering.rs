@@ -183,8 +183,9 @@ fn sign_in(visitor: &Visitor, next: &str, again: &Again<'_>, said: &str) -> Html
 fn link(visitor: &Visitor, reset: bool, problem: Option<String>) -> Html<String> {
     let texts = visitor.texts();
     // Sent of itself only where nobody is signed in: a link of somebody else's should not take an account's place unasked.
+    // Where another site leads here, browsers keep the cookie back, so that nobody seems to be.
     let form = html! {
-        form.fields method="post" action="/sign-in/link" data-fragment="link" data-send[visitor.token.is_none() && problem.is_none() && !reset] {
+        form.fields method="post" action="/sign-in/link" data-fragment="link" data-send[visitor.token.is_none() && !visitor.is_led_here && problem.is_none() && !reset] {
             label for="link" { (texts.link) }
             input #link type="text" name="link" autocomplete="off" spellcheck="false" placeholder="cfx_link_…" required;
             @if reset {

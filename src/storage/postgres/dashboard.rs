@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error};
 
 use super::connect::{ConnectProblem, Target};
 use super::pool::{Pool, Statement};
-use super::questions::Questions;
+use super::questions::{Askers, Questions};
 use super::reports::Reading;
 use super::rows::column;
 use crate::identity::SessionToken;
@@ -57,6 +57,7 @@ pub struct DashboardAddress(Target);
 /// The database as the dashboard may see it.
 pub struct DashboardDatabase {
     pool: Pool,
+    askers: Askers,
 }
 
 impl DashboardAddress {
@@ -78,7 +79,7 @@ impl DashboardAddress {
         self.judge(&client).await?;
         let pool =
             Pool::new(self.0.clone(), CONNECTIONS).map_err(|error| ConnectProblem::lasting(error.to_string()))?;
-        Ok(Arc::new(DashboardDatabase { pool }))
+        Ok(Arc::new(DashboardDatabase { pool, askers: Askers::default() }))
     }
 
     async fn judge(&self, client: &Client) -> Result<(), ConnectProblem> {
@@ -133,6 +134,9 @@ impl SessionReports for DashboardDatabase {
         let rows = questions.ask(&WHO, vec![]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let user = column::<Option<uuid::Uuid>>(row, "user_id")?;
-        Ok(user.map(|user| Box::new(Reading { questions, user: UserId(user) }) as Box<dyn Reports>))
+        Ok(user.map(UserId).map(|user| {
+            let questions = questions.for_user(&self.askers, user);
+            Box::new(Reading { questions, user }) as Box<dyn Reports>
+        }))
     }
 }

@@ -42,6 +42,7 @@ use connect::Target;
 use listen::Heard;
 use migrations::MigrationError;
 use pool::Pool;
+use questions::Askers;
 use words::Said;
 
 pub use connect::ConnectProblem;
@@ -73,6 +74,7 @@ pub struct Postgres {
     people: Pool,
     /// For what takes time: questions to the log.
     log: Pool,
+    askers: Askers,
     heard: Arc<Heard>,
     words: Mutex<broadcast::Receiver<Said>>,
     /// Ended with the store.
@@ -129,7 +131,7 @@ impl Address {
             let shares_url = target.place == self.main.place;
             tokio::spawn(listen::listen(target, pool.clone(), Arc::clone(&heard), shares_url)).abort_handle()
         });
-        Ok(Arc::new(Postgres { pool, people, log, heard, words, listening }))
+        Ok(Arc::new(Postgres { pool, people, log, askers: Askers::default(), heard, words, listening }))
     }
 
     /// A connection for a moment.

@@ -8,18 +8,25 @@
 //!
 //! Failure stance: an error is told to the caller. A transaction that could not be begun answers nothing.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join4;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::pool::{CALL_LIMIT, Fault, Pool, Statement, Value};
 use crate::ledger::{QUESTION_LIMIT, TOO_LONG};
-use crate::units::StoreError;
+use crate::units::{StoreError, UserId};
+
+/// Of one user's at once, on fewer connections than there are: others have the rest, however much there is to look through.
+const AT_ONCE: usize = 2;
+/// Users whose turns are kept before those are let go that nobody waits for.
+const KEPT: usize = 1_000;
 
 const PRESENT: &str = "select set_config('cfx.session', $1, true)";
 
@@ -29,15 +36,38 @@ pub(super) struct Questions {
     pool: Pool,
     /// The token of the session that is presented. Empty: the database lets this login see everything.
     token: Arc<str>,
+    /// What a user's questions wait for before they wait for a connection.
+    turn: Option<Arc<Semaphore>>,
+}
+
+/// Whose questions are under way.
+#[derive(Default)]
+pub(super) struct Askers {
+    turns: Mutex<HashMap<UserId, Arc<Semaphore>>>,
+}
+
+impl Askers {
+    fn turn(&self, user: UserId) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() >= KEPT && !turns.contains_key(&user) {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        Arc::clone(turns.entry(user).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
+    }
 }
 
 impl Questions {
     pub(super) fn of_any(pool: Pool) -> Self {
-        Self { pool, token: Arc::from("") }
+        Self { pool, token: Arc::from(""), turn: None }
     }
 
     pub(super) fn of_session(pool: Pool, token: &str) -> Self {
-        Self { pool, token: Arc::from(token) }
+        Self { pool, token: Arc::from(token), turn: None }
+    }
+
+    /// The same, in turn with all else that is asked for `user`.
+    pub(super) fn for_user(self, askers: &Askers, user: UserId) -> Self {
+        Self { turn: Some(askers.turn(user)), ..self }
     }
 
     /// Asks one question. Its error is [`TOO_LONG`] where it took longer than [`QUESTION_LIMIT`].
@@ -46,14 +76,14 @@ impl Questions {
         // As with every statement: see `pool`.
         let (_asker, nobody_waits) = oneshot::channel::<Infallible>();
         let call = self.pool.runtime().spawn(async move {
-            let place = tokio::select! {
+            let (_turn, place) = tokio::select! {
                 biased;
-                _ = nobody_waits => Err(Fault::unanswered("nobody waits for it any more".to_owned())),
-                place = asked.pool.place() => place,
+                _ = nobody_waits => return Err(Fault::unanswered("nobody waits for it any more".to_owned())),
+                places = asked.places() => places?,
             };
-            let session = asked.pool.session_at(place?).await?;
+            let session = asked.pool.session_at(place).await?;
             let transaction = Box::pin(transaction(&session, &asked.token, statement, &values));
-            let answer = tokio::time::timeout(CALL_LIMIT, transaction).await;
+            let answer = timeout(CALL_LIMIT, transaction).await;
             let answer = answer.unwrap_or_else(|_| Err(Fault::unanswered("a question was not answered".to_owned())));
             if answer.as_ref().is_err_and(|fault| !is_given_up(fault)) {
                 // Whatever state its transaction is in.
@@ -63,6 +93,19 @@ impl Questions {
         });
         let answer = call.await.unwrap_or_else(|_| Err(Fault::unanswered("the store is closed".to_owned())));
         answer.map_err(|fault| if is_given_up(&fault) { StoreError(TOO_LONG.to_owned()) } else { fault.into() })
+    }
+}
+
+impl Questions {
+    /// A turn of the user's, and then a connection's place.
+    async fn places(&self) -> Result<(Option<OwnedSemaphorePermit>, OwnedSemaphorePermit), Fault> {
+        let turn = match &self.turn {
+            Some(turn) => Some(timeout(CALL_LIMIT, Arc::clone(turn).acquire_owned()).await),
+            None => None,
+        };
+        let late = || Fault::unanswered("other questions of this user are still under way".to_owned());
+        let turn = turn.map(|turn| turn.ok().and_then(Result::ok).ok_or_else(late)).transpose()?;
+        Ok((turn, self.pool.place().await?))
     }
 }
 

@@ -177,7 +177,7 @@ pub(super) struct Reading {
 
 impl ReportStore for Postgres {
     fn of(&self, user: UserId) -> Box<dyn Reports> {
-        Box::new(Reading { questions: Questions::of_any(self.log.clone()), user })
+        Box::new(Reading { questions: Questions::of_any(self.log.clone()).for_user(&self.askers, user), user })
     }
 }
 

@@ -133,6 +133,29 @@ async fn a_question_that_takes_too_long_is_given_up_and_says_so() {
 }
 
 #[tokio::test]
+async fn who_has_much_to_look_through_leaves_a_connection_to_others() {
+    const LONG: Statement = Statement { sql: "select pg_sleep(30)", types: &[] };
+    const QUICK: Statement = Statement { sql: "select 1", types: &[] };
+    const AT_WORK: &str = "select from pg_stat_activity where query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid() \
+        and datname = current_database()";
+    let database = Database::fresh().await;
+    let store = open(&database).await;
+    let [ada, bob] = [1, 2].map(|id| UserId(uuid::Uuid::from_u128(id)));
+    let of = |user| Questions::of_any(store.log.clone()).for_user(&store.askers, user);
+    let ask_long = |questions: Questions| tokio::spawn(async move { questions.ask(&LONG, vec![]).await });
+    let hers: Vec<_> = (0..6).map(|_| ask_long(of(ada))).collect();
+    let looker = database.connect().await;
+    while looker.query(AT_WORK, &[]).await.unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    of(bob).ask(&QUICK, vec![]).await.unwrap();
+    assert!(hers.iter().all(|question| !question.is_finished()), "he waited for none of hers");
+    for question in hers {
+        question.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_login_that_row_security_does_not_hold_is_refused() {
     let problem = async |url: &str| DashboardAddress::parse(url).unwrap().open().await.err().unwrap();
     let says = |problem: crate::storage::postgres::ConnectProblem, lasting: bool, what: &str| {
