@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test explore fuzz lint fmt e2e bench volume flood beside streams shed soak torture
+.PHONY: help run test explore fuzz lint guard fmt e2e bench volume flood beside streams shed soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -29,9 +29,13 @@ fuzz: ## hostile configurations, bodies, streams, keys, heads, greetings for a m
 	@scripts/setup build
 	@scripts/fuzz $(FILTER)
 
-lint: ## rustfmt, clippy with warnings denied, cargo-deny, the import table
-	@scripts/setup build lint
+lint: ## rustfmt, clippy with warnings denied, cargo-deny, the import table, guard
+	@scripts/setup build lint guard
 	@scripts/lint
+
+guard: ## instructions of each stage of a request, within 2 % of benches/counts.toml; ACCEPT=1 writes them anew, KEEP=DIR keeps callgrind's files
+	@scripts/setup build guard
+	@scripts/guard
 
 fmt: ## format the sources
 	@cargo fmt --all

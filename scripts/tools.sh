@@ -2,6 +2,9 @@
 TOOLS="${CFX_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/cfx-tools}"
 CARGO_DENY_VERSION=0.20.2
 CARGO_DENY="$TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny"
+# The version whose library benches/ is built with: the two speak to each other.
+GUNGRAUN_VERSION="$(sed -n 's/^gungraun = "=\(.*\)"$/\1/p' benches/Cargo.toml)"
+GUNGRAUN_RUNNER_BIN="$TOOLS/gungraun-runner-$GUNGRAUN_VERSION/bin"
 UVICORN_VERSION=0.54.0
 UVICORN_VENV="$TOOLS/uvicorn-$UVICORN_VERSION"
 # One environment for each set of pins.
@@ -16,4 +19,22 @@ find_chromium() {
     type -P "$name" && return
   done
   return 0
+}
+
+# What instruction counts hang on beside the sources. What is told of the processor is read under valgrind, by scripts/guard.
+counting_rustc() { rustc -vV | awk '$1 == "release:" { release = $2 } $1 == "host:" { host = $2 } END { print release, host }'; }
+counting_libc() { getconf GNU_LIBC_VERSION 2>/dev/null || echo unknown; }
+# That of the counts in benches/counts.toml, by its name there.
+counted_with() { sed -n "s/^$1 = \"\(.*\)\"$/\1/p" benches/counts.toml; }
+
+# Says why the committed counts cannot be compared with any of this machine; false where they can, for all that is known
+# before anything is built.
+counted_elsewhere() {
+  if [ "$(counted_with rustc)" != "$(counting_rustc)" ]; then
+    echo "they were taken with rustc $(counted_with rustc), and this is $(counting_rustc)"
+  elif [ "$(counted_with libc)" != "$(counting_libc)" ]; then
+    echo "they were taken with $(counted_with libc), and this is $(counting_libc)"
+  else
+    return 1
+  fi
 }
