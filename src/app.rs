@@ -43,7 +43,7 @@ use crate::entry::sockets::Sockets;
 use crate::entry::{ebb, listeners, successor, supervisor};
 use crate::ledger::{Ledger, LedgerSettings, Recovered, Spool, SpoolSettings};
 use crate::llm::Calibration;
-use crate::proxy::{Gate, GuardState, Proxy, Services, Tokens};
+use crate::proxy::{Gate, GuardState, Proxy, Server, Services, Tokens};
 use crate::storage::redis::RedisAddress;
 use crate::telemetry::Format;
 use crate::telemetry::access::AccessLog;
@@ -272,9 +272,10 @@ impl Edge {
         let conf = listeners::server_conf(snapshot.edge.server);
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let mut app = http_proxy(&server.configuration, Proxy::new(Arc::clone(&self.services)));
-        app.server_options = Some(listeners::server_options());
-        app.h2_options = Some(listeners::h2_options(&snapshot.edge.guards));
+        let mut stock = http_proxy(&server.configuration, Proxy::new(Arc::clone(&self.services)));
+        stock.server_options = Some(listeners::server_options());
+        stock.h2_options = Some(listeners::h2_options(&snapshot.edge.guards));
+        let app = Server::new(Arc::clone(&self.services), stock);
         let mut open = Vec::new();
         for entrypoint in &snapshot.edge.entrypoints {
             let address = entrypoint.address;

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
@@ -31,6 +30,7 @@ use super::descriptors::room_for_connections;
 use super::drain::Drain;
 use super::guard::{Guard, Porter};
 use super::tls::TlsDoor;
+use super::visit::Application;
 use super::{ebb, proxy_header, visit};
 use crate::config::Snapshot;
 use crate::telemetry::seldom::Seldom;
@@ -94,7 +94,7 @@ impl<A> Doors<A> {
 }
 
 #[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static> Service for Doors<A> {
+impl<A: Application> Service for Doors<A> {
     async fn start_service(&mut self, _fds: Option<ListenFds>, _shutdown: ShutdownWatch, _listeners_per_fd: usize) {
         let (crowd, room) = (Crowd::new(), room_for_connections());
         if room < FEW {
@@ -132,7 +132,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Doors<A> {
     }
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Hall<A> {
+impl<A: Application> Hall<A> {
     async fn accept_all(self: Arc<Self>, socket: TcpListener) {
         let mut closing = self.closing.clone();
         let closed = closing.wait_for(|closed| *closed);

@@ -30,5 +30,5 @@ pub mod sockets;
 pub mod successor;
 pub mod supervisor;
 pub mod tls;
-mod visit;
+pub mod visit;
 pub mod whole_file;

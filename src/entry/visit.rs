@@ -3,10 +3,12 @@
 //! pingora's own turn over HTTP/1.1, with one difference: a head is whole and looked at (`head.rs`) before pingora reads
 //! it. Idle connections hold no buffer meanwhile.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
@@ -27,10 +29,24 @@ const MAY_STAY: Option<u64> = Some(0);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
+/// One request's way; its connection, where that may be used again.
+pub type Served<'request> = Pin<Box<dyn Future<Output = Option<Stream>> + Send + 'request>>;
+
+/// What answers requests. Over HTTP/2 they come to it by pingora's trait.
+pub trait Application: HttpServerApp + Send + Sync + 'static {
+    /// One that came over HTTP/1.1, and is still to be read by `session`: `head` is all of its head, and what followed.
+    fn http1<'request>(
+        &'request self,
+        session: ServerSession,
+        head: BytesMut,
+        closing: &'request ShutdownWatch,
+    ) -> Served<'request>;
+}
+
 /// Serves a connection to its end.
 pub async fn serve<A>(app: &Arc<A>, stream: Stream, arrival: &Arrival, guards: &Guards, closing: &ShutdownWatch)
 where
-    A: HttpServerApp + Send + Sync + 'static,
+    A: Application,
 {
     match stream.selected_alpn_proto() {
         Some(ALPN::H2) => http2(app, stream, arrival, guards, closing).await,
@@ -40,7 +56,7 @@ where
 
 async fn http1<A>(app: &Arc<A>, mut stream: Stream, arrival: &Arrival, guards: &Guards, closing: &ShutdownWatch)
 where
-    A: HttpServerApp + Send + Sync + 'static,
+    A: Application,
 {
     let (mut patience, mut served) = (Patience::Until(arrival.at + guards.header_timeout), 0);
     loop {
@@ -55,9 +71,8 @@ where
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive(MAY_STAY);
         session.set_keepalive_reuses_remaining(is_last(served, arrival.at, guards).then_some(0));
-        session.set_pipelined_prefix(head);
-        match app.process_new_http(session, closing).await {
-            Some(again) => stream = again.consume().0,
+        match app.http1(session, head, closing).await {
+            Some(again) => stream = again,
             None => return,
         }
         patience = Patience::Idle(guards.idle);
@@ -73,7 +88,7 @@ fn is_last(served: u32, since: Instant, guards: &Guards) -> bool {
 /// The first request is to come in time. Behind it a connection ends when it has been idle.
 async fn http2<A>(app: &Arc<A>, stream: Stream, arrival: &Arrival, guards: &Guards, closing: &ShutdownWatch)
 where
-    A: HttpServerApp + Send + Sync + 'static,
+    A: Application,
 {
     let mut serving = app.process_new(stream, closing);
     let left = (arrival.at + guards.header_timeout).saturating_duration_since(Instant::now());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 
+use super::Services;
 use super::admit::Admitted;
 use super::refuse::{Reason, Refusal};
 use super::route_guard::Passed;
@@ -115,6 +116,12 @@ pub enum Ending {
 }
 
 impl Exchange {
+    /// Of a request that is being read.
+    pub fn begin(services: &Services) -> Self {
+        let now = services.clock.now();
+        Self::open(RequestId::new(now), now, services.snapshot.load_full())
+    }
+
     pub fn open(id: RequestId, at: Timestamp, snapshot: Arc<Snapshot>) -> Self {
         let mut text = uuid::Uuid::encode_buffer();
         let text = id.0.as_hyphenated().encode_lower(&mut text);

@@ -1,5 +1,6 @@
 //! The request's life, one file a step.
 //!
+//! - as pingora hands it over: `serve`, which answers models' requests itself and leaves the others to pingora's loop;
 //! - before it is routed: `guard` (with `path`), then `route`; `exchange` is what is known of it from here on;
 //! - past what its route asks: `guarded` (with `route_guard`);
 //! - models: `own`, `admit` (with `credential`, `body` and `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter`, `patience` and
@@ -9,7 +10,7 @@
 //! - said of every answer: `stamp`, and `refuse` where it is none;
 //! - at its end: `account` (with `outcome`). `explain` walks the same way without sending anything.
 //!
-//! Owns: the order of the steps and what the client is told. pingora's hooks below are the table of contents.
+//! Owns: the order of the steps and what the client is told. `serve` and pingora's hooks below are the table of contents.
 //! Must not know: where anything is stored, the control API, the dashboard.
 
 mod account;
@@ -37,6 +38,7 @@ mod refuse;
 mod relay;
 mod route;
 mod route_guard;
+mod serve;
 mod stamp;
 mod stand_in;
 mod sticky;
@@ -48,6 +50,7 @@ mod web_socket;
 
 pub use guard::Gate;
 pub use route_guard::GuardState;
+pub use serve::Server;
 pub use sticky::Tokens;
 
 use std::net::SocketAddr;
@@ -75,7 +78,6 @@ use crate::llm::{Calibration, Choice, Endpoint, Request, Rewritten};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
-use crate::units::RequestId;
 use crate::upstream::{Balancer, By, Dialer, Seat};
 use exchange::Exchange;
 use route::{Destination, Inside};
@@ -186,11 +188,8 @@ impl ProxyHttp for Proxy {
     type CTX = Box<Context>;
 
     fn new_ctx(&self) -> Box<Context> {
-        let now = self.services.clock.now();
-        let snapshot = self.services.snapshot.load_full();
-        let exchange = Exchange::open(RequestId::new(now), now, snapshot);
         Box::new(Context {
-            exchange,
+            exchange: Exchange::begin(&self.services),
             web: None,
             seat: None,
             left: None,

@@ -20,6 +20,9 @@ pub fn allow_open_files() {
     setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, ..allowed }).expect("it may have what it may have");
 }
 
+/// Of an upstream whose streams wait for the last of many to be opened, on a machine with much else to do.
+pub const UNHURRIED: &str = "connect: 2s, first_byte: 60s, between_chunks: 60s, total: 120s";
+
 /// Streams that have begun and wait for their openers to be dropped.
 pub fn open_streams(edge: &Harness, count: usize) -> (Vec<Opener>, Vec<Streaming>) {
     let open = |_| {
@@ -43,7 +46,7 @@ pub fn assert_whole(streams: Vec<Streaming>) {
 #[test]
 fn a_stop_fails_readiness_then_refuses_connections_and_lets_five_hundred_streams_end() {
     allow_open_files();
-    let mut edge = Harness::builder().stopping("grace: 60s, drain_after: 2s").start();
+    let mut edge = Harness::builder().stopping("grace: 60s, drain_after: 2s").timeouts(UNHURRIED).start();
     let mut kept = edge.client();
     assert_eq!(kept.ask(&edge.request(CHAT, &chat_body())).status, 200);
     let (openers, streams) = open_streams(&edge, STREAMS);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::draining::{allow_open_files, assert_whole, open_streams};
+use crate::draining::{UNHURRIED, allow_open_files, assert_whole, open_streams};
 use crate::harness::client::PATIENCE;
 use crate::harness::ports::free_addresses;
 use crate::harness::process::run_of;
@@ -70,7 +70,7 @@ impl Visitors {
 
 fn an_upgrade_under_load(streams: usize, a_second: u32, beside: usize) {
     allow_open_files();
-    let mut edge = Harness::builder().stopping(PATIENT).start();
+    let mut edge = Harness::builder().stopping(PATIENT).timeouts(UNHURRIED).start();
     let mut kept = edge.client();
     assert_eq!(kept.ask(&edge.request(CHAT, &chat_body())).status, 200);
     let (openers, open) = open_streams(&edge, streams);
