@@ -25,7 +25,7 @@ pub struct Asked<'request> {
     pub headers: &'request HeaderMap,
 }
 
-/// Accounts for one request. Called once, from `logging`.
+/// Accounts for one request. Called once, at its end.
 pub fn settle(services: &Services, exchange: &mut Exchange, asked: &Asked<'_>) {
     let cost = cost_of(exchange);
     let outcome = Outcome::of(&exchange.answer);

@@ -19,7 +19,7 @@ use crate::telemetry::trace_context::{TRACEPARENT, TraceContext};
 use crate::units::{RequestId, Stage, StageSource, Timestamp, Usage};
 use crate::upstream::{Standing, Trial};
 
-/// pingora's per-request context. Opened before any check, closed in `logging` whatever became of the request.
+/// Opened before any check, closed by `account` whatever became of the request.
 pub struct Exchange {
     pub id: RequestId,
     /// The id as it stands in headers, to the client and to the upstream.
