@@ -19,10 +19,10 @@ use serde_json::json;
 use fleet::{Fleet, Load, Servers};
 use servers::Watched;
 
-/// Users whose day is used up at the end by an edge that came later.
-const USED_UP: usize = 3;
-/// What the cap of a user's open streams is in the way of is not measured here: an answer is short.
-const FIRST_ANSWERS: Duration = Duration::from_millis(50);
+/// What an upstream takes where nothing else is said.
+const SHORT: Duration = Duration::from_millis(50);
+/// After this nothing is under way any more of what requests had the edges say to their servers.
+const SETTLED: Duration = Duration::from_secs(2);
 
 #[derive(Parser)]
 struct Arguments {
@@ -42,8 +42,8 @@ struct Arguments {
     rate: u32,
     #[arg(long)]
     seconds: u32,
-    /// The same load before it, that connections stand and keys are known.
-    #[arg(long, default_value_t = 3)]
+    /// So many seconds of the same before it.
+    #[arg(long, default_value_t = 2)]
     warm_up: u32,
     /// Users of whom each asks once in five seconds, where not given.
     #[arg(long)]
@@ -57,6 +57,9 @@ struct Arguments {
     /// Requests a day, of each user.
     #[arg(long, default_value_t = 1_000)]
     limit: u32,
+    /// Users whose day is used up at the end, by an edge that came later.
+    #[arg(long, default_value_t = 3)]
+    used_up: usize,
     /// How long the upstream takes, in milliseconds.
     #[arg(long)]
     answer: Option<u64>,
@@ -72,36 +75,35 @@ async fn main() {
         // A machine that plays a hundred edges answers late now and then; that is no outage.
         patience: Duration::from_secs(20),
     };
-    let rate = usize::try_from(arguments.rate).unwrap_or(usize::MAX);
-    let users = arguments.users.unwrap_or(rate * 5).max(arguments.heavy + 1);
+    let rate = u64::from(arguments.rate);
+    let users = arguments.users.unwrap_or(usize::try_from(rate * 5).unwrap_or(usize::MAX)).max(arguments.heavy + 1);
     let mut fleet = Arc::new(Fleet::start(servers, arguments.edges, users, arguments.limit).await);
-    let load = Load {
-        rate: Some(arguments.rate),
-        requests: u64::from(arguments.rate) * u64::from(arguments.warm_up),
-        from: 0,
-        heavy: arguments.heavy,
-        heavy_share: 20,
-        near: arguments.near,
-        answer: FIRST_ANSWERS,
-    };
-    load.drive(&fleet).await;
+    let (heavy, near) = (arguments.heavy, arguments.near);
+    let answer = arguments.answer.map_or(SHORT, Duration::from_millis);
+    let load = Load { rate: Some(arguments.rate), requests: 0, from: Some(0), heavy, heavy_share: 20, near, answer };
+    // Every day is open, connections stand, and keys are known where they are asked for often.
+    let visits = Load { rate: None, requests: users as u64, from: None, answer: Duration::ZERO, ..load };
+    visits.drive(&fleet).await;
+    let warm = Load { requests: rate * u64::from(arguments.warm_up), answer: SHORT, ..load };
+    warm.drive(&fleet).await;
+    tokio::time::sleep(SETTLED).await;
 
     let watched = Watched::begin(&fleet.servers).await;
     let (began, leases) = (Instant::now(), fleet.leases_granted());
-    let answer = arguments.answer.map_or(FIRST_ANSWERS, Duration::from_millis);
-    let (from, requests) = (load.requests, u64::from(arguments.rate) * u64::from(arguments.seconds));
-    let tally = Load { requests, from, answer, ..load }.drive(&fleet).await;
-    if arguments.rate == 0 {
+    let (from, requests) = (Some(warm.requests), rate * u64::from(arguments.seconds));
+    let tally = Load { requests, from, ..load }.drive(&fleet).await;
+    if rate == 0 {
         tokio::time::sleep(Duration::from_secs(arguments.seconds.into())).await;
     }
     let seconds = began.elapsed().as_secs_f64();
     let leases = fleet.leases_granted() - leases;
     let connections = watched.connections().await;
+    tokio::time::sleep(SETTLED).await;
+    let seen = watched.end().await;
     let whole = Arc::get_mut(&mut fleet).expect("every request has ended");
     whole.stop().await;
-    let seen = watched.end().await;
     whole.audit().await;
-    let left = whole.use_up_what_is_left(USED_UP).await;
+    let left = whole.use_up_what_is_left(arguments.used_up).await;
     whole.audit().await;
 
     let figure = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::SeqCst);

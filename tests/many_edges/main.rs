@@ -32,7 +32,7 @@ async fn eight_edges(on_redis: bool) {
     let fleet = Fleet::start(servers, 8, 64, LIMIT).await;
     let mut fleet = Arc::new(fleet);
     let (answer, requests) = (Duration::ZERO, 4_000);
-    let load = Load { rate: None, requests, from: 0, heavy: HEAVY, heavy_share: 50, near: None, answer };
+    let load = Load { rate: None, requests, from: Some(0), heavy: HEAVY, heavy_share: 50, near: None, answer };
     let tally = load.drive(&fleet).await;
     let fleet = Arc::get_mut(&mut fleet).expect("every request has ended");
     assert!(tally.exhausted.load(Ordering::SeqCst) > 0, "{tally:?}");

@@ -1,7 +1,6 @@
 //! One edge: its stores, what admits, and its ledger, put together as `app` puts them together.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,9 @@ use tokio::task::JoinHandle;
 use super::{PEPPER, Servers, User};
 
 /// Of each edge's disk. Segments are made of an eighth of it.
-const SPOOL: u64 = 4 << 20;
+const SPOOL: u64 = 16 << 20;
 /// How long the end of an edge may take.
 const LAST_WORDS: Duration = Duration::from_secs(60);
-const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub struct Edge {
     keys: Arc<Keys>,
@@ -97,7 +95,7 @@ impl Edge {
         let began = std::time::Instant::now();
         let limits =
             ResolvedLimits { daily_requests: limit, concurrent_streams: u32::MAX, concurrent_requests: u32::MAX };
-        let principal = self.keys.authenticate(user.key.expose(), CLIENT).await?.principal;
+        let principal = self.keys.authenticate(user.key.expose(), user.address()).await?.principal;
         let mut permit = self.concurrency.enter(principal.user, &limits)?;
         if stream {
             permit = permit.stream(&limits)?;

@@ -25,8 +25,8 @@ pub struct Load {
     /// A second, all edges together. None: as fast as 64 clients go, each after its last answer.
     pub rate: Option<u32>,
     pub requests: u64,
-    /// Which drawn request is the first.
-    pub from: u64,
+    /// Which drawn request is the first. None: each user asks once, in turn, at whatever edge is drawn.
+    pub from: Option<u64>,
     /// Users who ask a share of all requests between them; the others ask the rest, each as often as another.
     pub heavy: usize,
     /// Per cent.
@@ -78,6 +78,7 @@ impl Load {
         let mut draws = Draws(number.wrapping_mul(0xD134_2543_DE82_EF95));
         let heavy = self.heavy.min(fleet.users.len());
         let user = match draws.next() % 100 < self.heavy_share {
+            _ if self.from.is_none() => usize::try_from(number).unwrap_or_default() % fleet.users.len(),
             true => draws.below(heavy),
             false => heavy + draws.below(fleet.users.len() - heavy),
         };
@@ -110,7 +111,7 @@ impl Load {
             let due = began.elapsed().as_micros() * u128::from(rate) / 1_000_000;
             while number < self.requests && u128::from(number) < due {
                 let (fleet, tally) = (Arc::clone(fleet), Arc::clone(tally));
-                asking.spawn(async move { self.ask(self.from + number, &fleet, &tally).await });
+                asking.spawn(async move { self.ask(self.from.unwrap_or(0) + number, &fleet, &tally).await });
                 number += 1;
             }
             while asking.try_join_next().is_some_and(|ended| ended.map(|()| true).expect("a request")) {}
@@ -131,7 +132,7 @@ impl Load {
                     if number >= self.requests {
                         break;
                     }
-                    self.ask(self.from + number, &fleet, &tally).await;
+                    self.ask(self.from.unwrap_or(0) + number, &fleet, &tally).await;
                 }
             });
         }

@@ -7,6 +7,7 @@ mod audit;
 mod edge;
 mod load;
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -96,6 +97,11 @@ impl Fleet {
 }
 
 impl User {
+    /// Where they ask from: each from a place of their own.
+    fn address(&self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from(self.id.0.as_u128()))
+    }
+
     /// What was admitted and stays counted.
     pub fn counted(&self) -> u32 {
         self.spent.load(Ordering::SeqCst)
