@@ -52,13 +52,8 @@ impl Edge {
     pub async fn start(servers: &Servers, number: usize) -> Self {
         let store = servers.address().open_for_edge().await.expect("an open database");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let spool = SpoolSettings {
-            size: SPOOL,
-            fsync: Fsync::Off,
-            on_full: OnSpoolFull::Refuse,
-            lanes: 1,
-            capacity: 50_000,
-        };
+        let spool =
+            SpoolSettings { size: SPOOL, fsync: Fsync::Off, on_full: OnSpoolFull::Refuse, lanes: 1, capacity: 50_000 };
         let folder = servers.data.join(number.to_string());
         std::fs::create_dir_all(&folder).expect("a folder");
         let (spool, _) = Spool::open(&folder.join("spool"), spool, clock.now()).expect("a spool");
