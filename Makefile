@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test explore fuzz lint guard fmt e2e bench volume flood beside streams shed soak torture
+.PHONY: help run test explore fuzz lint guard fmt e2e bench volume flood scale beside streams shed soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -55,6 +55,10 @@ volume: ## CPU per request and the dashboard's questions over a million keys and
 flood: ## more than 10,000 invented keys a second against the door, beside an honest client
 	@scripts/setup build test bench
 	@scripts/flood
+
+scale: ## a hundred edges over one Postgres and one Redis: exact, and what a million requests costs the two; docs/scale.md; five minutes; SCALE_PROFILE, ARGS=--dry
+	@scripts/setup build test
+	@scripts/scale $(ARGS)
 
 beside: ## chat requests while the dashboard is overrun and killed
 	@scripts/setup build test bench
