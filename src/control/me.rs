@@ -27,8 +27,8 @@ pub(super) fn ends_for_good(began_at: Timestamp) -> Timestamp {
 
 /// Who is signed in
 #[utoipa::path(get, path = "/api/me", tag = "session", responses((status = 200, description = "You", body = api::Me)))]
-pub(super) async fn me(State(control): State<Shared>, caller: Caller) -> Result<Json<api::Me>, Refusal> {
-    Ok(Json(control.me(&caller.account, &caller.session, &caller.token).await?))
+pub(super) async fn me(State(control): State<Shared>, caller: Caller) -> Json<api::Me> {
+    Json(control.me(&caller.account, &caller.session, &caller.token, caller.has_password))
 }
 
 /// Sign out

@@ -183,10 +183,11 @@ pub(super) async fn answer(
     session: &Session,
     token: &SessionToken,
 ) -> Result<Response, Refusal> {
+    let has_password = control.ports.accounts.password(account.id).await?.is_some();
     let body = api::NewSession {
         token: token.expose().to_owned(),
         expires_at: session.expires_at.rfc3339(),
-        me: control.me(account, session, token).await?,
+        me: control.me(account, session, token, has_password),
     };
     let mut answer = Json(body).into_response();
     let life = session.created_at.until(session.expires_at);

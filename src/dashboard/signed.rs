@@ -15,8 +15,8 @@ use super::pages::failure::{self, Failure};
 use super::visitor::Visitor;
 use crate::control::api::{Me, NewSession};
 use crate::identity::SessionToken;
-use crate::ledger::{Reports, took_too_long};
-use crate::units::Timestamp;
+use crate::ledger::{Reports, is_of_nobody, took_too_long};
+use crate::units::{StoreError, Timestamp, UserId};
 
 /// A visitor whose session the edge knows.
 #[derive(Clone)]
@@ -30,15 +30,18 @@ pub(super) struct Signed {
 impl Signed {
     /// What this session may read. Err: a page that says why not.
     pub async fn reports(&self) -> Result<Box<dyn Reports>, Response> {
-        match self.dashboard.reports.of(self.token.expose()).await {
+        match self.dashboard.reports.of(self.token.expose(), UserId(self.me.id)).await {
             Ok(Some(reports)) => Ok(reports),
             Ok(None) => Err(to_sign_in(&self.visitor)),
             Err(error) => Err(self.unread(&error)),
         }
     }
 
-    /// The page for numbers that could not be read.
-    pub fn unread(&self, error: &crate::units::StoreError) -> Response {
+    /// The page for numbers that could not be read: the one to sign in where the session has ended meanwhile.
+    pub fn unread(&self, error: &StoreError) -> Response {
+        if is_of_nobody(error) {
+            return to_sign_in(&self.visitor);
+        }
         tracing::warn!(%error, "a page's numbers could not be read");
         let failure = if took_too_long(error) { Failure::TooMuch } else { Failure::Unread };
         failure::page(&self.visitor, Some(&self.me), StatusCode::SERVICE_UNAVAILABLE, failure)
