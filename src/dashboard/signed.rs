@@ -88,7 +88,7 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
         }
         Err(_) => return failure::page(&visitor, None, StatusCode::BAD_GATEWAY, Failure::Away),
     };
-    dashboard.pace.vouched(&token, me.id);
+    vouch(&dashboard, &token, &me);
     let mut kept = None;
     // A form on this page was made for the token that sent it, so only a page that is opened may bring another.
     if request.method() == Method::GET
@@ -112,9 +112,14 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
 /// The cookie of a session that was just given.
 pub(super) fn keep(dashboard: &Dashboard, visitor: &Visitor, session: &NewSession) -> Option<HeaderValue> {
     let token = SessionToken::parse(&session.token)?;
-    dashboard.pace.vouched(&token, session.me.id);
+    vouch(dashboard, &token, &session.me);
     let end = Timestamp::parse(&session.expires_at)?;
     visitor.origin.keep(&token, dashboard.clock.now().until(end).as_secs())
+}
+
+fn vouch(dashboard: &Dashboard, token: &SessionToken, me: &Me) {
+    let life = Timestamp::parse(&me.expires_at).map(|end| dashboard.clock.now().until(end));
+    dashboard.pace.vouched(token, me.id, life.unwrap_or_default());
 }
 
 /// Less than half of its life is left, and a refresh can add to it: not where it already lasts to the end for good.
