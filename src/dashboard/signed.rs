@@ -129,14 +129,21 @@ fn wants_refresh(me: &Me, now: Timestamp) -> bool {
     end < for_good && now.until(end) < made.until(end) / 2
 }
 
-/// To the sign-in page, and back from there to what was asked for. The cookie stays: another tab may have just renewed it.
+/// To the sign-in page, and back from there to what was asked for. The cookie stays: another tab may have just renewed it. Two
+/// go: else nobody could sign in any more.
 pub(super) fn to_sign_in(visitor: &Visitor) -> Response {
     let mut query = form_urlencoded::Serializer::new(String::new());
     if visitor.path != "/" {
         query.append_pair("next", &visitor.path);
     }
     let query = query.finish();
-    redirect(&if query.is_empty() { "/sign-in".to_owned() } else { format!("/sign-in?{query}") })
+    let mut answer = redirect(&if query.is_empty() { "/sign-in".to_owned() } else { format!("/sign-in?{query}") });
+    if visitor.is_in_conflict {
+        for forgotten in visitor.origin.forget_all(&visitor.path) {
+            answer.headers_mut().append(SET_COOKIE, forgotten);
+        }
+    }
+    answer
 }
 
 /// 303, so that whatever was sent is followed by a GET.
