@@ -85,3 +85,18 @@ pub(super) fn status(connection: &Connection) -> Result<Vec<Standing>, Migration
         |migration: &Migration| Standing { migration: *migration, applied_at: applied.remove(&migration.version) };
     Ok(ALL.iter().map(standing).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::storage::sqlite::Sqlite;
+
+    #[test]
+    fn what_migrations_wrote_is_in_the_file_and_not_in_the_log_of_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cfx.db");
+        let store = Sqlite::open(&path).unwrap();
+        let log = std::fs::metadata(path.with_extension("db-wal"));
+        assert_eq!(log.map(|log| log.len()).ok(), Some(0));
+        drop(store);
+    }
+}

@@ -299,15 +299,6 @@ fn migrations_are_applied_once_whoever_comes_first() {
 }
 
 #[test]
-fn what_migrations_wrote_is_in_the_file_and_not_in_the_log_of_writes() {
-    let disk = Disk::new();
-    let store = disk.open();
-    let log = std::fs::metadata(disk.path().with_extension("db-wal"));
-    assert_eq!(log.map(|log| log.len()).ok(), Some(0));
-    drop(store);
-}
-
-#[test]
 fn migrations_are_numbered_as_their_files_and_in_order() {
     for migration in migrations::ALL {
         assert!(migration.name.starts_with(&format!("{:04}_", migration.version)));
