@@ -2,7 +2,7 @@
 answered in 100 ms.
 
 Makes both databases from the files in migrations/, loads the log, lets later migrations learn what it was spent on, and asks
-what src/storage/postgres/reports.rs and src/storage/sqlite/pages.rs ask: in Postgres as cfx_dashboard with a session, of a
+what src/storage/postgres/reports.rs, cfx.overview and src/storage/sqlite/pages.rs ask: in Postgres as cfx_dashboard with a session, of a
 user who has a tenth of all rows and of an ordinary one. Tells what a row costs SQLite, too, with and without the trees of
 0006_log_filters. Needs no build of cfx. scripts/volume runs it; by hand:
 
@@ -162,9 +162,14 @@ POSTGRES = {
         select sum(answered), sum(cost_nano_usd) from public.usage_counters
         where user_id = '{user}' and day >= date_trunc('month', current_date)""",
     "pace": """
-        select latency_ms, case when stream then ttft_ms end as ttft_ms from public.request_logs
-        where user_id = '{user}' and created_at >= now() - interval '1 day' and status = 'success'
-        order by created_at desc limit 1000""",
+        select requests, latency[1], latency[2], first_token[1], first_token[2]
+        from (select count(*) as requests,
+                     percentile_disc(array[0.5, 0.95]) within group (order by latency_ms) as latency,
+                     percentile_disc(array[0.5, 0.95]) within group (order by ttft_ms) as first_token
+              from (select latency_ms, case when stream then ttft_ms end as ttft_ms from public.request_logs
+                    where user_id = '{user}' and created_at >= now() - interval '1 day'
+                      and created_at < now() + interval '1 day' and status = 'success'
+                    order by created_at desc limit 1000) as newest) as paced""",
 }
 POSTGRES |= {title: page(**asked) for title, asked in FILTERS.items()}
 

@@ -19,6 +19,7 @@ async fn main() {
         Some("hostile") => Told::Hostile,
         Some("fails") => Told::Fails,
         Some("too-much") => Told::TooMuch,
+        Some("over") => Told::Over,
         _ => Told::Plausible,
     };
     let api = Arc::new(Api::new("operator", told == Told::Hostile, 12));

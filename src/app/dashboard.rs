@@ -16,7 +16,7 @@ use crate::entry::signals;
 use crate::identity::{SessionStore, SessionToken};
 use crate::ledger::{ReportStore, Reports, SessionReports};
 use crate::storage::postgres::DashboardAddress;
-use crate::units::StoreError;
+use crate::units::{StoreError, UserId};
 
 /// The variable that names the database, as the role `cfx_dashboard`.
 pub const DATABASE: &str = "DASHBOARD_DATABASE_URL";
@@ -71,10 +71,10 @@ pub(super) struct OwnReports {
 
 #[async_trait]
 impl SessionReports for OwnReports {
-    async fn of(&self, token: &str) -> Result<Option<Box<dyn Reports>>, StoreError> {
+    async fn of(&self, token: &str, user: UserId) -> Result<Option<Box<dyn Reports>>, StoreError> {
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let signed = self.sessions.signed(token.hash(), self.clock.now()).await?;
-        Ok(signed.map(|signed| self.reports.of(signed.account.id)))
+        Ok(signed.filter(|signed| signed.account.id == user).map(|_| self.reports.of(user)))
     }
 }
 
@@ -101,12 +101,13 @@ mod tests {
             SessionStore::open(&*store, session).await.unwrap();
         }
         let own = OwnReports { sessions: store.clone(), reports: store.clone(), clock: Arc::new(ManualClock::at(now)) };
-        let seen = own.of(live.expose()).await.unwrap().unwrap();
+        let seen = own.of(live.expose(), ada.id).await.unwrap().unwrap();
         assert_eq!(seen.rows(&Filter::default(), None, 50).await.unwrap(), []);
         for token in [over.expose(), made_up.expose(), "", "' or 1=1"] {
-            assert!(own.of(token).await.unwrap().is_none(), "{token}");
+            assert!(own.of(token, ada.id).await.unwrap().is_none(), "{token}");
         }
+        assert!(own.of(live.expose(), UserId(uuid::Uuid::nil())).await.unwrap().is_none(), "it is another's");
         assert!(store.end(live.hash()).await.unwrap());
-        assert!(own.of(live.expose()).await.unwrap().is_none());
+        assert!(own.of(live.expose(), ada.id).await.unwrap().is_none());
     }
 }

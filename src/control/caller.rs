@@ -10,7 +10,7 @@ use super::cookie::Jar;
 use super::refusal::{Code, Refusal};
 use super::visitor::Visitor;
 use super::{Control, Shared};
-use crate::identity::{Account, Role, Session, SessionToken};
+use crate::identity::{Account, Role, Session, SessionToken, Signed};
 use crate::units::Timestamp;
 
 pub(super) const CSRF: &str = "x-csrf-token";
@@ -21,6 +21,7 @@ pub(super) const CSRF: &str = "x-csrf-token";
 pub(super) struct Caller {
     pub account: Account,
     pub session: Session,
+    pub has_password: bool,
     pub token: SessionToken,
     pub visitor: Visitor,
     pub now: Timestamp,
@@ -64,7 +65,8 @@ impl Control {
         if signed.account.disabled_at.is_some() || signed.session.expires_at <= now {
             return Err(over());
         }
-        Ok(Caller { account: signed.account, session: signed.session, token, visitor, now })
+        let Signed { account, session, has_password } = signed;
+        Ok(Caller { account, session, has_password, token, visitor, now })
     }
 }
 

@@ -6,28 +6,23 @@ use crate::admission::{KeyRow, KeyStatus};
 use crate::config::Snapshot;
 use crate::identity::{Account, Session, SessionToken};
 use crate::ledger::{DayUsage, LogRow};
-use crate::units::{StoreError, Timestamp};
+use crate::units::Timestamp;
 
 impl Control {
-    pub(super) async fn me(
-        &self,
-        account: &Account,
-        session: &Session,
-        token: &SessionToken,
-    ) -> Result<api::Me, StoreError> {
+    pub(super) fn me(&self, account: &Account, session: &Session, token: &SessionToken, has_password: bool) -> api::Me {
         let limits = self.snapshot().limits.of_user(account.email.as_str());
-        Ok(api::Me {
+        api::Me {
             id: account.id.0,
             email: account.email.to_string(),
             role: account.role.as_str().to_owned(),
             daily_limit: account.daily_requests.unwrap_or(limits.daily_requests),
             concurrent_streams: limits.concurrent_streams,
-            has_password: self.ports.accounts.password(account.id).await?.is_some(),
+            has_password,
             csrf: token.csrf(),
             created_at: session.created_at.rfc3339(),
             expires_at: session.expires_at.rfc3339(),
             ends_at: ends_for_good(session.began_at).rfc3339(),
-        })
+        }
     }
 }
 

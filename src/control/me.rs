@@ -27,8 +27,8 @@ pub(super) fn ends_for_good(began_at: Timestamp) -> Timestamp {
 
 /// Who is signed in
 #[utoipa::path(get, path = "/api/me", tag = "session", responses((status = 200, description = "You", body = api::Me)))]
-pub(super) async fn me(State(control): State<Shared>, caller: Caller) -> Result<Json<api::Me>, Refusal> {
-    Ok(Json(control.me(&caller.account, &caller.session, &caller.token).await?))
+pub(super) async fn me(State(control): State<Shared>, caller: Caller) -> Json<api::Me> {
+    Json(control.me(&caller.account, &caller.session, &caller.token, caller.has_password))
 }
 
 /// Sign out
@@ -86,7 +86,7 @@ pub(super) async fn set_password(
     Body(change): Body<api::NewPassword>,
 ) -> Result<StatusCode, Refusal> {
     let new = chosen("new", change.new)?;
-    let user = caller.account.id;
+    let (user, asker) = (caller.account.id, control.throttle.asker(caller.visitor.address));
     let hash = control.ports.accounts.password(user).await?;
     if hash.is_none() && change.current.is_some() {
         return Err(Refusal::field("current", "`current` must be left out: you have no password yet"));
@@ -98,7 +98,7 @@ pub(super) async fn set_password(
         // A session that was left open is no way to the password.
         let tried = control.throttle.begin(caller.account.email.as_str(), caller.visitor.address)?;
         let is_theirs = match Password::try_with(current) {
-            Ok(current) => control.hashing.is_of(current, Some(hash)).await,
+            Ok(current) => control.hashing.is_of(asker, current, Some(hash)).await,
             Err(_) => Ok(false),
         };
         match is_theirs {
@@ -113,7 +113,7 @@ pub(super) async fn set_password(
             }
         }
     }
-    let hash = control.hashing.hash(new).await?;
+    let hash = control.hashing.hash(asker, new).await?;
     control.ports.accounts.set_password(user, hash, Some(caller.token.hash())).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::body::Body;
 use super::cookie::Jar;
+use super::hashing::Asker;
 use super::refusal::{Code, Refusal};
-use super::throttle::block;
 use super::visitor::Visitor;
 use super::{Control, Shared, api, words};
 use crate::config::Registration;
 use crate::identity::{
-    Account, Email, LinkToken, NotAPassword, Password, PasswordHash, Purpose, Role, Session, SessionToken,
+    Account, Email, LinkToken, NotAPassword, Password, PasswordHash, Purpose, Role, Session, SessionToken, network,
 };
 use crate::units::UserId;
 
@@ -80,7 +80,7 @@ pub(super) async fn login(
 ) -> Result<Response, Refusal> {
     let jar = Jar::to_sign_in(&visitor)?;
     let tried = control.throttle.begin(&login.email.to_lowercase(), visitor.address)?;
-    let own = match control.by_password(&login.email, &login.password).await {
+    let own = match control.by_password(control.throttle.asker(visitor.address), &login.email, &login.password).await {
         Ok(own) => own,
         Err(refusal) => {
             tried.came_to_nothing();
@@ -154,7 +154,7 @@ pub(super) async fn password_by_link(
     let password = chosen("new", change.new)?;
     let link = control.shown_link(&change.link, &visitor).await?;
     // Before the link is taken: who is told to come again in a moment has it still.
-    let hash = control.hashing.hash(password).await?;
+    let hash = control.hashing.hash(Asker::default(), password).await?;
     let account = control.take(&link).await?.ok_or_else(no_link)?;
     control.ports.accounts.set_password(account.id, hash, None).await?;
     open_session(&control, jar, account).await
@@ -183,10 +183,11 @@ pub(super) async fn answer(
     session: &Session,
     token: &SessionToken,
 ) -> Result<Response, Refusal> {
+    let has_password = control.ports.accounts.password(account.id).await?.is_some();
     let body = api::NewSession {
         token: token.expose().to_owned(),
         expires_at: session.expires_at.rfc3339(),
-        me: control.me(account, session, token).await?,
+        me: control.me(account, session, token, has_password),
     };
     let mut answer = Json(body).into_response();
     let life = session.created_at.until(session.expires_at);
@@ -213,7 +214,7 @@ impl Control {
     }
 
     /// The account with this address and this password. Whatever it is that fails, as much is done and as long.
-    async fn by_password(&self, email: &str, password: &str) -> Result<Option<Account>, Refusal> {
+    async fn by_password(&self, asker: Asker, email: &str, password: &str) -> Result<Option<Account>, Refusal> {
         let Ok(password) = Password::try_with(password.to_owned()) else { return Ok(None) };
         let accounts = &self.ports.accounts;
         let account = match Email::parse(email) {
@@ -222,7 +223,7 @@ impl Control {
         };
         let asked = account.as_ref().map_or(UserId(Uuid::nil()), |account| account.id);
         let hash: Option<PasswordHash> = accounts.password(asked).await?;
-        let is_theirs = self.hashing.is_of(password, hash).await?;
+        let is_theirs = self.hashing.is_of(asker, password, hash).await?;
         Ok(account.filter(|account| is_theirs && account.disabled_at.is_none()))
     }
 
@@ -269,7 +270,7 @@ impl Control {
         };
         let link = match invitation {
             None if open => {
-                from.map_or(Ok(()), |address| self.registrations.take(block(address)))?;
+                from.map_or(Ok(()), |address| self.registrations.take(network(address)))?;
                 None
             }
             None => {
@@ -284,7 +285,7 @@ impl Control {
         if self.ports.accounts.find(&email).await?.is_some() {
             return Err(taken());
         }
-        let hash = self.hashing.hash(password).await?;
+        let hash = self.hashing.hash(self.throttle.asker(from), password).await?;
         let role = match &link {
             None => Role::Member,
             // Of two who show it at once one is left with nothing.

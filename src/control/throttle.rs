@@ -4,7 +4,7 @@
 //! doubles the wait, up to a quarter of an hour. What is remembered is bounded, and keyed
 //! by a hash that nobody outside can aim at. Each edge counts for itself.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -13,7 +13,9 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
+use super::hashing::Asker;
 use super::refusal::{Code, Refusal};
+use crate::identity::network;
 
 /// Failures of an account before any wait.
 const FREE: u32 = 4;
@@ -60,7 +62,7 @@ impl Default for Throttle {
 impl Throttle {
     /// The failure is counted at once: of many tries at the same time no more get through than one by one.
     pub fn begin(&self, account: &str, address: Option<IpAddr>) -> Result<Try<'_>, Refusal> {
-        let address = address.map(|address| self.addresses.key(block(address)));
+        let address = address.map(|address| self.addresses.key(network(address)));
         self.check(address)?;
         let account = self.accounts.key(account);
         self.accounts.check(account)?;
@@ -71,14 +73,20 @@ impl Throttle {
         Ok(Try { throttle: self, account, address })
     }
 
+    /// What is known of who asks from there.
+    pub fn asker(&self, address: Option<IpAddr>) -> Asker {
+        let network = address.map(network);
+        Asker { network, failures: network.map_or(0, |network| self.addresses.count(self.addresses.key(network))) }
+    }
+
     /// For tries at what is no account's: invitations, tokens, links that do not hold.
     pub fn check_address(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
-        self.check(address.map(|address| self.addresses.key(block(address))))
+        self.check(address.map(|address| self.addresses.key(network(address))))
     }
 
     pub fn address_failed(&self, address: Option<IpAddr>) {
         if let Some(address) = address {
-            self.addresses.fail(self.addresses.key(block(address)));
+            self.addresses.fail(self.addresses.key(network(address)));
         }
     }
 
@@ -133,6 +141,10 @@ impl Failures {
         }
     }
 
+    fn count(&self, key: u64) -> u32 {
+        self.found.get(&key).map_or(0, |failed| failed.count)
+    }
+
     fn fail(&self, key: u64) {
         self.found.entry(key).and_upsert_with(|before| {
             let count = before.map_or(0, |before| before.into_value().count).saturating_add(1);
@@ -145,14 +157,6 @@ impl Failures {
             Some(Failed { count, .. }) if count > 1 => Op::Put(Failed { count: count - 1, until: Instant::now() }),
             _ => Op::Remove,
         });
-    }
-}
-
-/// One household of addresses: a provider gives each customer a /64 at least.
-pub(super) fn block(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address => address,
     }
 }
 
@@ -207,6 +211,9 @@ mod tests {
         assert_eq!(fail(&throttle, "eve@example.org", address("192.0.2.1")), None);
         let mapped = fail(&throttle, "eve@example.org", address("::ffff:192.0.2.1"));
         assert_eq!(mapped, None);
+        let failures = |from| throttle.asker(address(from)).failures;
+        assert_eq!(failures("2001:db8:0:7:1::2"), 50, "what is under way counts as failed");
+        assert_eq!((failures("192.0.2.1"), failures("192.0.2.2"), throttle.asker(None).failures), (2, 0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,12 @@ const LOOPBACK: &str = "cfx_session";
 pub(super) const THEME: &str = "cfx_theme";
 pub(super) const LANGUAGE: &str = "cfx_language";
 const YEAR: u64 = 365 * 86_400;
+/// Folders of a path that a cookie is forgotten for: no page of ours lies deeper.
+const DEEPEST: usize = 4;
+
+/// A client shows two sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Conflict;
 
 /// How the client reached us, which decides what a cookie may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +48,18 @@ impl Origin {
         if self.https { SECURE } else { LOOPBACK }
     }
 
-    /// None where there is none, or where it has not the form of one.
-    pub fn session(&self, headers: &HeaderMap) -> Option<SessionToken> {
+    /// None where there is none, or where it has not the form of one. Err where there are two, and they differ: whoever can
+    /// set a cookie for this host, under a longer path, would have somebody work in a session that is not theirs.
+    pub fn session(&self, headers: &HeaderMap) -> Result<Option<SessionToken>, Conflict> {
         if !self.may_sign_in() {
-            return None;
+            return Ok(None);
         }
-        find(headers, self.session_cookie()).and_then(SessionToken::parse)
+        let mut shown = all(headers, self.session_cookie());
+        let first = shown.next();
+        if shown.any(|other| Some(other) != first) {
+            return Err(Conflict);
+        }
+        Ok(first.and_then(SessionToken::parse))
     }
 
     /// Sets the session for so many seconds.
@@ -61,9 +73,23 @@ impl Origin {
         HeaderValue::from_str(&self.written("", 0)).ok()
     }
 
+    /// Forgets every session that a browser sends with this path: its own one, and those that may be set for a folder above it.
+    pub fn forget_all(&self, path: &str) -> Vec<HeaderValue> {
+        let path = path.split('?').next().unwrap_or_default();
+        // The prefix of the cookie by https allows no path but the first.
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).filter(|_| !self.https);
+        let folders = ends.skip(1).take(DEEPEST).filter_map(|end| path.get(..end)).filter(|folder| *folder != "/");
+        let lines = ["/"].into_iter().chain(folders).map(|folder| self.written_for(folder, "", 0));
+        lines.filter_map(|line| HeaderValue::from_str(&line).ok()).collect()
+    }
+
     fn written(&self, value: &str, seconds: u64) -> String {
+        self.written_for("/", value, seconds)
+    }
+
+    fn written_for(&self, path: &str, value: &str, seconds: u64) -> String {
         let (name, secure) = (self.session_cookie(), if self.https { "; Secure" } else { "" });
-        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+        format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
     }
 
     /// A cookie of how pages look, for a year. `value` is one of ours.
@@ -75,9 +101,13 @@ impl Origin {
 
 /// The first cookie of this name.
 pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    all(headers, name).next()
+}
+
+fn all<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(named, _)| *named == name).map(|(_, value)| value)
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(move |(named, _)| *named == name).map(|(_, value)| value)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -141,12 +171,39 @@ mod tests {
         let mut headers = HeaderMap::new();
         let line = format!("a=b; cfx_session={0}; c=d", token.expose());
         headers.insert(COOKIE, HeaderValue::from_str(&line).unwrap());
-        assert_eq!(origin(false, "localhost").session(&headers), Some(token));
+        assert_eq!(origin(false, "localhost").session(&headers), Ok(Some(token)));
         assert_eq!(
             origin(true, "localhost").session(&headers),
-            None,
+            Ok(None),
             "the cookie without the prefix is anybody's to set"
         );
-        assert_eq!(origin(false, "edge.example.org").session(&headers), None);
+        assert_eq!(origin(false, "edge.example.org").session(&headers), Ok(None));
+    }
+
+    #[test]
+    fn two_sessions_are_none_and_forgotten_wherever_they_were_set() {
+        let [one, other] = [(); 2].map(|()| SessionToken::mint().unwrap());
+        let shown = |lines: &[&SessionToken]| {
+            let lines = lines.iter().map(|token| format!("cfx_session={}", token.expose()));
+            let headers = lines.map(|line| (COOKIE, HeaderValue::from_str(&line).unwrap())).fold(
+                HeaderMap::new(),
+                |mut headers, (name, value)| {
+                    headers.append(name, value);
+                    headers
+                },
+            );
+            origin(false, "localhost").session(&headers)
+        };
+        assert_eq!(shown(&[&one, &other]), Err(Conflict));
+        assert_eq!(shown(&[&one, &one]), Ok(Some(one)), "the same twice is one");
+
+        let paths = |https: bool, path: &str| -> Vec<String> {
+            let lines = origin(https, "localhost").forget_all(path);
+            let path_of = |line: &HeaderValue| line.to_str().unwrap().split("; ").nth(1).unwrap().to_owned();
+            lines.iter().map(path_of).collect()
+        };
+        assert_eq!(paths(false, "/"), ["Path=/"]);
+        assert_eq!(paths(false, "/logs/a?stage=/b/c"), ["Path=/", "Path=/logs", "Path=/logs/a"]);
+        assert_eq!(paths(true, "/logs/a"), ["Path=/"]);
     }
 }

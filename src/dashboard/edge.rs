@@ -1,5 +1,6 @@
 //! The control API as the dashboard speaks to it: over HTTP, as whoever is signed in, each question within a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -9,18 +10,21 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use moka::sync::Cache;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::visitor::Visitor;
-use crate::control::api;
+use crate::control::api::{self, Offer};
 
 /// One question and its answer. A sign-in may wait for its turn to have a password hashed.
 const WITHIN: Duration = Duration::from_secs(15);
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(30);
+/// What is the same for every user is asked for anew after so long.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
 /// Beyond any answer of the control API.
 const LARGEST: usize = 8 * 1024 * 1024;
 
@@ -30,6 +34,7 @@ pub struct EdgeClient {
     /// `http://127.0.0.1:9000`.
     base: String,
     client: Client<HttpsConnector<HttpConnector>, Body>,
+    models: Cache<(), Arc<[String]>>,
 }
 
 /// TLS could not be set up with what there is to trust.
@@ -61,12 +66,24 @@ impl EdgeClient {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http);
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
-        Ok(Self { base: base.into(), client })
+        let models = Cache::builder().max_capacity(1).time_to_live(KNOWN_FOR).build();
+        Ok(Self { base: base.into(), client, models })
     }
 
     /// Asks as whoever `visitor` is signed in as.
     pub(super) async fn get<T: DeserializeOwned>(&self, visitor: &Visitor, path: &str) -> Result<T, EdgeError> {
         self.call(visitor, Method::GET, path, Body::empty()).await
+    }
+
+    /// What models are called, as far as the edge says. Every user is offered the same.
+    pub(super) async fn model_names(&self, visitor: &Visitor) -> Arc<[String]> {
+        if let Some(known) = self.models.get(&()) {
+            return known;
+        }
+        let Ok(offer) = self.get::<Offer>(visitor, "/api/models").await else { return Arc::default() };
+        let names: Arc<[String]> = offer.models.into_iter().map(|model| model.alias).collect();
+        self.models.insert((), Arc::clone(&names));
+        names
     }
 
     /// Sends `body` as JSON and reads the answer.

@@ -7,11 +7,14 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
+use tokio::time::timeout;
 
 use super::pages::failure::{self, Failure};
 use super::signed::Signed;
 use super::visitor::Visitor;
 
+/// For a form that has not come while its listener waited for it: with that half a minute.
+const WITHIN: Duration = Duration::from_secs(20);
 /// Beyond any form of ours.
 const LARGEST: usize = 64 * 1024;
 const REMEMBERED: u64 = 10_000;
@@ -98,9 +101,10 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
         let visitor = parts.extensions.get::<Visitor>().cloned().unwrap_or_else(|| Visitor::of(&parts));
-        match to_bytes(body, LARGEST).await {
-            Ok(body) => Ok(Self::read(&body)),
-            Err(_) => Err(failure::page(&visitor, None, StatusCode::PAYLOAD_TOO_LARGE, Failure::TooLarge)),
+        match timeout(WITHIN, to_bytes(body, LARGEST)).await {
+            Ok(Ok(body)) => Ok(Self::read(&body)),
+            Err(_) => Err(failure::page(&visitor, None, StatusCode::REQUEST_TIMEOUT, Failure::TooSlow)),
+            Ok(Err(_)) => Err(failure::page(&visitor, None, StatusCode::PAYLOAD_TOO_LARGE, Failure::TooLarge)),
         }
     }
 }
@@ -134,6 +138,13 @@ mod tests {
         assert_eq!(form.chosen("stages"), Some(vec!["plan".to_owned(), "code".to_owned()]));
         assert_eq!((form.number("limit"), form.number("none")), (Ok(Some(12)), Ok(None)));
         assert!(form.number("limit2").is_err() && form.chosen("models").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_does_not_come_is_not_waited_for() {
+        let body = axum::body::Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let answer = Form::from_request(Request::new(body), &()).await.err().map(|answer| answer.status());
+        assert_eq!(answer, Some(StatusCode::REQUEST_TIMEOUT));
     }
 
     #[test]

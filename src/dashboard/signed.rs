@@ -15,8 +15,8 @@ use super::pages::failure::{self, Failure};
 use super::visitor::Visitor;
 use crate::control::api::{Me, NewSession};
 use crate::identity::SessionToken;
-use crate::ledger::{Reports, took_too_long};
-use crate::units::Timestamp;
+use crate::ledger::{Reports, is_of_nobody, took_too_long};
+use crate::units::{StoreError, Timestamp, UserId};
 
 /// A visitor whose session the edge knows.
 #[derive(Clone)]
@@ -30,15 +30,18 @@ pub(super) struct Signed {
 impl Signed {
     /// What this session may read. Err: a page that says why not.
     pub async fn reports(&self) -> Result<Box<dyn Reports>, Response> {
-        match self.dashboard.reports.of(self.token.expose()).await {
+        match self.dashboard.reports.of(self.token.expose(), UserId(self.me.id)).await {
             Ok(Some(reports)) => Ok(reports),
             Ok(None) => Err(to_sign_in(&self.visitor)),
             Err(error) => Err(self.unread(&error)),
         }
     }
 
-    /// The page for numbers that could not be read.
-    pub fn unread(&self, error: &crate::units::StoreError) -> Response {
+    /// The page for numbers that could not be read: the one to sign in where the session has ended meanwhile.
+    pub fn unread(&self, error: &StoreError) -> Response {
+        if is_of_nobody(error) {
+            return to_sign_in(&self.visitor);
+        }
         tracing::warn!(%error, "a page's numbers could not be read");
         let failure = if took_too_long(error) { Failure::TooMuch } else { Failure::Unread };
         failure::page(&self.visitor, Some(&self.me), StatusCode::SERVICE_UNAVAILABLE, failure)
@@ -85,7 +88,7 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
         }
         Err(_) => return failure::page(&visitor, None, StatusCode::BAD_GATEWAY, Failure::Away),
     };
-    dashboard.pace.vouched(&token, me.id);
+    vouch(&dashboard, &token, &me);
     let mut kept = None;
     // A form on this page was made for the token that sent it, so only a page that is opened may bring another.
     if request.method() == Method::GET
@@ -109,9 +112,14 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
 /// The cookie of a session that was just given.
 pub(super) fn keep(dashboard: &Dashboard, visitor: &Visitor, session: &NewSession) -> Option<HeaderValue> {
     let token = SessionToken::parse(&session.token)?;
-    dashboard.pace.vouched(&token, session.me.id);
+    vouch(dashboard, &token, &session.me);
     let end = Timestamp::parse(&session.expires_at)?;
     visitor.origin.keep(&token, dashboard.clock.now().until(end).as_secs())
+}
+
+fn vouch(dashboard: &Dashboard, token: &SessionToken, me: &Me) {
+    let life = Timestamp::parse(&me.expires_at).map(|end| dashboard.clock.now().until(end));
+    dashboard.pace.vouched(token, me.id, life.unwrap_or_default());
 }
 
 /// Less than half of its life is left, and a refresh can add to it: not where it already lasts to the end for good.
@@ -121,14 +129,21 @@ fn wants_refresh(me: &Me, now: Timestamp) -> bool {
     end < for_good && now.until(end) < made.until(end) / 2
 }
 
-/// To the sign-in page, and back from there to what was asked for. The cookie stays: another tab may have just renewed it.
+/// To the sign-in page, and back from there to what was asked for. The cookie stays: another tab may have just renewed it. Two
+/// go: else nobody could sign in any more.
 pub(super) fn to_sign_in(visitor: &Visitor) -> Response {
     let mut query = form_urlencoded::Serializer::new(String::new());
     if visitor.path != "/" {
         query.append_pair("next", &visitor.path);
     }
     let query = query.finish();
-    redirect(&if query.is_empty() { "/sign-in".to_owned() } else { format!("/sign-in?{query}") })
+    let mut answer = redirect(&if query.is_empty() { "/sign-in".to_owned() } else { format!("/sign-in?{query}") });
+    if visitor.is_in_conflict {
+        for forgotten in visitor.origin.forget_all(&visitor.path) {
+            answer.headers_mut().append(SET_COOKIE, forgotten);
+        }
+    }
+    answer
 }
 
 /// 303, so that whatever was sent is followed by a GET.

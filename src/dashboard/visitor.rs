@@ -18,6 +18,8 @@ pub(super) struct Visitor {
     pub language: Language,
     pub theme: Theme,
     pub token: Option<SessionToken>,
+    /// Two sessions are shown: none is taken, and both are to be forgotten.
+    pub is_in_conflict: bool,
     /// By another site, as browsers say (Fetch Metadata, 2.4): what the visitor did not ask for is not to be done.
     pub is_led_here: bool,
     /// Path and query, as they came: where to come back to. `/` where something was sent, which is not to be asked for anew.
@@ -46,12 +48,14 @@ impl Visitor {
             client: text("x-real-ip").and_then(|address| address.trim().parse().ok()),
         };
         let path = parts.uri.path_and_query();
+        let session = origin.session(headers);
         let passed_on = PASSED_ON.iter().filter_map(|name| {
             let name = HeaderName::from_static(name);
             headers.get(&name).map(|value| (name.clone(), value.clone()))
         });
         Self {
-            token: origin.session(headers),
+            is_in_conflict: session.is_err(),
+            token: session.unwrap_or_default(),
             is_led_here: matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")),
             language: language(headers),
             theme: cookies::find(headers, cookies::THEME).and_then(Theme::parse).unwrap_or_default(),

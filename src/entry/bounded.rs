@@ -16,6 +16,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,9 +24,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::heads::Heads;
+
 /// The body that is waited for before its request is looked at, in bytes; and for how long.
 const SMALL: usize = 64 * 1024;
 const BODY: Duration = Duration::from_secs(10);
+/// A head is a few hundred bytes from the next machine, mostly from this one.
+const HEAD: Duration = Duration::from_secs(15);
 /// How long accepting rests when there is no room.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,6 +38,8 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// From a connection's beginning, or the last answer, to the whole of the next head: an idle one is closed.
+    pub idle: Duration,
+    /// From the first byte of a head to its last.
     pub head: Duration,
     /// At once.
     pub connections: usize,
@@ -42,14 +49,18 @@ pub struct Bounds {
 
 impl Bounds {
     /// Of a listener behind routes, whose connections are our own: they are kept by who uses them, and guarded before.
-    pub const BEHIND_ROUTES: Bounds =
-        Bounds { head: Duration::from_secs(120), connections: 4_096, life: Duration::from_secs(12 * 3_600) };
+    pub const BEHIND_ROUTES: Bounds = Bounds {
+        idle: Duration::from_secs(120),
+        head: HEAD,
+        connections: 4_096,
+        life: Duration::from_secs(12 * 3_600),
+    };
 }
 
 impl Default for Bounds {
     /// Who scrapes every quarter of a minute keeps a connection.
     fn default() -> Self {
-        Self { head: Duration::from_secs(30), connections: 64, life: Duration::from_secs(300) }
+        Self { idle: Duration::from_secs(30), head: HEAD, connections: 64, life: Duration::from_secs(300) }
     }
 }
 
@@ -123,9 +134,19 @@ async fn with_body(request: Request, next: Next) -> Response {
 /// The requests of one connection. How it ends is of interest to nobody but the client.
 async fn converse(stream: TcpStream, pages: Router, bounds: Bounds, mut stopped: watch::Receiver<()>) {
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(pages);
+    let (stream, expected) = Heads::new(stream, bounds.head);
+    let pages = TowerToHyperService::new(pages);
+    let service = service_fn(move |request| {
+        expected.came();
+        let (expected, answer) = (expected.clone(), pages.call(request));
+        async move {
+            let answer = answer.await;
+            expected.next();
+            answer
+        }
+    });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+    builder.timer(TokioTimer::new()).header_read_timeout(bounds.idle);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = serving.as_mut() => return,
@@ -169,18 +190,32 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_nothing_is_left_and_then_others_have_their_turn() {
-        let head = Duration::from_millis(300);
-        let (address, _stop, _serving) = start(Bounds { head, connections: 1, ..Bounds::default() }).await;
+        let idle = Duration::from_millis(300);
+        let (address, _stop, _serving) = start(Bounds { idle, connections: 1, ..Bounds::default() }).await;
         let begun = Instant::now();
         let mut silent = TcpStream::connect(address).await.unwrap();
         silent.write_all(&REQUEST[..9]).await.unwrap();
         let mut other = TcpStream::connect(address).await.unwrap();
         other.write_all(REQUEST).await.unwrap();
         assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
-        assert!(begun.elapsed() >= head, "there is room for one");
+        assert!(begun.elapsed() >= idle, "there is room for one");
         assert!(silent.read(&mut [0; 256]).await.is_ok_and(|count| count == 0) || silent.read_u8().await.is_err());
         // Between two requests, too.
         assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_begins_a_head_has_less_time_than_who_is_idle() {
+        let (idle, head) = (Duration::from_secs(3_600), Duration::from_millis(200));
+        let (address, _stop, _serving) = start(Bounds { idle, head, ..Bounds::default() }).await;
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        kept.write_all(REQUEST).await.unwrap();
+        answer(&mut kept).await;
+        let mut begun = TcpStream::connect(address).await.unwrap();
+        begun.write_all(&REQUEST[..9]).await.unwrap();
+        assert_eq!(begun.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        kept.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut kept).await.starts_with("HTTP/1.1 200"), "the one that was idle is still there");
     }
 
     #[tokio::test]
@@ -202,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_waits_for_nobody_who_is_idle() {
-        let (address, stop, serving) = start(Bounds { head: Duration::from_secs(3_600), ..Bounds::default() }).await;
+        let (address, stop, serving) = start(Bounds { idle: Duration::from_secs(3_600), ..Bounds::default() }).await;
         let mut idle = TcpStream::connect(address).await.unwrap();
         idle.write_all(REQUEST).await.unwrap();
         answer(&mut idle).await;

@@ -21,6 +21,7 @@ mod frames;
 pub mod guard;
 pub mod handover;
 pub mod head;
+mod heads;
 pub mod listeners;
 pub mod proxy_header;
 pub mod readiness;

@@ -29,6 +29,8 @@ pub struct Session {
 pub struct Signed {
     pub account: Account,
     pub session: Session,
+    /// Of the account's own: else it signs in by links, or by Supabase's.
+    pub has_password: bool,
 }
 
 /// Where sessions are kept.

@@ -13,8 +13,8 @@ mod writer;
 
 pub use record::{Closing, Entry, Opening, Refused, Row, Status};
 pub use reports::{
-    Cursor, DayUsage, Filter, LogRow, Pace, QUESTION_LIMIT, ReportStore, Reports, SessionReports, Share, TOO_LONG,
-    took_too_long,
+    Cursor, DayUsage, Filter, LogRow, Overview, Pace, QUESTION_LIMIT, ReportStore, Reports, SESSION_OVER,
+    SessionReports, Share, TOO_LONG, is_of_nobody, took_too_long,
 };
 pub use spool::{
     FolderStatus, Quarantined, Recovered, Spool, SpoolFull, SpoolProblem, SpoolSettings, SpoolStatus, status,

@@ -11,16 +11,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::ledger::Status;
-use crate::units::{Day, KeyId, NanoUsd, RequestId, Stage, StageSource, StoreError, Timestamp};
+use crate::units::{Day, KeyId, NanoUsd, RequestId, Stage, StageSource, StoreError, Timestamp, UserId};
 
 /// How long a store works on one question.
 pub const QUESTION_LIMIT: Duration = Duration::from_secs(2);
 /// The whole text of the error of a question that was given up at [`QUESTION_LIMIT`].
 pub const TOO_LONG: &str = "the question took longer than two seconds and was given up";
 
+/// The whole text of the error of a question that was asked for a session which is not that user's, or no longer.
+pub const SESSION_OVER: &str = "the session is over";
+
 /// Whether a question failed because there was too much to look through: less time, or fewer filters, may help.
 pub fn took_too_long(error: &StoreError) -> bool {
     error.0 == TOO_LONG
+}
+
+/// Whether a question failed because nobody is signed in by that session any more.
+pub fn is_of_nobody(error: &StoreError) -> bool {
+    error.0 == SESSION_OVER
 }
 
 /// Whose reports are read.
@@ -37,20 +45,36 @@ pub trait Reports: Send + Sync {
 
     async fn row(&self, request: RequestId) -> Result<Option<LogRow>, StoreError>;
 
-    /// How soon the newest 1,000 answered requests since `since` were answered.
-    async fn pace(&self, since: Timestamp) -> Result<Pace, StoreError>;
+    /// The days from `first` to `today`, what today was spent on, and how soon the newest 1,000 answered requests were
+    /// answered that began at `since` or later and before `until`.
+    async fn overview(
+        &self,
+        first: Day,
+        today: Day,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Overview, StoreError>;
 }
 
 /// Gives out the reports of any user: the edge's own store.
 pub trait ReportStore: Send + Sync {
-    fn of(&self, user: crate::units::UserId) -> Box<dyn Reports>;
+    fn of(&self, user: UserId) -> Box<dyn Reports>;
 }
 
-/// Gives out the reports of whoever shows a session's token (`cfx_session_…`), and nobody else's.
+/// Gives out the reports of a user to whoever shows the token of a session of theirs (`cfx_session_…`), and to nobody else.
 #[async_trait]
 pub trait SessionReports: Send + Sync {
-    /// None where the session is unknown or over, or its account disabled.
-    async fn of(&self, token: &str) -> Result<Option<Box<dyn Reports>>, StoreError>;
+    /// None where the session is unknown or over, its account disabled, or another's than `user`'s. A store that finds that out
+    /// only when it is asked something says so then ([`is_of_nobody`]).
+    async fn of(&self, token: &str, user: UserId) -> Result<Option<Box<dyn Reports>>, StoreError>;
+}
+
+/// What [`Reports::overview`] answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overview {
+    pub days: Vec<DayUsage>,
+    pub split: Vec<Share>,
+    pub pace: Pace,
 }
 
 /// One UTC day of a user.

@@ -6,7 +6,7 @@
 //! - models: `own`, `admit` (with `credential`, `body` and `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `meter`, `patience` and
 //!   `downstream`);
 //! - everything that is not a model endpoint: `web` (with `forwarding`, `sticky`, `edit`, `web_body`, `compress`, `stand_in`,
-//!   `unread`, `web_socket` and `web_failure`), or `own` again where cfx answers itself;
+//!   `unread`, `web_socket`, `web_failure` and `web_page`), or `own` again where cfx answers itself;
 //! - said of every answer: `stamp`, and `refuse` where it is none;
 //! - at its end: `account` (with `outcome`). `explain` walks the same way without sending anything.
 //!
@@ -46,6 +46,7 @@ mod unread;
 mod web;
 mod web_body;
 mod web_failure;
+mod web_page;
 mod web_socket;
 
 pub use guard::Gate;

@@ -18,7 +18,7 @@ use super::exchange::{Ending, Exchange};
 use super::refuse::{Reason, Refusal};
 use super::route::{self, Catalog, Destination};
 use super::stamp::{CFX_SESSION_ID, stamp, stamp_refusal};
-use super::{Services, body, edit, outgoing, relay};
+use super::{Services, body, edit, outgoing, relay, web_page};
 use crate::config::{self, Upstream};
 use crate::entry::arrival::Arrival;
 use crate::entry::client_address::client;
@@ -191,11 +191,16 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
     exchange.answer.refused(&refusal);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let page = match page_for(exchange, &refusal, status) {
-        Some(page) => Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) },
-        None => Page::json(status, refusal.body(exchange.dialect(), exchange.id)),
+    let shown = web_page::instead_of(&refusal, exchange, session.req_header());
+    let (page, is_sealed) = match (page_for(exchange, &refusal, status), shown) {
+        (Some(page), _) => (Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) }, false),
+        (None, Some(shown)) => (Page { kind: web_page::KIND, ..Page::json(status, shown) }, true),
+        (None, None) => (Page::json(status, refusal.body(exchange.dialect(), exchange.id)), false),
     };
     let mut headers = page.headers();
+    if is_sealed {
+        web_page::seal(&mut headers);
+    }
     if let (Reason::Unauthorized, Some(basic)) =
         (refusal.reason, exchange.guards().and_then(|guards| guards.basic.as_ref()))
     {

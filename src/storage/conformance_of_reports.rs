@@ -7,7 +7,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::admission::{Posting, PostingId, QuotaStore, Subject};
-use crate::ledger::{Cursor, DayUsage, Filter, LedgerStore, LogRow, ReportStore, Reports, Row, Share, Status};
+use crate::ledger::{
+    Cursor, DayUsage, Filter, LedgerStore, LogRow, Overview, ReportStore, Reports, Row, Share, Status,
+};
 use crate::storage::conformance::{NOON, row};
 use crate::units::{Day, KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, UserId};
 
@@ -114,11 +116,25 @@ pub(super) async fn reports<S: LedgerStore + ReportStore + QuotaStore>(store: &S
     assert_eq!(reports.row(rows[1].request).await.unwrap(), Some(read_back(&rows[1])));
     assert_eq!(reports.row(elses.request).await.unwrap(), None, "it is another's");
     assert_eq!(reports.row(RequestId(Uuid::new_v4())).await.unwrap(), None);
-    let pace = reports.pace(rows[0].created_at).await.unwrap();
+    let (yesterday, first, tomorrow) = (Day(TODAY.0 - 1), rows[0].created_at, Timestamp(NOON.0 + DAY));
+    let overview = reports.overview(yesterday, TODAY, first, Timestamp(i64::MAX)).await.unwrap();
+    assert_eq!(overview.days, reports.days(yesterday, TODAY).await.unwrap());
+    assert_eq!(overview.split, reports.split(TODAY, TODAY).await.unwrap());
+    let pace = overview.pace;
     assert_eq!((pace.requests, pace.latency_p50, pace.latency_p95), (2, Some(10), Some(30)));
     assert_eq!((pace.first_token_p50, pace.first_token_p95), (Some(321), Some(321)), "of the one stream");
-    assert_eq!(reports.pace(Timestamp(NOON.0 + DAY)).await.unwrap().requests, 1);
+    for (since, until, requests) in [
+        (tomorrow, Timestamp(i64::MAX), 1),
+        (first, tomorrow, 1),
+        (first, first, 0),
+        (Timestamp(i64::MIN), Timestamp(i64::MAX), 2),
+        (Timestamp(i64::MAX), Timestamp(i64::MIN), 0),
+    ] {
+        let overview = reports.overview(Day(i32::MIN), Day(i32::MAX), since, until).await.unwrap();
+        assert_eq!((overview.pace.requests, overview.days.len(), overview.split), (requests, 2, vec![]), "{since:?}");
+    }
     let nobody = store.of(UserId(Uuid::new_v4()));
+    assert_eq!(nobody.overview(yesterday, TODAY, first, tomorrow).await.unwrap(), Overview::default());
     assert_eq!(nobody.days(Day(i32::MIN), Day(i32::MAX)).await.unwrap(), []);
     assert_eq!(nobody.rows(&Filter::default(), None, 50).await.unwrap(), []);
     pages_show_each_row_once(store, other).await;
@@ -218,8 +234,6 @@ async fn what_is_asked_absurdly_is_answered(reports: &dyn Reports, rows: usize) 
         let before = Cursor { created_at, request: RequestId(Uuid::max()) };
         assert!(reports.rows(&ever, Some(before), 50).await.is_ok());
     }
-    assert_eq!(reports.pace(Timestamp(i64::MAX)).await.unwrap().requests, 0);
-    assert_eq!(reports.pace(Timestamp(i64::MIN)).await.unwrap().requests, 2);
     let odd = |text: String| {
         let text = Some(text);
         [

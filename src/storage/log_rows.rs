@@ -1,7 +1,7 @@
 //! How rows of the log, and sums over them, are read back: under one name in every database, each with its own way to read
 //! a column.
 
-use crate::ledger::{DayUsage, LogRow, Share, Status};
+use crate::ledger::{DayUsage, LogRow, Pace, Share, Status};
 use crate::units::{Day, KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp};
 
 /// A row of an answer. An error where the database does not hold what we write there.
@@ -75,6 +75,16 @@ pub(super) fn log_row<R: Columns>(row: &R) -> Result<LogRow, R::Error> {
 /// Latency and, of a stream, the time to its first token.
 pub(super) fn answer<R: Columns>(row: &R) -> Result<(u64, Option<u64>), R::Error> {
     Ok((count(row, "latency_ms")?, optional(row, "ttft_ms")?))
+}
+
+pub(super) fn pace<R: Columns>(row: &R) -> Result<Pace, R::Error> {
+    Ok(Pace {
+        requests: count(row, "requests")?,
+        latency_p50: optional(row, "latency_p50")?,
+        latency_p95: optional(row, "latency_p95")?,
+        first_token_p50: optional(row, "first_token_p50")?,
+        first_token_p95: optional(row, "first_token_p95")?,
+    })
 }
 
 /// None, too, where a later cfx wrote one that this one does not know.

@@ -9,7 +9,7 @@ use cfx::admission::{KeyRegistry, KeyRow, KeyStatus, NewKey};
 use cfx::identity::{
     Account, AccountStore, Change, Email, Link, LinkStore, PasswordHash, Purpose, Session, SessionStore, Signed,
 };
-use cfx::ledger::{Cursor, DayUsage, Filter, LogRow, Pace, ReportStore, Reports, Share, TOO_LONG};
+use cfx::ledger::{Cursor, DayUsage, Filter, LogRow, Overview, ReportStore, Reports, Share, TOO_LONG};
 use cfx::units::{Day, KeyId, NanoUsd, RequestId, StoreError, Timestamp, UserId};
 
 #[derive(Default)]
@@ -129,8 +129,9 @@ impl SessionStore for Memory {
         let session =
             tables.sessions.iter().find(|session| session.token_hash == token_hash && session.expires_at > now);
         Ok(session.and_then(|session| {
-            let (account, _) = tables.accounts.iter().find(|(account, _)| account.id == session.user)?;
-            let signed = Signed { account: account.clone(), session: session.clone() };
+            let (account, hash) = tables.accounts.iter().find(|(account, _)| account.id == session.user)?;
+            let has_password = hash.is_some();
+            let signed = Signed { account: account.clone(), session: session.clone(), has_password };
             account.disabled_at.is_none().then_some(signed)
         }))
     }
@@ -358,7 +359,8 @@ impl Reports for Own {
         Ok(self.all()?.into_iter().find(|row| row.request == request))
     }
 
-    async fn pace(&self, _: Timestamp) -> Result<Pace, StoreError> {
-        Ok(Pace::default())
+    async fn overview(&self, first: Day, today: Day, _: Timestamp, _: Timestamp) -> Result<Overview, StoreError> {
+        let (days, split) = (self.days(first, today).await?, self.split(today, today).await?);
+        Ok(Overview { days, split, ..Overview::default() })
     }
 }

@@ -1,8 +1,10 @@
 //! Guessing at passwords, whoever keeps them.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use cfx::identity::Role;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::harness::{Harness, PASSWORD};
@@ -15,6 +17,34 @@ fn login(email: &str, password: &str) -> serde_json::Value {
 #[tokio::test]
 async fn guessing_is_held_up_by_account_and_others_at_the_address_are_not() {
     guess_until_held_up(&Harness::start().await).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_guesses_keeps_nobody_out_who_comes_from_elsewhere() {
+    let harness = Harness::start().await;
+    harness.account("ada@example.org", Role::Member, Some(PASSWORD)).await;
+    let guesses = (0..200).map(|n| {
+        let from = format!("198.51.100.{}", n % 20);
+        let guess = login(&format!("user{n}@example.org"), "a wrong password");
+        harness.post("/api/login", &guess).instead("x-real-ip", &from).send()
+    });
+    let (mut flood, mut signed_in) = (pin!(join_all(guesses)), 0);
+    let answers = loop {
+        let hers = harness.post("/api/login", &login("ada@example.org", PASSWORD));
+        tokio::select! {
+            biased;
+            answers = &mut flood => break answers,
+            hers = hers.instead("x-real-ip", "203.0.113.9").send() => {
+                hers.session(200);
+                signed_in += 1;
+            }
+        }
+    };
+    assert!(signed_in > 0, "she came while they guessed");
+    for answer in answers {
+        let code = if answer.status == 401 { (401, "invalid_credentials") } else { (503, "overloaded") };
+        answer.refused(code.0, code.1);
+    }
 }
 
 /// The same: the password is shown to Supabase behind the throttle, and not before it.

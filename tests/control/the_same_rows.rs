@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cfx::clock::{Clock, SystemClock};
-use cfx::identity::SessionToken;
 use cfx::ledger::{Filter, LogRow, Reports, Status};
 use cfx::storage::postgres::{DashboardAddress, DashboardDatabase};
 use cfx::units::{Day, Timestamp, UserId};
@@ -32,7 +31,10 @@ async fn everything(reports: &dyn Reports) -> String {
     let rows = reports.rows(&Filter::default(), None, 50).await.unwrap();
     let one = reports.row(rows[0].request).await.unwrap();
     let (days, split) = (reports.days(first, last).await.unwrap(), reports.split(first, last).await.unwrap());
-    format!("{rows:?} {one:?} {days:?} {split:?} {:?}", reports.pace(Timestamp(0)).await.unwrap())
+    format!(
+        "{rows:?} {one:?} {days:?} {split:?} {:?}",
+        reports.overview(Day(0), Day(i32::MAX), Timestamp(0), Timestamp(i64::MAX)).await.unwrap()
+    )
 }
 
 /// A harness whose clock is the world's: the database looks at its own for whether a session is over.
@@ -81,14 +83,14 @@ async fn a_session_by_supabase_and_one_of_ours_read_the_same_rows() {
         let dashboard = DashboardAddress::parse(&harness.stores.database().url_as("cfx_dashboard")).unwrap();
         let dashboard: Arc<DashboardDatabase> = dashboard.open().await.unwrap();
         let read =
-            async |token: &SessionToken| everything(&*dashboard.of(token.expose()).await.unwrap().unwrap()).await;
+            async |who: &Someone| everything(&*dashboard.of(who.token.expose(), who.id).await.unwrap().unwrap()).await;
         use cfx::ledger::SessionReports;
-        let own = read(&ours.token).await;
+        let own = read(&ours).await;
         assert!(own.contains("deepseek") && own.contains("upstream_error"), "{own}");
-        assert_eq!(read(&by_token.token).await, own);
-        assert_eq!(read(&by_password.token).await, own);
-        assert_ne!(read(&bob.token).await, own);
-        assert!(dashboard.of(&token).await.unwrap().is_none(), "Supabase's own token is no session there");
+        assert_eq!(read(&by_token).await, own);
+        assert_eq!(read(&by_password).await, own);
+        assert_ne!(read(&bob).await, own);
+        assert!(dashboard.of(&token, ours.id).await.unwrap().is_none(), "Supabase's own token is no session there");
         for path in PATHS {
             let answer = async |who: &Someone| {
                 let answer = harness.get(path).by(who).send().await;

@@ -185,3 +185,17 @@ async fn pages_beyond_the_pace_say_when_to_come_again_and_ask_nobody() {
     assert_eq!(form.status, 429);
     assert!(form.body.contains("Nothing was done") && !form.body.contains("Try again"));
 }
+
+#[tokio::test]
+async fn two_sessions_that_differ_are_neither_of_them() {
+    let stand = start(Setting::default()).await;
+    let foreign = format!("cfx_session=cfx_session_{}", "x".repeat(43));
+    for cookies in [format!("{}; {foreign}", stand.cookie()), format!("{foreign}; {}", stand.cookie())] {
+        stand.api.asked.lock().unwrap().clear();
+        let page = ask(stand.address, "GET /logs/a", &[("cookie", &cookies)], "").await;
+        assert_eq!((page.status, page.header("location")), (303, "/sign-in?next=%2Flogs%2Fa"));
+        let forgotten = page.headers.iter().filter(|(name, value)| name == "set-cookie" && value.contains("Max-Age=0"));
+        assert_eq!(forgotten.count(), 3, "for /, /logs and /logs/a");
+        assert_eq!(stand.api.asked.lock().unwrap().len(), 0, "and nobody is asked whose they are");
+    }
+}

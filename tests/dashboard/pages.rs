@@ -46,6 +46,22 @@ async fn the_overview_tells_the_day_and_what_is_left_of_it() {
 }
 
 #[tokio::test]
+async fn a_page_asks_the_edge_no_more_than_it_needs() {
+    let stand = start(Setting::default()).await;
+    for (path, needs) in [
+        ("/", vec!["GET /api/me"]),
+        ("/logs", vec!["GET /api/keys", "GET /api/me", "GET /api/models"]),
+        ("/logs", vec!["GET /api/keys", "GET /api/me"]),
+    ] {
+        stand.api.asked.lock().unwrap().clear();
+        assert_eq!(stand.get(path).await.status, 200);
+        let mut asked = stand.api.asked.lock().unwrap().clone();
+        asked.sort();
+        assert_eq!(asked, needs, "{path}: models are every user's, and known for a while");
+    }
+}
+
+#[tokio::test]
 async fn where_nothing_was_asked_pages_say_what_to_do() {
     let stand = start(Setting { told: Told::Nothing, ..Setting::default() }).await;
     assert!(stand.get("/").await.body.contains("Nothing has been asked yet."));
@@ -121,6 +137,15 @@ async fn a_store_that_is_away_is_said_within_the_frame() {
         assert!(!page.body.contains("away\""), "nothing of the store's own words");
     }
     assert_eq!(stand.get("/keys").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_while_a_page_is_made_is_led_to_sign_in() {
+    let stand = start(Setting { told: Told::Over, ..Setting::default() }).await;
+    for path in ["/", "/logs", PAGES[2]] {
+        let page = stand.get(path).await;
+        assert_eq!((page.status, page.header("location").starts_with("/sign-in")), (303, true), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -84,3 +84,32 @@ fn a_stream_that_its_client_resets_is_no_failure() {
     assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"cancelled".into()));
     assert!(!log.contains("WARN"), "{log}");
 }
+
+#[test]
+fn a_browser_is_shown_a_page_where_an_application_is_away() {
+    let edge = Harness::builder().web_target("http://127.0.0.1:9").start();
+    let browser = |path: &str| Request::get(path).header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    let page = edge.ask(&browser("/"));
+    assert_eq!((page.status, page.header("content-type")), (503, Some("text/html; charset=utf-8")));
+    assert!(page.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
+    for (name, value) in [
+        ("content-security-policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "same-origin"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{name}");
+    }
+    let text = page.text();
+    assert!(text.starts_with("<!doctype html>") && text.contains("does not answer"), "{text}");
+    assert!(text.contains(page.header("x-cfx-request-id").expect("an id")), "{text}");
+
+    let json = |answer: crate::harness::Answer| answer.header("content-type") == Some("application/json");
+    assert!(
+        json(edge.ask(&Request::get("/").header("Accept", "application/json, */*"))),
+        "a script is told in its own"
+    );
+    assert!(json(edge.ask(&Request::post("/", "a=b").header("Accept", "text/html"))), "no page was asked for");
+    assert!(json(edge.ask(&browser("/v1/nothing"))), "nor of what answers to programs");
+}

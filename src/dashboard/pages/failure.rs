@@ -25,6 +25,8 @@ pub(in crate::dashboard) enum Failure {
     /// A form of another session, or of none.
     Stale,
     TooLarge,
+    /// A form did not come in time.
+    TooSlow,
     OperatorsOnly,
     /// More pages were asked for than are made: by this user, by all, or by who is not known to be signed in.
     TooMany,
@@ -46,6 +48,7 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
         Failure::Foreign => (texts.foreign, texts.foreign_words),
         Failure::Stale => (texts.stale, texts.stale_words),
         Failure::TooLarge => (texts.too_large, texts.too_large_words),
+        Failure::TooSlow => (texts.too_slow, texts.too_slow_words),
         Failure::OperatorsOnly => (texts.operators_only, texts.operators_only_words),
         Failure::TooMany => (texts.too_many_pages, texts.too_many_pages_words),
         Failure::Busy | Failure::Strange => (texts.busy, texts.busy_words),

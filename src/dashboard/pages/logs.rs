@@ -1,5 +1,7 @@
 //! The newest requests, narrowed by a form whose answer is an address; older ones by the page; new ones as they end.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::RawQuery;
 use axum::http::StatusCode;
@@ -7,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::filter::{Wanted, after};
-use crate::control::api::{Key, Offer};
+use crate::control::api::Key;
 use crate::dashboard::assets::TAIL;
 use crate::dashboard::frame::{self, Here, Page};
 use crate::dashboard::parts::{self, alert, status_name};
@@ -15,7 +17,7 @@ use crate::dashboard::shown::{count, duration, instant, money};
 use crate::dashboard::signed::Signed;
 use crate::dashboard::texts::{Texts, fill};
 use crate::identity::made_visible;
-use crate::ledger::{LogRow, Status, took_too_long};
+use crate::ledger::{LogRow, Status, is_of_nobody, took_too_long};
 use crate::units::{Stage, StoreError};
 
 const ROWS: u32 = 50;
@@ -23,28 +25,31 @@ const ROWS: u32 = 50;
 /// What the form offers beside the stages and endings there are.
 struct Known {
     keys: Vec<Key>,
-    models: Vec<String>,
+    models: Arc<[String]>,
 }
 
 pub(super) async fn page(Extension(signed): Extension<Signed>, RawQuery(query): RawQuery) -> Response {
     let wanted = Wanted::of(query.as_deref().unwrap_or_default());
-    let rows = if wanted.wrong {
-        Ok(Vec::new())
-    } else {
-        match signed.reports().await {
-            // One more than is shown tells whether there are older ones.
-            Ok(reports) => reports.rows(&wanted.filter, wanted.before, ROWS + 1).await,
-            Err(answer) => return answer,
-        }
-    };
     let edge = &signed.dashboard.edge;
-    // Without them requests are listed all the same, keys by their id.
-    let (keys, offer) = tokio::join!(
+    let (rows, keys, models) = tokio::join!(
+        read(&signed, &wanted),
+        // Without these two requests are listed all the same, keys by their id.
         edge.get::<Vec<Key>>(&signed.visitor, "/api/keys"),
-        edge.get::<Offer>(&signed.visitor, "/api/models")
+        edge.model_names(&signed.visitor)
     );
-    let models = offer.map(|offer| offer.models.into_iter().map(|model| model.alias).collect());
-    shown(&signed, &wanted, rows, &Known { keys: keys.unwrap_or_default(), models: models.unwrap_or_default() })
+    match rows {
+        Err(answer) => answer,
+        Ok(Err(error)) if is_of_nobody(&error) => signed.unread(&error),
+        Ok(rows) => shown(&signed, &wanted, rows, &Known { keys: keys.unwrap_or_default(), models }),
+    }
+}
+
+async fn read(signed: &Signed, wanted: &Wanted) -> Result<Result<Vec<LogRow>, StoreError>, Response> {
+    if wanted.wrong {
+        return Ok(Ok(Vec::new()));
+    }
+    // One more than is shown tells whether there are older ones.
+    Ok(signed.reports().await?.rows(&wanted.filter, wanted.before, ROWS + 1).await)
 }
 
 fn shown(signed: &Signed, wanted: &Wanted, rows: Result<Vec<LogRow>, StoreError>, known: &Known) -> Response {
@@ -92,7 +97,7 @@ fn form(signed: &Signed, wanted: &Wanted, known: &Known) -> Markup {
                     } }
                 div { label for="model" { (texts.model) }
                     input #model type="text" name="model" value=(wanted.model) list="models" autocomplete="off";
-                    datalist #models { @for model in &known.models { option value=(model) {} } } }
+                    datalist #models { @for model in &*known.models { option value=(model) {} } } }
                 div { label for="key" { (texts.key) }
                     select #key name="key" {
                         option value="" { (texts.any) }

@@ -43,15 +43,13 @@ pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
 async fn read(reports: &dyn crate::ledger::Reports, now: Timestamp) -> Result<View, StoreError> {
     let today = now.day();
     let first = Day((today.0 - CHARTED + 1).min(first_of_month(today).0));
-    let known = reports.days(first, today).await?;
+    // What another edge's clock has begun a little later than now counts, too; months that are still to come are not looked at.
+    let known = reports.overview(first, today, Timestamp(now.0 - DAY), Timestamp(now.0 + DAY)).await?;
     let days = (first.0..=today.0).map(|day| {
-        let known = known.iter().find(|known| known.day.0 == day).copied();
+        let known = known.days.iter().find(|known| known.day.0 == day).copied();
         known.unwrap_or_else(|| nothing_on(Day(day)))
     });
-    let days = days.collect();
-    let split = reports.split(today, today).await?;
-    let pace = reports.pace(Timestamp(now.0 - DAY)).await?;
-    Ok(View { today, now, days, split, pace })
+    Ok(View { today, now, days: days.collect(), split: known.split, pace: known.pace })
 }
 
 fn nothing_on(day: Day) -> DayUsage {

@@ -309,6 +309,8 @@ pub(super) static EN: Texts = Texts {
     stale_words: "Your session has changed since it was opened. Go back, reload the page and try again; nothing was done.",
     too_large: "That is too much",
     too_large_words: "The form was larger than any of ours.",
+    too_slow: "The form did not come",
+    too_slow_words: "Nothing was changed. Send it again.",
     operators_only: "For operators",
     operators_only_words: "Your account is not an operator's.",
     too_many_pages: "That was too quick",

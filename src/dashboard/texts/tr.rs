@@ -310,6 +310,8 @@ pub(super) static TR: Texts = Texts {
         yapılmadı.",
     too_large: "Bu çok fazla",
     too_large_words: "Form, bizimkilerin hepsinden büyüktü.",
+    too_slow: "Form ulaşmadı",
+    too_slow_words: "Hiçbir şey değişmedi. Yeniden gönderin.",
     operators_only: "Operatörler için",
     operators_only_words: "Hesabınız operatör hesabı değil.",
     too_many_pages: "Bu biraz hızlı oldu",

@@ -1,5 +1,6 @@
 //! The dashboard's own way into the database: a login that row-level security holds, and that shows a session's token in
-//! each transaction. It reads what is the session's user's, and nothing without a session.
+//! each transaction. It reads what is the session's user's, and nothing without a session: whose it is, is asked in that very
+//! transaction, so that a session that was ended a moment ago reads nothing.
 //!
 //! Failure stance: a login that could see or do more is refused at the start, because nothing that the dashboard does
 //! would look different until the day it is broken into.
@@ -10,20 +11,18 @@ use async_trait::async_trait;
 use tokio_postgres::{Client, Error};
 
 use super::connect::{ConnectProblem, Target};
-use super::pool::{Pool, Statement};
+use super::pool::Pool;
 use super::questions::{Askers, Questions};
 use super::reports::Reading;
-use super::rows::column;
 use crate::identity::SessionToken;
 use crate::ledger::{Reports, SessionReports};
 use crate::units::{StoreError, UserId};
 
 const SETTING: &str = "DASHBOARD_DATABASE_URL";
 const REMEDY: &str = "log in as cfx_dashboard, which the migrations make (docs/database.md)";
-/// A page asks a few questions at once; many pages at once wait for each other and not the server for them.
+/// A page asks all at once on one; many pages at once wait for each other and not the server for them.
 const CONNECTIONS: usize = 4;
 
-const WHO: Statement = Statement { sql: "select cfx.session_user_id() as user_id", types: &[] };
 /// From the catalogue, which every login can read, whatever it may see. Whoever can become a role has what that has.
 const STANDING: &str = "
     with reachable as (
@@ -45,7 +44,9 @@ const STANDING: &str = "
            exists (select from ours
                     where has_table_privilege(current_user, ours.oid, 'insert, update, delete, truncate')
                        or has_any_column_privilege(current_user, ours.oid, 'insert, update')) as writes,
-           exists (select from ours where relname = 'usage_splits') as is_migrated,
+           exists (select from pg_catalog.pg_proc as function
+                     join pg_catalog.pg_namespace as schema on schema.oid = function.pronamespace
+                    where schema.nspname = 'cfx' and function.proname = 'overview') as is_migrated,
            coalesce((select bool_and(has_table_privilege(current_user, ours.oid, 'select')) from ours
                       where relname in ('usage_counters', 'usage_splits', 'request_logs')), false) as reads
       from reachable";
@@ -128,15 +129,9 @@ impl DashboardAddress {
 
 #[async_trait]
 impl SessionReports for DashboardDatabase {
-    async fn of(&self, token: &str) -> Result<Option<Box<dyn Reports>>, StoreError> {
+    async fn of(&self, token: &str, user: UserId) -> Result<Option<Box<dyn Reports>>, StoreError> {
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
-        let questions = Questions::of_session(self.pool.clone(), token.expose());
-        let rows = questions.ask(&WHO, vec![]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let user = column::<Option<uuid::Uuid>>(row, "user_id")?;
-        Ok(user.map(UserId).map(|user| {
-            let questions = questions.for_user(&self.askers, user);
-            Box::new(Reading { questions, user }) as Box<dyn Reports>
-        }))
+        let questions = Questions::of_session(self.pool.clone(), token, user).for_user(&self.askers, user);
+        Ok(Some(Box::new(Reading { questions, user })))
     }
 }

@@ -50,6 +50,11 @@ pub(super) const ALL: &[Known] = &[
     known!(13, "0013_own_channels", "to_regprocedure('cfx.say(text, text)') is not null"),
     known!(14, "0014_log_filters", "to_regclass('public.request_logs_kind') is not null"),
     known!(15, "0015_key_room", "to_regprocedure('cfx.room_for_key(uuid, bigint, timestamptz)') is not null"),
+    known!(
+        16,
+        "0016_kept_plans",
+        "to_regprocedure('cfx.overview(uuid, date, date, timestamptz, timestamptz)') is not null"
+    ),
 ];
 
 /// Why a database cannot be brought to this program's form.

@@ -122,8 +122,9 @@ impl Address {
         let pool = |connections| {
             Pool::new(self.main.clone(), connections).map_err(|error| ConnectProblem::lasting(error.to_string()))
         };
-        let people = pool(PEOPLE_CONNECTIONS)?.waiting(PEOPLE_WAIT);
-        let (pool, log) = (pool(CONNECTIONS)?, pool(LOG_CONNECTIONS)?);
+        let (people, log) = (pool(PEOPLE_CONNECTIONS)?.waiting(PEOPLE_WAIT), pool(LOG_CONNECTIONS)?);
+        let pool = pool(CONNECTIONS)?;
+        let people = people.sharing_certainty(&pool);
         let heard = Heard::new();
         let words = Mutex::new(heard.words());
         let listening = listens.then(|| {

@@ -97,6 +97,11 @@ impl Pool {
         Self { wait, ..self }
     }
 
+    /// The same pool, whose sessions are ours where `other`'s are: both use one URL.
+    pub(super) fn sharing_certainty(self, other: &Pool) -> Self {
+        Self { ours: Arc::clone(&other.ours), ..self }
+    }
+
     /// Says whether a session keeps what was prepared in it: not so behind a pooler that hands out sessions by the
     /// transaction.
     pub(super) fn sessions_are_ours(&self, ours: bool) {

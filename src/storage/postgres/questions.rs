@@ -1,18 +1,19 @@
-//! Questions to the log: each a transaction of its own that can only read, is given up after two seconds, and says whose
-//! session it is asked for.
+//! Questions to the log: each a transaction of its own that can only read, is given up after two seconds, and is for the
+//! session that it begins by presenting.
 //!
 //! All of it goes out at once and is waited for together, so that a question takes one round trip. What a session presents
 //! and how long a statement may take hold for the transaction alone: behind a pooler that hands out sessions by the
 //! transaction the next one is another's. Statements are unnamed, there and everywhere: they are planned for the values
 //! they come with, because what is not asked for is to cost nothing.
 //!
-//! Failure stance: an error is told to the caller. A transaction that could not be begun answers nothing.
+//! Failure stance: an error is told to the caller. A transaction that could not be begun answers nothing, and neither does
+//! one whose session is not, or no longer, the user's: it says so ([`SESSION_OVER`]).
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::future::join4;
+use futures_util::future::{OptionFuture, join4};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -20,7 +21,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::pool::{CALL_LIMIT, Fault, Pool, Statement, Value};
-use crate::ledger::{QUESTION_LIMIT, TOO_LONG};
+use crate::identity::SessionToken;
+use crate::ledger::{QUESTION_LIMIT, SESSION_OVER, TOO_LONG};
 use crate::units::{StoreError, UserId};
 
 /// Of one user's at once, on fewer connections than there are: others have the rest, however much there is to look through.
@@ -28,14 +30,16 @@ const AT_ONCE: usize = 2;
 /// Users whose turns are kept before those are let go that nobody waits for.
 const KEPT: usize = 1_000;
 
-const PRESENT: &str = "select set_config('cfx.session', $1, true)";
+/// Whose session it is, once it is presented: of a `case` the first part comes first.
+const PRESENT: &str =
+    "select case when set_config('cfx.session', $1, true) is not null then cfx.session_user_id() end as user_id";
 
 /// A pool that is asked for somebody.
 #[derive(Clone)]
 pub(super) struct Questions {
     pool: Pool,
-    /// The token of the session that is presented. Empty: the database lets this login see everything.
-    token: Arc<str>,
+    /// Presented, and must be this user's. None: the database lets this login see everything.
+    session: Option<(SessionToken, UserId)>,
     /// What a user's questions wait for before they wait for a connection.
     turn: Option<Arc<Semaphore>>,
 }
@@ -58,11 +62,11 @@ impl Askers {
 
 impl Questions {
     pub(super) fn of_any(pool: Pool) -> Self {
-        Self { pool, token: Arc::from(""), turn: None }
+        Self { pool, session: None, turn: None }
     }
 
-    pub(super) fn of_session(pool: Pool, token: &str) -> Self {
-        Self { pool, token: Arc::from(token), turn: None }
+    pub(super) fn of_session(pool: Pool, token: SessionToken, user: UserId) -> Self {
+        Self { pool, session: Some((token, user)), turn: None }
     }
 
     /// The same, in turn with all else that is asked for `user`.
@@ -82,7 +86,7 @@ impl Questions {
                 places = asked.places() => places?,
             };
             let session = asked.pool.session_at(place).await?;
-            let transaction = Box::pin(transaction(&session, &asked.token, statement, &values));
+            let transaction = Box::pin(transaction(&session, asked.session.as_ref(), statement, &values));
             let answer = timeout(CALL_LIMIT, transaction).await;
             let answer = answer.unwrap_or_else(|_| Err(Fault::unanswered("a question was not answered".to_owned())));
             if answer.as_ref().is_err_and(|fault| !is_given_up(fault)) {
@@ -92,7 +96,8 @@ impl Questions {
             answer
         });
         let answer = call.await.unwrap_or_else(|_| Err(Fault::unanswered("the store is closed".to_owned())));
-        answer.map_err(|fault| if is_given_up(&fault) { StoreError(TOO_LONG.to_owned()) } else { fault.into() })
+        let told = |fault| if is_given_up(&fault) { StoreError(TOO_LONG.to_owned()) } else { fault.into() };
+        answer.map_err(told)?.ok_or_else(|| StoreError(SESSION_OVER.to_owned()))
     }
 }
 
@@ -109,29 +114,36 @@ impl Questions {
     }
 }
 
+/// None: the session is not that user's.
 async fn transaction(
     client: &tokio_postgres::Client,
-    token: &str,
+    session: Option<&(SessionToken, UserId)>,
     statement: &Statement,
     values: &[Value],
-) -> Result<Vec<Row>, Fault> {
+) -> Result<Option<Vec<Row>>, Fault> {
     let begin = format!("begin read only; set local statement_timeout = {}", QUESTION_LIMIT.as_millis());
-    let presented: [(&(dyn ToSql + Sync), Type); 1] = [(&token, Type::TEXT)];
+    let present = session.map(|(token, _)| async {
+        let shown: (&(dyn ToSql + Sync), Type) = (&token.expose(), Type::TEXT);
+        client.query_typed_one(PRESENT, &[shown]).await
+    });
     let typed: Vec<(&(dyn ToSql + Sync), Type)> =
         values.iter().zip(statement.types).map(|(value, kind)| (&**value as _, kind.clone())).collect();
     let (began, presented, answer, ended) = join4(
         client.batch_execute(&begin),
-        client.query_typed(PRESENT, &presented),
+        OptionFuture::from(present),
         client.query_typed(statement.sql, &typed),
         client.batch_execute("commit"),
     )
     .await;
     let told = |error: tokio_postgres::Error| Fault::of(&error);
     began.map_err(told)?;
-    presented.map_err(told)?;
+    let found = match presented.transpose().map_err(told)? {
+        Some(row) => row.try_get::<_, Option<uuid::Uuid>>("user_id").map_err(told)?,
+        None => None,
+    };
     let rows = answer.map_err(told)?;
     ended.map_err(told)?;
-    Ok(rows)
+    Ok((found == session.map(|(_, user)| user.0)).then_some(rows))
 }
 
 fn is_given_up(fault: &Fault) -> bool {

@@ -11,9 +11,9 @@ use super::Postgres;
 
 use super::pool::{Statement, Value, value};
 use super::questions::Questions;
-use super::rows::to_system;
-use crate::ledger::{Cursor, DayUsage, Filter, LogRow, Pace, ReportStore, Reports, Share, Status};
-use crate::storage::log_rows::{answer, day_usage, log_row, share};
+use super::rows::{column, to_system};
+use crate::ledger::{Cursor, DayUsage, Filter, LogRow, Overview, ReportStore, Reports, Share, Status};
+use crate::storage::log_rows::{day_usage, log_row, pace, share};
 use crate::storage::reach;
 use crate::units::{Day, RequestId, Stage, StoreError, Timestamp, UserId};
 
@@ -162,11 +162,9 @@ const ROW: Statement = Statement {
     ),
     types: &[Type::UUID, Type::UUID],
 };
-pub(super) const PACE: Statement = Statement {
-    sql: "select latency_ms, case when stream then ttft_ms end as ttft_ms from public.request_logs
-           where user_id = $1 and created_at >= $2 and status = 'success'
-           order by created_at desc limit 1000",
-    types: &[Type::UUID, Type::TIMESTAMPTZ],
+const OVERVIEW: Statement = Statement {
+    sql: "select * from cfx.overview($1, date '1970-01-01' + $2, date '1970-01-01' + $3, $4, $5)",
+    types: &[Type::UUID, Type::INT4, Type::INT4, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
 };
 
 /// What one user's questions are asked of.
@@ -207,10 +205,24 @@ impl Reports for Reading {
         rows.first().map(log_row).transpose()
     }
 
-    async fn pace(&self, since: Timestamp) -> Result<Pace, StoreError> {
-        let values = vec![value(self.user.0), value(to_system(reach::time(since)))];
-        let answers = self.questions.ask(&PACE, values).await?;
-        Ok(Pace::of(&answers.iter().map(answer).collect::<Result<Vec<_>, _>>()?))
+    async fn overview(
+        &self,
+        first: Day,
+        today: Day,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Overview, StoreError> {
+        let mut values = self.between(first, today);
+        values.extend([since, until].map(|time| value(to_system(reach::time(time)))));
+        let mut overview = Overview::default();
+        for row in &self.questions.ask(&OVERVIEW, values).await? {
+            match column(row, "part")? {
+                "day" => overview.days.push(day_usage(row)?),
+                "share" => overview.split.push(share(row)?),
+                _ => overview.pace = pace(row)?,
+            }
+        }
+        Ok(overview)
     }
 }
 

@@ -24,7 +24,8 @@ const OPEN: Statement = Statement {
 };
 const SIGNED: Statement = Statement {
     sql: "select account.id, account.email, account.created_at, account.disabled_at, account.daily_requests, account.role,
-                 session.token_hash, session.created_at as made_at, session.began_at, session.expires_at
+                 session.token_hash, session.created_at as made_at, session.began_at, session.expires_at,
+                 exists (select from cfx.passwords as password where password.user_id = account.id) as has_password
             from cfx.sessions as session join cfx.accounts as account on account.id = session.user_id
            where session.token_hash = $1 and session.expires_at > $2 and account.disabled_at is null",
     types: &[Type::BYTEA, Type::TIMESTAMPTZ],
@@ -77,6 +78,7 @@ fn signed(row: &Row) -> Result<Signed, StoreError> {
     let hash: &[u8] = column(row, "token_hash")?;
     Ok(Signed {
         account: account(row)?,
+        has_password: column(row, "has_password")?,
         session: Session {
             token_hash: hash.try_into().map_err(|_| StoreError("a session's hash has another length".to_owned()))?,
             user: UserId(column(row, "id")?),

@@ -56,7 +56,10 @@ pub(super) fn apply(connection: &mut Connection) -> Result<(), MigrationError> {
             (migration.version, migration.name),
         )?;
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    // What a migration wrote would stay in the log of writes, and that as large, until the last connection closes. Another
+    // that reads may keep it from being done: then it is done at a later checkpoint.
+    Ok(connection.query_row("pragma wal_checkpoint(truncate)", (), |_| Ok(()))?)
 }
 
 /// What is missing, in order. An error where the database is newer than this program.
@@ -81,4 +84,19 @@ pub(super) fn status(connection: &Connection) -> Result<Vec<Standing>, Migration
     let standing =
         |migration: &Migration| Standing { migration: *migration, applied_at: applied.remove(&migration.version) };
     Ok(ALL.iter().map(standing).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::storage::sqlite::Sqlite;
+
+    #[test]
+    fn what_migrations_wrote_is_in_the_file_and_not_in_the_log_of_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cfx.db");
+        let store = Sqlite::open(&path).unwrap();
+        let log = std::fs::metadata(path.with_extension("db-wal"));
+        assert_eq!(log.map(|log| log.len()).ok(), Some(0));
+        drop(store);
+    }
 }

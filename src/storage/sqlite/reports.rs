@@ -11,7 +11,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::pages::{self, first_id};
 use super::worker::Worker;
-use crate::ledger::{Cursor, DayUsage, Filter, LogRow, Pace, QUESTION_LIMIT, ReportStore, Reports, Share, TOO_LONG};
+use crate::ledger::{
+    Cursor, DayUsage, Filter, LogRow, Overview, Pace, QUESTION_LIMIT, ReportStore, Reports, Share, TOO_LONG,
+};
 use crate::storage::log_rows::{answer, day_usage, log_row, share};
 use crate::storage::reach;
 use crate::storage::sqlite::Sqlite;
@@ -24,7 +26,7 @@ const STEPS: i32 = 1_000;
 
 /// The plus keeps it out of the trees by status: they have no order of time over stages and models.
 pub(super) const PACE: &str = "select latency_ms, iif(stream, ttft_ms, null) as ttft_ms from request_logs
-    where user_id = ?1 and request_id >= ?2 and created_at >= ?3 and +status = 'success'
+    where user_id = ?1 and request_id >= ?2 and created_at >= ?3 and created_at < ?4 and +status = 'success'
     order by request_id desc limit 1000";
 
 /// What one user's questions are asked of.
@@ -122,12 +124,26 @@ impl Reports for Reading {
         self.ask(select).await
     }
 
-    async fn pace(&self, since: Timestamp) -> Result<Pace, StoreError> {
-        let since = reach::time(since);
+    async fn overview(
+        &self,
+        first: Day,
+        today: Day,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Overview, StoreError> {
+        let days = self.days(first, today).await?;
+        let split = self.split(today, today).await?;
+        Ok(Overview { days, split, pace: self.pace(since, until).await? })
+    }
+}
+
+impl Reading {
+    async fn pace(&self, since: Timestamp, until: Timestamp) -> Result<Pace, StoreError> {
+        let (since, until) = reach::span(Some(since), Some(until));
         let select = move |connection: &Connection, user: String| {
             let answers: Vec<(u64, Option<u64>)> = connection
                 .prepare_cached(PACE)?
-                .query_map((user, first_id(since), since.rfc3339_micros()), |row| answer(row))?
+                .query_map((user, first_id(since), since.rfc3339_micros(), until.rfc3339_micros()), |row| answer(row))?
                 .collect::<rusqlite::Result<_>>()?;
             Ok(Pace::of(&answers))
         };

@@ -37,7 +37,8 @@ impl SessionStore for Sqlite {
             connection
                 .prepare_cached(
                     "select accounts.*, sessions.token_hash, sessions.created_at as made_at, sessions.began_at,
-                            sessions.expires_at
+                            sessions.expires_at,
+                            exists (select 1 from passwords where user_id = accounts.id) as has_password
                        from sessions join accounts on accounts.id = sessions.user_id
                       where sessions.token_hash = ?1 and sessions.expires_at > ?2 and accounts.disabled_at is null",
                 )?
@@ -77,6 +78,7 @@ impl SessionStore for Sqlite {
 fn signed(row: &Row<'_>) -> rusqlite::Result<Signed> {
     Ok(Signed {
         account: account(row)?,
+        has_password: row.get("has_password")?,
         session: Session {
             token_hash: row.get("token_hash")?,
             user: UserId(text::uuid(row, "id")?),

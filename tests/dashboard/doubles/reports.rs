@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cfx::clock::{Clock, SystemClock};
-use cfx::ledger::{Cursor, DayUsage, Filter, LogRow, Pace, Reports, SessionReports, Share, Status, TOO_LONG};
-use cfx::units::{Day, KeyId, NanoUsd, RequestId, Stage, StageSource, StoreError, Timestamp};
+use cfx::ledger::{
+    Cursor, DayUsage, Filter, LogRow, Overview, Pace, Reports, SESSION_OVER, SessionReports, Share, Status, TOO_LONG,
+};
+use cfx::units::{Day, KeyId, NanoUsd, RequestId, Stage, StageSource, StoreError, Timestamp, UserId};
 use uuid::Uuid;
 
 use super::Api;
@@ -22,6 +24,8 @@ pub enum Told {
     Fails,
     /// As a store with too much to look through.
     TooMuch,
+    /// As one that finds the session ended since the edge was asked.
+    Over,
 }
 
 pub struct Double {
@@ -33,7 +37,7 @@ struct Of(Told);
 
 #[async_trait]
 impl SessionReports for Double {
-    async fn of(&self, token: &str) -> Result<Option<Box<dyn Reports>>, StoreError> {
+    async fn of(&self, token: &str, _: UserId) -> Result<Option<Box<dyn Reports>>, StoreError> {
         Ok(self.api.knows(token).then(|| Box::new(Of(self.told)) as Box<dyn Reports>))
     }
 }
@@ -47,7 +51,7 @@ impl Of {
         let (rows, text) = match self.0 {
             Told::Plausible => (137, None),
             Told::Hostile => (3, Some(HOSTILE)),
-            Told::Nothing | Told::Fails | Told::TooMuch => (0, None),
+            Told::Nothing | Told::Fails | Told::TooMuch | Told::Over => (0, None),
         };
         (0..rows).map(|number| row(now, number, text)).collect()
     }
@@ -56,6 +60,7 @@ impl Of {
         match self.0 {
             Told::Fails => Err(StoreError("away".to_owned())),
             Told::TooMuch => Err(StoreError(TOO_LONG.to_owned())),
+            Told::Over => Err(StoreError(SESSION_OVER.to_owned())),
             _ => Ok(value),
         }
     }
@@ -115,7 +120,7 @@ fn row(now: Timestamp, number: i64, text: Option<&str>) -> LogRow {
 impl Reports for Of {
     async fn days(&self, first: Day, last: Day) -> Result<Vec<DayUsage>, StoreError> {
         let days = match self.0 {
-            Told::Nothing | Told::Fails | Told::TooMuch => Vec::new(),
+            Told::Nothing | Told::Fails | Told::TooMuch | Told::Over => Vec::new(),
             _ => (first.0..=last.0).filter(|day| day % 7 != 2 || *day == last.0).map(|day| of_day(Day(day))).collect(),
         };
         self.answered(days)
@@ -133,7 +138,7 @@ impl Reports for Of {
             cost: NanoUsd(cost),
         };
         self.answered(match self.0 {
-            Told::Nothing | Told::Fails | Told::TooMuch => Vec::new(),
+            Told::Nothing | Told::Fails | Told::TooMuch | Told::Over => Vec::new(),
             _ => vec![
                 share(Some(Stage::Plan), model("claude-sonnet"), 61, 2_310_000_000),
                 share(Some(Stage::Code), model("deepseek"), 212, 480_300_000),
@@ -160,9 +165,9 @@ impl Reports for Of {
         self.answered(self.all().into_iter().find(|row| row.request == request))
     }
 
-    async fn pace(&self, _: Timestamp) -> Result<Pace, StoreError> {
-        self.answered(match self.0 {
-            Told::Nothing | Told::Fails | Told::TooMuch => Pace::default(),
+    async fn overview(&self, first: Day, today: Day, _: Timestamp, _: Timestamp) -> Result<Overview, StoreError> {
+        let pace = self.answered(match self.0 {
+            Told::Nothing | Told::Fails | Told::TooMuch | Told::Over => Pace::default(),
             _ => Pace {
                 requests: 331,
                 latency_p50: Some(2_140),
@@ -170,7 +175,8 @@ impl Reports for Of {
                 first_token_p50: Some(412),
                 first_token_p95: Some(1_320),
             },
-        })
+        })?;
+        Ok(Overview { days: self.days(first, today).await?, split: self.split(today, today).await?, pace })
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::ports::open;
 use crate::clock::{Clock, SystemClock};
 use crate::identity::{Account, AccountStore, Change, Email, Session, SessionStore, SessionToken};
-use crate::ledger::{Filter, LedgerStore, ReportStore, Reports, SessionReports, TOO_LONG, took_too_long};
+use crate::ledger::{Filter, LedgerStore, ReportStore, Reports, SessionReports, TOO_LONG, is_of_nobody, took_too_long};
 use crate::storage::conformance_of_reports::two_days;
 use crate::storage::postgres::pool::Statement;
 use crate::storage::postgres::questions::Questions;
@@ -51,7 +51,7 @@ async fn everything(reports: &dyn Reports) -> String {
         reports.rows(&Filter::default(), None, 50).await.unwrap(),
         reports.rows(&by_error, None, 50).await.unwrap(),
         reports.row(request).await.unwrap(),
-        reports.pace(Timestamp(0)).await.unwrap(),
+        reports.overview(first, last, Timestamp(0), Timestamp(i64::MAX)).await.unwrap(),
     )
 }
 
@@ -69,16 +69,25 @@ async fn it_reads_what_the_edge_reads_of_whoever_is_signed_in() {
         let (ada, token) = somebody(&store, "ada@example.org").await;
         let (bob, bobs) = somebody(&store, "bob@example.org").await;
         for (user, token) in [(ada, &token), (bob, &bobs)] {
-            let seen = dashboard.of(token.expose()).await.unwrap().unwrap();
+            let seen = dashboard.of(token.expose(), user).await.unwrap().unwrap();
             let edges = everything(&*ReportStore::of(&*store, user)).await;
             assert!(edges.contains("deepseek") && edges.contains("Upstream 100%"), "{edges}");
             assert_eq!(everything(&*seen).await, edges);
         }
+        // The function that answers an overview has no rights of its own: asked for another, it finds nothing.
+        let login = database.connect_as("cfx_dashboard").await;
+        login.batch_execute(&format!("set cfx.session = '{}'", token.expose())).await.unwrap();
+        let found = "select count(*) from cfx.overview($1, '2000-01-01', '2100-01-01', '2000-01-01', '2100-01-01')
+                      where part <> 'pace' or requests > 0";
+        for (user, found_of) in [(ada, true), (bob, false)] {
+            let count: i64 = login.query_one(found, &[&user.0]).await.unwrap().get(0);
+            assert_eq!(count > 0, found_of);
+        }
         // Each on whichever of a few connections comes: what one presents is gone before the next.
         let theirs = [ids(&*ReportStore::of(&*store, ada)).await, ids(&*ReportStore::of(&*store, bob)).await];
         let asked = (0..60).map(|n| {
-            let (dashboard, token) = (&dashboard, [&token, &bobs][n % 2]);
-            async move { ids(&*dashboard.of(token.expose()).await.unwrap().unwrap()).await }
+            let (dashboard, (token, user)) = (&dashboard, [(&token, ada), (&bobs, bob)][n % 2]);
+            async move { ids(&*dashboard.of(token.expose(), user).await.unwrap().unwrap()).await }
         });
         for (n, seen) in join_all(asked).await.into_iter().enumerate() {
             assert_eq!(seen, theirs[n % 2]);
@@ -91,32 +100,47 @@ async fn who_is_not_signed_in_any_more_is_nobody() {
     let database = Database::fresh().await;
     let (store, dashboard) = (open(&database).await, dashboard(&database).await);
     let (ada, token) = somebody(&store, "ada@example.org").await;
+    let (bob, _) = somebody(&store, "bob@example.org").await;
     let made_up = SessionToken::mint().unwrap();
-    for token in [made_up.expose(), "", "token of ada", "cfx_session_'; select 1; --", &"x".repeat(1 << 20)] {
-        assert!(dashboard.of(token).await.unwrap().is_none(), "{token:.40}");
+    for token in ["", "token of ada", "cfx_session_'; select 1; --", &"x".repeat(1 << 20)] {
+        assert!(dashboard.of(token, ada).await.unwrap().is_none(), "{token:.40}");
     }
     let over = SessionToken::mint().unwrap();
     open_session(&store, ada, &over, Timestamp(SystemClock.now().0 - 1)).await;
-    assert!(dashboard.of(over.expose()).await.unwrap().is_none());
+    for (token, user) in [(&made_up, ada), (&over, ada), (&token, bob)] {
+        refuses_all(&*dashboard.of(token.expose(), user).await.unwrap().unwrap()).await;
+    }
 
-    let held = dashboard.of(token.expose()).await.unwrap().unwrap();
+    let held = dashboard.of(token.expose(), ada).await.unwrap().unwrap();
     assert_eq!(held.rows(&Filter::default(), None, 50).await.unwrap().len(), 5);
     let disabled = Change { disabled_at: Some(Some(SystemClock.now())), ..Change::default() };
     assert!(AccountStore::change(&*store, ada, disabled).await.unwrap());
-    assert!(dashboard.of(token.expose()).await.unwrap().is_none());
-    assert_eq!(held.rows(&Filter::default(), None, 50).await.unwrap(), [], "each question is asked anew who it is for");
-    assert_eq!(held.days(Day(0), Day(i32::MAX)).await.unwrap(), []);
-    assert_eq!(held.split(Day(0), Day(i32::MAX)).await.unwrap(), []);
+    refuses_all(&*held).await;
+}
+
+/// Each question is asked anew whose it is.
+async fn refuses_all(held: &dyn Reports) {
+    let (first, last) = (Day(0), Day(i32::MAX));
+    let errors = [
+        held.rows(&Filter::default(), None, 50).await.err(),
+        held.row(RequestId(uuid::Uuid::nil())).await.err(),
+        held.days(first, last).await.err(),
+        held.split(first, last).await.err(),
+        held.overview(first, last, Timestamp(0), Timestamp(i64::MAX)).await.err(),
+    ];
+    assert!(errors.iter().all(|error| error.as_ref().is_some_and(is_of_nobody)), "{errors:?}");
 }
 
 #[tokio::test]
 async fn a_question_that_takes_too_long_is_given_up_and_says_so() {
     const LONG: Statement = Statement { sql: "select pg_sleep(30)", types: &[] };
     const WRITE: Statement = Statement { sql: "delete from cfx.sessions", types: &[] };
-    const NEXT: Statement = Statement { sql: "select current_setting('cfx.session', true) = ''", types: &[] };
+    const NEXT: Statement =
+        Statement { sql: "select coalesce(current_setting('cfx.session', true), '') = ''", types: &[] };
     let database = Database::fresh().await;
     let store = open(&database).await;
-    let questions = Questions::of_session(store.log.clone(), "somebody");
+    let (ada, token) = somebody(&store, "ada@example.org").await;
+    let questions = Questions::of_session(store.log.clone(), token, ada);
     let begun = Instant::now();
     let error = questions.ask(&LONG, vec![]).await.unwrap_err();
     assert!(took_too_long(&error) && error.0 == TOO_LONG, "{error}");
