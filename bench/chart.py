@@ -8,7 +8,7 @@ MARKS = {
     "cfx": ("#D55E00", "circle"), "bare pingora": ("#0072B2", "square"), "nginx": ("#009E73", "up"), "HAProxy": ("#E69F00", "diamond"),
     "onwards": ("#CC79A7", "down"), "Portkey": ("#56B4E9", "plus"), "LiteLLM": ("#000000", "cross"),
 }
-WIDTH, LEFT, RIGHT, TOP, ROW = 960, 300, 120, 92, 34
+WIDTH, LEFT, RIGHT, TOP, ROW = 960, 230, 120, 92, 34
 SIZE = 6
 
 
@@ -38,7 +38,7 @@ def svg(results, names, told):
     parts.append(text(WIDTH - 16, TOP - 16, "cfx", anchor="end", weight="bold"))
     for number, (workload, found) in enumerate(rows):
         at = TOP + ROW * number + ROW / 2 - 6
-        parts += [text(LEFT - 18, at + 4, short(workload), anchor="end"),
+        parts += [text(LEFT - 18, at + 4, workload.label, anchor="end"),
                   f'<line x1="{LEFT - 10}" y1="{at}" x2="{WIDTH - RIGHT + 10}" y2="{at}" stroke="#eeeeee"/>']
         # cfx last, so that no other covers it.
         parts += [mark(who, across(value), at, f"{who}: {value:,.2f} µs") for who, value in reversed(found.items())]
@@ -46,10 +46,6 @@ def svg(results, names, told):
             parts.append(text(WIDTH - 16, at + 4, f"{found['cfx']:,.1f} µs", anchor="end"))
     parts += [text(16, bottom + 46, told, size=11, fill="#555555"), "</svg>"]
     return "\n".join(parts) + "\n"
-
-
-def short(workload):
-    return f"{workload.title.rpartition(', ')[0] or workload.title}, {workload.unit}"
 
 
 def text(x, y, words, anchor="start", size=13, weight="normal", fill="#222222"):

@@ -7,6 +7,7 @@ ends up in the report.
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,15 @@ class Contender:
         """The same process, asked by somebody else."""
         return dataclasses.replace(self, name=name, key=key)
 
+    def settle(self, patience=120):
+        """Waits until the ledger has every row in the store: that work is the requests' too, and none of another's turn."""
+        deadline = time.monotonic() + patience
+        while self.admin and waiting(self.admin) > 0:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
     def asked_with(self):
         return {"Authorization": f"Bearer {self.key}", **self.headers}
 
@@ -227,6 +237,12 @@ def cfx(ground, tag, upstream, name="cfx", store=None, limits=CFX_CONF["limits.y
     if not ready(contender, PATIENCE * (4 if ground.watched else 1)):
         raise NotStarted(f"{name} is not ready:\n{contender.log.read_text()[-3000:]}")
     return contender
+
+
+def waiting(admin):
+    """Records that a cfx has yet to bring to its store."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=PATIENCE) as answer:
+        return int(float(re.search(rb"^cfx_ledger_queue (\S+)", answer.read(), re.MULTILINE).group(1)))
 
 
 def ready(contender, patience=PATIENCE):

@@ -29,14 +29,16 @@ def measured(contender, load):
     served, seen = load()
     if not served:
         raise Failed(f"{contender.name} served nothing")
-    elapsed = time.monotonic() - started
+    elapsed, resident = time.monotonic() - started, contender.resident()
+    if not contender.settle():
+        raise Failed(f"{contender.name} does not bring its rows to the store")
     turn = {
         "cpu": (contender.cpu() - cpu) / served * 1e6,
         # The clock of the processor time ticks so often: below a few ticks a turn tells nothing.
         "ticks": (contender.cpu() - cpu) * TICKS,
         "rate": served / elapsed,
         "switches": (contender.switches() - switches) / served,
-        "rss": contender.resident(),
+        "rss": resident,
         **seen,
     }
     if contender.store:

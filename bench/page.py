@@ -48,6 +48,8 @@ HOW = """## How it is measured
   time ticks a hundred times a second: a turn has hundreds of ticks at full load, and fewer where the upstream is what bounds it.
 - Everything runs on one machine over loopback: no network card has a part in it, and those who share a core with clients, upstream and
   Postgres are they, not the contenders. What shares caches and memory is not kept apart.
+- A turn of cfx ends when its ledger has brought every row to Postgres, and its CPU time is taken then. Postgres shares its cores with clients
+  and upstream, yields to them (nice 19), and catches up before anybody else's turn: `store µs` is all it took for a request.
 - One key of one user, whose daily quota the run does not reach. What leases cost the store at ordinary quotas:
   [decisions/005](decisions/005-quota-leases.md).
 """
@@ -76,11 +78,11 @@ def section(results, name):
     workload = results.workloads[name]
     heads, rows = report.table(results, name)
     failed = "".join(f"- {who}: {reason.splitlines()[0]}\n" for who, reason in results.failed[name].items())
-    return f"### {workload.title}\n\n{markdown(heads, rows)}\n" + "".join(f"{part}\n" for part in (workload.note, failed) if part)
+    return "\n".join([f"### {workload.title}\n", markdown(heads, rows), *(f"{part}\n" for part in (workload.note, failed) if part)])
 
 
 def beside(footprint, results):
-    lines = ["## Memory, start, allocations\n"]
+    lines = ["## Memory, start, allocations"]
     if footprint.get("idle_mb"):
         lines.append(f"cfx at rest: {footprint['idle_mb']:.1f} MB; ready {footprint['ready_s']:.2f} s after its start, on a store that has been used.")
     if footprint.get("binary_mb"):
@@ -126,7 +128,7 @@ def losses(results):
     head = "## Where cfx loses\n\n"
     if not rows:
         return head + "In nothing that was measured here.\n"
-    return head + (f"Everything in which another was better by more than {CLOSE - 1:.0%}, by the medians of the rounds. What each of them "
+    return head + (f"Everything in which another was better by more than {(CLOSE - 1) * 100:.0f} %, by the medians of the rounds. What each of them "
                    "leaves undone stands above.\n\n") + markdown(["", "figure", "cfx", "better"], rows)
 
 
@@ -135,14 +137,14 @@ def markdown(heads, rows):
 
 
 def figure(setting, results):
-    """What the README says of it, in two lines."""
+    """What the README says of it, its heading too: there is none before the first run."""
     own = results.middle("chat-2k", "cfx", "cpu")
     against = {who: results.ratio("chat-2k", "cfx", who, "cpu") for who in ("bare pingora", "onwards", "Portkey", "LiteLLM")}
     if own is None or not against["bare pingora"]:
         return None
     parts = [f"{ratio[0]:.2f} × that of a bare Pingora proxy, which does none of that" if who == "bare pingora" else
              f"{ratio[0]:.2f} × {who}" if ratio[0] >= 0.1 else f"1/{1 / ratio[0]:,.0f} of {who}" for who, ratio in against.items() if ratio]
-    return (f"**{own:.1f} µs of CPU time a request** with keys, quota, ledger, metrics and log on: {', '.join(parts)}. A chat request of 2 KB, all "
+    return (f"## Speed\n\n**{own:.1f} µs of CPU time a request** with keys, quota, ledger, metrics and log on: {', '.join(parts)}. A chat request of 2 KB, all "
             f"in one run of `make bench` on {setting['date']}, {settings.told(setting)}. [Every figure](docs/performance.md), what was off in whose "
             "configuration, and where cfx loses.\n\n![CPU time by workload and proxy](docs/images/performance.svg)")
 

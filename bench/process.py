@@ -65,5 +65,11 @@ def pin(pid, cores):
         subprocess.run(["taskset", "-acp", cores_text(cores), str(each)], check=True, capture_output=True)
 
 
+def yield_to_others(pid):
+    """A family that runs already, and what it starts from now on, has what processor time nobody else wants."""
+    for each in family(pid):
+        os.setpriority(os.PRIO_PROCESS, each, 19)
+
+
 def cores_text(cores):
     return ",".join(str(core) for core in sorted(cores))

@@ -35,7 +35,8 @@ def line(what, seen, form, most=None, least=None):
     if seen is None:
         return {"what": what, "wanted": bound, "seen": "–", "holds": None, "value": None}
     middle, *ends = seen
-    told = form.format(middle) + (f" ({form.format(ends[0])}–{form.format(ends[1])})" if ends else "")
+    bare = form.split()[0]
+    told = form.format(middle) + (f" ({bare.format(ends[0])}–{bare.format(ends[1])})" if ends else "")
     holds = middle <= most if most is not None else middle >= least
     return {"what": what, "wanted": bound, "seen": told, "holds": holds, "value": middle}
 

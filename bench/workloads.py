@@ -45,6 +45,8 @@ class Workload:
     # Who is asked, of those that run; by default themselves.
     faces: Callable | None = None
     note: str = ""
+    # In the chart.
+    label: str = ""
 
 
 def posts(name, title, who, body, connections=CONNECTIONS, path=load.CHAT, part=b"First read", tls=False, **more):
@@ -61,16 +63,16 @@ def of_json(ground, results):
     large = bodies.chat(ground.folder, "large.json", 1 << 20)
     text = bodies.embedding(ground.folder, "embedding.json", 2 << 10)
     return [
-        posts("chat-2k", f"Chat, 2 KB, JSON, {CONNECTIONS} connections", ALL, small),
-        posts("chat-1m", "Chat, a prompt of 1 MB, 16 connections", FAST, large, 16),
+        posts("chat-2k", f"Chat, 2 KB, JSON, {CONNECTIONS} connections", ALL, small, label="chat, 2 KB"),
+        posts("chat-1m", "Chat, a prompt of 1 MB, 16 connections", FAST, large, 16, label="chat, a prompt of 1 MB"),
         at_share(results, small),
-        handshakes("tls-new", "TLS, new connections, full handshakes, 16 clients", "full"),
-        handshakes("tls-resumed", "TLS, new connections, sessions resumed, 16 clients", "resumed"),
+        handshakes("tls-new", "TLS, new connections, full handshakes, 16 clients", "full", "TLS, a full handshake"),
+        handshakes("tls-resumed", "TLS, new connections, sessions resumed, 16 clients", "resumed", "TLS, a session resumed"),
         refusals(ground, small),
         floods(ground, small),
-        posts("chat-100k", f"Chat, 100 KB, JSON, {CONNECTIONS} connections", FAST, middle),
+        posts("chat-100k", f"Chat, 100 KB, JSON, {CONNECTIONS} connections", FAST, middle, label="chat, 100 KB"),
         posts("embeddings", f"Embeddings, 2 KB of text, 1,536 numbers, {CONNECTIONS} connections", FAST, text,
-              path="/v1/embeddings", part=b'"embedding":['),
+              path="/v1/embeddings", part=b'"embedding":[', label="embeddings"),
         multiplexed(small),
         static(),
     ]
@@ -79,15 +81,16 @@ def of_json(ground, results):
 def of_events(ground):
     streamed = bodies.chat(ground.folder, "streamed.json", 2 << 10, stream=True)
     return [posts("sse-fast", f"SSE, {sse.EVENTS} events an answer, each a write, 8 connections", ALL, streamed, 8, part=b"[DONE]",
-                  unit="event", per=sse.EVENTS, note="The upstream is what bounds answers a second here.")]
+                  unit="event", per=sse.EVENTS, note="The upstream is what bounds answers a second here.", label="SSE, an event")]
 
 
 def of_paced(model):
     def turn(contender, seconds):
         # Of which a part goes by until all are open.
         seconds += 1
-        direct = contender.name == "nobody"
-        return load.measured(contender, lambda: load.paced(contender, seconds, model, PACED_STREAMS, PACED_EVERY, direct))
+        def ask(direct=False):
+            return load.paced(contender, seconds, model, PACED_STREAMS, PACED_EVERY, direct)
+        return ask(direct=True)[1] if contender.name == "nobody" else load.measured(contender, ask)
 
     def faces(running):
         return [dataclasses.replace(running["cfx"], name="nobody", log=None, store=None), *running.values()]
@@ -104,21 +107,21 @@ def at_share(results, body):
         if peak is None:
             raise load.Failed("bare pingora's peak is not known")
         return load.measured(contender, lambda: load.at_rate(contender, seconds, body, peak * SHARE, OPEN_LOOP_CONNECTIONS))
-    return Workload("chat-at-70", f"Chat, 2 KB, at {SHARE:.0%} of bare pingora's peak, {OPEN_LOOP_CONNECTIONS} clients at their own pace",
+    return Workload("chat-at-70", f"Chat, 2 KB, at {SHARE * 100:.0f} % of bare pingora's peak, {OPEN_LOOP_CONNECTIONS} clients at their own pace",
                     PROXIES, turn)
 
 
-def handshakes(name, title, manner):
+def handshakes(name, title, manner, label):
     def turn(contender, seconds):
         return load.measured(contender, lambda: load.handshakes(contender, seconds, manner))
-    return Workload(name, title, PROXIES, turn, unit="connection")
+    return Workload(name, title, PROXIES, turn, unit="connection", label=label)
 
 
 def multiplexed(body):
     def turn(contender, seconds):
         return load.measured(contender, lambda: load.multiplexed(contender, seconds, body))
     return Workload("http2", "Chat, 2 KB, over TLS and HTTP/2, 8 connections of 16 requests at a time", PROXIES, turn,
-                    lambda contender: load.multiplexed(contender, 1, body))
+                    lambda contender: load.multiplexed(contender, 1, body), label="chat, 2 KB, HTTP/2 and TLS")
 
 
 def static():
@@ -127,7 +130,7 @@ def static():
     def turn(contender, seconds):
         return load.measured(contender, lambda: load.clients(contender, seconds, CONNECTIONS, path=path))
     return Workload("static", f"A file of 32 KB through a web route, {CONNECTIONS} connections", PROXIES, turn,
-                    lambda contender: load.check(contender, path=path, part=b"export const"))
+                    lambda contender: load.check(contender, path=path, part=b"export const"), label="a file of 32 KB, web route")
 
 
 def unknown_keys(ground):
