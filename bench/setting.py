@@ -22,7 +22,8 @@ SETTINGS = {
              "many as cores. It reads requests whole before it passes them on, and large ones by way of a file, as it comes",
     "HAProxy": "no log, no key, no limit, no metrics; `http-reuse always`, `http-no-delay`, threads as many as cores",
     "onwards": "a key checked, its metrics on; no quota, no ledger, no log line; `max_idle_per_host: 2000`, as it says for one upstream",
-    "Portkey": "`--headless`, `NODE_ENV=production`; no key of its own, no quota, no ledger, no log; one process, as it comes",
+    "Portkey": "`--headless`, `NODE_ENV=production`; no key of its own, no quota, no ledger, no log; one process, as it comes, on "
+               "`@hono/node-server` 1.13.8, for on the newest that it asks for it cannot stream",
     "LiteLLM": "a master key checked; no database, so no virtual keys, no budgets and no spend log; `LITELLM_MODE=PRODUCTION`, "
                "`LITELLM_LOG=ERROR`, a worker for each core, no retries",
 }

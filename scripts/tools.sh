@@ -11,7 +11,9 @@ UVICORN_VENV="$TOOLS/uvicorn-$UVICORN_VERSION"
 ONWARDS_VERSION=1.2.0
 ONWARDS="$TOOLS/onwards-$ONWARDS_VERSION/bin/onwards"
 PORTKEY_VERSION=1.15.2
-PORTKEY_HOME="$TOOLS/portkey-$PORTKEY_VERSION"
+# The newest server that it asks for has it answer 500 to whoever wants a stream.
+PORTKEY_SERVER_VERSION=1.13.8
+PORTKEY_HOME="$TOOLS/portkey-$PORTKEY_VERSION-$PORTKEY_SERVER_VERSION"
 PORTKEY="$PORTKEY_HOME/node_modules/@portkey-ai/gateway/build/start-server.js"
 # One environment for each set of pins.
 E2E_VENV="$TOOLS/e2e-$(cat e2e/requirements.txt e2e/constraints.txt | cksum | cut -d' ' -f1)"
