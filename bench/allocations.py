@@ -6,7 +6,6 @@ that what is counted for them is what they asked the allocator for, and no measu
 
 import http.client
 import re
-import shutil
 import subprocess
 
 import bodies
@@ -20,29 +19,28 @@ ENTRIES = {f"{prefix}{name}" for prefix in ("", "_rjem_") for name in (
 
 
 def of(starters, answers):
-    """By contender, a chat request of 2 KB; None where it could not be counted."""
-    if not shutil.which("callgrind_control"):
-        return {}
-    return {name: counted(starter, answers) for name, starter in starters.items()}
+    """By contender, those of a chat request of 2 KB; and by contender, why they could not be counted."""
+    found, missing = {}, {}
+    for name, starter in starters.items():
+        try:
+            found[name] = counted(starter, answers)
+        except (NotStarted, load.Failed, OSError, subprocess.SubprocessError) as reason:
+            missing[name] = str(reason)
+    return found, missing
 
 
 def counted(starter, answers):
     with Ground() as ground:
         out = ground.folder / "callgrind"
         ground.watched = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        try:
-            port = answers(ground)
-            contender = starter(ground, "allocations", port)
-            body = bodies.chat(ground.folder, "small.json", 2 << 10).read_bytes()
-            ask(contender, body, WARMING)
-            mark(contender, "-z")
-            ask(contender, body, REQUESTS)
-            mark(contender, "-d")
-        except (NotStarted, load.Failed, OSError, subprocess.SubprocessError):
-            return None
-        # Each thread, and each dump, may have a file of its own.
-        calls = sum(calls_of(file.read_text(errors="replace")) for file in ground.folder.glob("callgrind.1*"))
-        return calls / REQUESTS
+        contender = starter(ground, "allocations", answers(ground))
+        body = bodies.chat(ground.folder, "small.json", 2 << 10).read_bytes()
+        ask(contender, body, WARMING)
+        mark(contender, "-z")
+        ask(contender, body, REQUESTS)
+        mark(contender, "-d")
+        # Each dump has a file of its own.
+        return sum(calls_of(file.read_text(errors="replace")) for file in ground.folder.glob("callgrind.1*")) / REQUESTS
 
 
 def ask(contender, body, times):
@@ -57,7 +55,9 @@ def ask(contender, body, times):
 
 
 def mark(contender, what):
-    subprocess.run(["callgrind_control", what, str(contender.process.pid)], check=True, capture_output=True, timeout=PATIENCE)
+    done = subprocess.run(["callgrind_control", what, str(contender.process.pid)], capture_output=True, text=True, timeout=PATIENCE)
+    if done.returncode != 0:
+        raise load.Failed(f"callgrind cannot be told {what}: {done.stdout}{done.stderr}")
 
 
 def calls_of(text):

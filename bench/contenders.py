@@ -164,7 +164,8 @@ class Contender:
 
 
 def threads(ground):
-    return len(ground.cores) if ground.cores else 2
+    # Whoever watches runs one thread at a time, and of nginx one process.
+    return 1 if ground.watched else len(ground.cores) if ground.cores else 2
 
 
 def bare(ground, tag, upstream):
@@ -190,7 +191,6 @@ def nginx(ground, tag, upstream):
     certificate, key = ground.certificate()
     plain, tls = free_port(), free_port()
     server = NGINX_PROXY.format(upstream=upstream, plain=plain, tls=tls, certificate=certificate, key=key)
-    # Whoever watches it looks at one process.
     more = "master_process off;" if ground.watched else ""
     return Contender("nginx", nginx_process(ground.contend, ground, f"nginx-{tag}", threads(ground), server, tls, more), plain, tls)
 

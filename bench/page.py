@@ -93,9 +93,9 @@ def beside(footprint, results):
                      f"for many at once, over their number; nginx has it in a file): {held}.")
     if footprint.get("streams"):
         found = footprint["streams"]
-        lines.append(f"{found['count']:,} open streams: " + ", ".join(f"{found[way]:.1f} KB each over {name}" for way, name in
+        lines.append("10,000 open streams: " + ", ".join(f"{found[way]:.1f} KB each over {name}" for way, name in
                      (("plain", "plain HTTP"), ("tls", "TLS")) if way in found) + ".")
-    if any(footprint.get("allocations", {}).values()):
+    if footprint.get("allocations"):
         counts = ", ".join(f"{who} {report.number(count, '{:.1f}')}" for who, count in footprint["allocations"].items())
         lines.append(f"Calls of the allocator a chat request of 2 KB, counted by callgrind: {counts}. nginx and HAProxy cut what they need from "
                      "pools, whose pieces are not counted; those of Python's and Node's heaps cannot be.")
@@ -112,10 +112,9 @@ def losses(results):
         turns = results.turns[name]
         if not turns.get("cfx") or workload.base != "bare pingora":
             continue
-        given_pace = "came" in turns["cfx"][0] or name == "sse-paced"
         figures = {"cpu": ("CPU, µs", 1, "{:,.2f}"), "p99": ("p99, ms", 1, "{:.2f}"), "rate": ("a second", -1, "{:,.0f}"),
                    "first_p99": ("first token p99, ms", 1, "{:.2f}"), "delay_p99": ("late p99, ms", 1, "{:.2f}")}
-        if given_pace:
+        if report.given_pace(results, name):
             del figures["rate"]
         for figure, (told, sign, form) in figures.items():
             own = results.middle(name, "cfx", figure)

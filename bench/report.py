@@ -21,15 +21,19 @@ def spread(ratio):
     return "–" if ratio is None else "{:.2f} ({:.2f}–{:.2f})".format(*ratio)
 
 
+def given_pace(results, name):
+    """Whether how often is asked is said beforehand, and no figure of who is asked."""
+    return any(figure in turn for turns in results.turns[name].values() for turn in turns for figure in ("came", "delay_p50"))
+
+
 def table(results, name):
-    """Heads and rows of one workload's table: whoever took part, then those who could not."""
+    """Heads and rows of one workload's table."""
     workload, turns = results.workloads[name], results.turns[name]
     measured = [who for who in turns if turns[who]]
     figures = [figure for figure in COLUMNS if any(results.middle(name, who, figure) is not None for who in measured)]
-    # Where a turn's requests come at a given pace, that pace is no figure of theirs.
-    if "came" in figures or workload.name == "sse-paced":
-        figures.remove("rate")
-    # Of cfx alone, and none for whom it is nothing.
+    if given_pace(results, name):
+        figures = [figure for figure in figures if figure != "rate"]
+    # Of cfx alone, and of no workload without a row.
     figures = [figure for figure in figures if figure != "store_cpu" or any(results.middle(name, who, figure) for who in measured)]
     by_cpu = "cpu" not in workload.without
     first = [f"CPU µs/{workload.unit}", f"× {workload.base}"] if by_cpu else [f"p99 × {workload.base}"]
