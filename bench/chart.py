@@ -10,6 +10,7 @@ MARKS = {
 }
 WIDTH, LEFT, RIGHT, TOP, ROW = 960, 230, 120, 92, 34
 SIZE = 6
+TITLE = "CPU time of the proxy, µs a request, event or connection (logarithmic; less is better)"
 
 
 def svg(results, names, told):
@@ -24,10 +25,11 @@ def svg(results, names, told):
     def across(value):
         return LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 62}" font-family="sans-serif" font-size="13" role="img">',
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 62}" font-family="sans-serif" font-size="13"'
+             ' role="img">',
              "<title>CPU time by workload and proxy</title>",
              f'<rect width="{WIDTH}" height="{bottom + 62}" fill="#ffffff"/>',
-             text(16, 26, "CPU time of the proxy, µs a request, event or connection (logarithmic; less is better)", size=15, weight="bold")]
+             text(16, 26, TITLE, size=15, weight="bold")]
     for number, who in enumerate(who for who in MARKS if any(who in found for _, found in rows)):
         at = 24 + number * 128
         parts += [mark(who, at, 52), text(at + 12, 56, who)]
@@ -49,7 +51,8 @@ def svg(results, names, told):
 
 
 def text(x, y, words, anchor="start", size=13, weight="normal", fill="#222222"):
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" fill="{fill}">{escape(words)}</text>'
+    style = f'text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" fill="{fill}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
 
 
 def mark(who, x, y, told=None):

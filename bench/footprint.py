@@ -1,5 +1,6 @@
 """What cfx takes of a machine beside time: at rest, at its start, on disk; and what each proxy holds for a long prompt."""
 
+import dataclasses
 import pathlib
 import shutil
 import socket
@@ -27,7 +28,8 @@ def start(ground, contender, times=3):
     took, resident = [], []
     for _ in range(times):
         began = time.monotonic()
-        again = contenders.dataclasses.replace(contender, process=ground.contend("start", contender.command, contender.admin, env=contender.environment))
+        started = ground.contend("start", contender.command, contender.admin, env=contender.environment)
+        again = dataclasses.replace(contender, process=started)
         if not contenders.ready(again):
             raise NotStarted("cfx does not start again")
         took.append(time.monotonic() - began)
@@ -75,7 +77,8 @@ def open_at_once(contender, text, holder):
     """All of them on connections of their own, answered when the last has come through."""
     holder.go.clear()
     head = "".join(f"{name}: {value}\r\n" for name, value in contender.asked_with().items())
-    request = f"POST {load.CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{head}content-length: {len(text)}\r\n\r\n".encode() + text
+    head = f"POST {load.CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{head}content-length: {len(text)}\r\n\r\n"
+    request = head.encode() + text
     answers = []
 
     def ask():

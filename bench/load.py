@@ -81,7 +81,8 @@ def h2load(contender, url, words, body, patience):
             rows = [line.split("\t") for line in lines]
     wrong = [row[1] for row in rows if row[1] != "200"]
     if done.returncode != 0 or not rows or wrong:
-        raise Failed(f"{contender.name}: of {len(rows)} requests {len(wrong)} were refused {sorted(set(wrong))[:3]}:\n{done.stdout[-500:]}{done.stderr}")
+        raise Failed(f"{contender.name}: of {len(rows)} requests {len(wrong)} were refused {sorted(set(wrong))[:3]}:\n"
+                     f"{done.stdout[-500:]}{done.stderr}")
     return [(int(row[0]), int(row[2]) / 1e3) for row in rows], done.stdout
 
 

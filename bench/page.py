@@ -1,9 +1,11 @@
 """docs/performance.md and the README's figure, from what a run saw and from nothing else."""
 
 import re
+import textwrap
 
 import report
 import setting as settings
+import workloads
 
 MARKERS = ("<!-- bench: `make bench` writes what stands between these two -->", "<!-- /bench -->")
 # Where another is better by less, neither is: rounds of one run differ by that much.
@@ -42,8 +44,8 @@ HOW = """## How it is measured
 
 - Closed loop (`wrk`): as many clients as said, each asks again when it is answered. TLS handshakes and paced streams have clients of this
   repository's (`examples/handshakes.rs`, `examples/crowd`), HTTP/2 and clients at their own pace `h2load`.
-- "At 70 %" is an open loop but for one thing: a client that waits longer than the interval between two of its requests asks late. The
-  pace of each of its many clients is slow enough that this is rarer than what p99.9 shows.
+- "At 70 %" is an open loop but for one thing: a client asks late while it waits for an answer longer than the interval between two of its
+  requests, {interval:.1f} ms. Below that, latencies are those of an open loop; above, they would be longer there.
 - CPU, switches and memory are those of all the process' threads and of its children, read from /proc before and after a turn. The clock of CPU
   time ticks a hundred times a second: a turn has hundreds of ticks at full load, and fewer where the upstream is what bounds it.
 - Everything runs on one machine over loopback: no network card has a part in it, and those who share a core with clients, upstream and
@@ -56,20 +58,19 @@ HOW = """## How it is measured
 
 
 def performance(setting, results, footprint, wanted, chart):
+    quick = "**This was a quick run (`QUICK=1`): it shows that every part works, and its figures are coarse.**" if setting["quick"] else ""
     sections = [
         INTRODUCTION.format(
             date=setting["date"], chart=chart, machine=settings.told(setting), **setting["cores"], rounds=setting["rounds"],
             seconds=setting["seconds"], uncounted=settings.UNCOUNTED,
-            quick="**This was a quick run (`QUICK=1`): it shows that every part works, and its figures are coarse.**" if setting["quick"] else "",
+            quick=quick,
             versions=", ".join(f"{name} {version}" for name, version in setting["versions"].items()),
             settings="\n".join(f"| {name} | {text} |" for name, text in setting["settings"].items())),
-        "## What was wanted of cfx\n\n" + markdown(
-            ["", "wanted", "seen", "holds"],
-            [[line["what"], line["wanted"], line["seen"], {True: "yes", False: "**no**", None: "not measured"}[line["holds"]]] for line in wanted]),
+        "## What was wanted of cfx\n\n" + markdown(*report.wanted_table(wanted, no="**no**")),
         losses(results),
         "## The tables\n\nTimes in ms, CPU in µs.\n\n" + "\n".join(section(results, name) for name in results.workloads),
         beside(footprint, results),
-        HOW,
+        HOW.format(interval=1e3 / workloads.EACH_RATE),
     ]
     return "\n".join(sections)
 
@@ -84,7 +85,8 @@ def section(results, name):
 def beside(footprint, results):
     lines = ["## Memory, start, allocations"]
     if footprint.get("idle_mb"):
-        lines.append(f"cfx at rest: {footprint['idle_mb']:.1f} MB; ready {footprint['ready_s']:.2f} s after its start, on a store that has been used.")
+        lines.append(f"cfx at rest: {footprint['idle_mb']:.1f} MB; ready {footprint['ready_s']:.2f} s after its start, on a store that has "
+                     "been used.")
     if footprint.get("binary_mb"):
         lines.append(f"Its binary without symbols: {footprint['binary_mb']:.1f} MB.")
     if footprint.get("prompt_memory"):
@@ -100,7 +102,7 @@ def beside(footprint, results):
         lines.append(f"Calls of the allocator a chat request of 2 KB, counted by callgrind: {counts}. nginx and HAProxy cut what they need from "
                      "pools, whose pieces are not counted; those of Python's and Node's heaps cannot be.")
     else:
-        lines.append("Allocations a request are not here: no callgrind was at hand to count the calls of each allocator.")
+        lines.append("Allocations a request were not counted in this run.")
     left = "".join(f"- {name}: {reason}\n" for name, reason in results.left_out.items())
     return "\n\n".join(lines) + "\n" + (f"\nLeft out:\n\n{left}" if left else "")
 
@@ -120,15 +122,16 @@ def losses(results):
             own = results.middle(name, "cfx", figure)
             if own is None:
                 continue
-            better = {who: value for who in turns if who not in ("cfx", "nobody") and (value := results.middle(name, who, figure)) is not None
-                      and (value * CLOSE < own if sign > 0 else value > own * CLOSE)}
+            others = {who: results.middle(name, who, figure) for who in turns if who not in ("cfx", "nobody")}
+            better = [f"{who} {form.format(value)}" for who, value in others.items()
+                      if value is not None and (value * CLOSE < own if sign > 0 else value > own * CLOSE)]
             if better:
-                rows.append([workload.title, told, form.format(own), ", ".join(f"{who} {form.format(value)}" for who, value in better.items())])
+                rows.append([workload.title, told, form.format(own), ", ".join(better)])
     head = "## Where cfx loses\n\n"
     if not rows:
         return head + "In nothing that was measured here.\n"
-    return head + (f"Everything in which another was better by more than {(CLOSE - 1) * 100:.0f} %, by the medians of the rounds. What each of them "
-                   "leaves undone stands above.\n\n") + markdown(["", "figure", "cfx", "better"], rows)
+    return head + (f"Everything in which another was better by more than {(CLOSE - 1) * 100:.0f} %, by the medians of the rounds. What each of "
+                   "them leaves undone stands above.\n\n") + markdown(["", "figure", "cfx", "better"], rows)
 
 
 def markdown(heads, rows):
@@ -141,11 +144,12 @@ def figure(setting, results):
     against = {who: results.ratio("chat-2k", "cfx", who, "cpu") for who in ("bare pingora", "onwards", "Portkey", "LiteLLM")}
     if own is None or not against["bare pingora"]:
         return None
-    parts = [f"{ratio[0]:.2f} × that of a bare Pingora proxy, which does none of that" if who == "bare pingora" else
-             f"{ratio[0]:.2f} × {who}" if ratio[0] >= 0.1 else f"1/{1 / ratio[0]:,.0f} of {who}" for who, ratio in against.items() if ratio]
-    return (f"## Speed\n\n**{own:.1f} µs of CPU time a request** with keys, quota, ledger, metrics and log on: {', '.join(parts)}. A chat request of 2 KB, all "
+    parts = [f"{against.pop('bare pingora')[0]:.2f} × that of a bare Pingora proxy, which does none of that"]
+    parts += [f"{ratio[0]:.2f} × {who}" if ratio[0] >= 0.1 else f"1/{1 / ratio[0]:,.0f} of {who}" for who, ratio in against.items() if ratio]
+    told = (f"**{own:.1f} µs of CPU time a request** with keys, quota, ledger, metrics and log on: {', '.join(parts)}. A chat request of 2 KB, all "
             f"in one run of `make bench` on {setting['date']}, {settings.told(setting)}. [Every figure](docs/performance.md), what was off in whose "
-            "configuration, and where cfx loses.\n\n![CPU time by workload and proxy](docs/images/performance.svg)")
+            "configuration, and where cfx loses.")
+    return f"## Speed\n\n{textwrap.fill(told, 140, break_on_hyphens=False)}\n\n![CPU time by workload and proxy](docs/images/performance.svg)"
 
 
 def with_figure(readme, text):

@@ -66,10 +66,14 @@ def print_table(heads, rows):
         print("  " + "  ".join(cells).rstrip(), flush=True)
 
 
+def wanted_table(lines, no):
+    words = {True: "yes", False: no, None: "not measured"}
+    return ["", "wanted", "seen", "holds"], [[line["what"], line["wanted"], line["seen"], words[line["holds"]]] for line in lines]
+
+
 def show_wanted(lines):
     print("\nWanted")
-    print_table(["", "wanted", "seen", "holds"],
-                [[line["what"], line["wanted"], line["seen"], {True: "yes", False: "NO", None: "not measured"}[line["holds"]]] for line in lines])
+    print_table(*wanted_table(lines, no="NO"))
 
 
 def as_json(setting, results, footprint, wanted):

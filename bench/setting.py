@@ -27,8 +27,8 @@ SETTINGS = {
     "LiteLLM": "a master key checked; no database, so no virtual keys, no budgets and no spend log; `LITELLM_MODE=PRODUCTION`, "
                "`LITELLM_LOG=ERROR`, a worker for each core, no retries",
 }
-UNCOUNTED = ("Postgres' own time is no part of cfx' CPU and stands beside it (`store µs`), as do the upstream's and the clients', "
-             "which share the other cores")
+UNCOUNTED = ("Postgres' own time is no part of cfx' CPU and stands beside it (`store µs`); that of upstream and clients, on the same cores, is "
+             "nobody's")
 
 
 def said(*command):

@@ -95,7 +95,7 @@ def main():
         many = [turn("full", 10, 24, refused=0.01, keys=drawn) for _ in range(3)]
         print(f"{DRAWN:,} keys in turn: {many[-1]['rate']:.0f} requests/s, CPU {many[-1]['cpu']:.2f} µs, "
               f"{sum(turn['refused'] for turn in many)} refused, "
-              f"RSS {before:.0f} MB before, {contenders['full'].resident():.0f} MB after")
+              f"RSS {before:.0f} MB before, {running['full'].resident():.0f} MB after")
     if slow:
         sys.exit(f"volume: over {questions.LIMIT:.0f} ms:\n  " + "\n  ".join(slow))
 

@@ -20,7 +20,8 @@ SLOW = ("Portkey", "LiteLLM")
 CONNECTIONS = 32
 # Of bare pingora's peak.
 SHARE = 0.7
-OPEN_LOOP_CONNECTIONS = 256
+# Of each client that keeps its own pace. h2load's clock of a client ticks every 10 ms at the most: beyond 100 they would ask in bursts.
+EACH_RATE = 80
 HONEST_RATE, HONEST_CONNECTIONS = 200, 8
 # Fewer unknown keys than an address may show in a minute before it is told to wait: each gets its 401.
 UNKNOWN_KEYS = 20
@@ -106,8 +107,9 @@ def at_share(results, body):
         peak = results.middle("chat-2k", "bare pingora", "rate")
         if peak is None:
             raise load.Failed("bare pingora's peak is not known")
-        return load.measured(contender, lambda: load.at_rate(contender, seconds, body, peak * SHARE, OPEN_LOOP_CONNECTIONS))
-    return Workload("chat-at-70", f"Chat, 2 KB, at {SHARE * 100:.0f} % of bare pingora's peak, {OPEN_LOOP_CONNECTIONS} clients at their own pace",
+        rate = peak * SHARE
+        return load.measured(contender, lambda: load.at_rate(contender, seconds, body, rate, max(32, round(rate / EACH_RATE))))
+    return Workload("chat-at-70", f"Chat, 2 KB, at {SHARE * 100:.0f} % of bare pingora's peak, clients that ask {EACH_RATE} times a second each",
                     PROXIES, turn)
 
 
