@@ -27,7 +27,7 @@ class Results:
     def ratio(self, workload, contender, other, figure):
         """The median of the rounds, the least and the most; None where one of the two has no turn."""
         turns = self.turns.get(workload, {})
-        pairs = [(one.get(figure), two.get(figure)) for one, two in zip(turns.get(contender, []), turns.get(other, []))]
+        pairs = [(one.get(figure), two.get(figure)) for one, two in zip(turns.get(contender, []), turns.get(other, []), strict=False)]
         ratios = sorted(one / two for one, two in pairs if one is not None and two)
         return (statistics.median(ratios), ratios[0], ratios[-1]) if ratios else None
 

@@ -40,7 +40,7 @@ def options():
     parser.add_argument("--seconds", type=int, help="of one turn; 3, quick 1")
     parser.add_argument("--rounds", type=int, help="4, quick 2")
     parser.add_argument("--minutes", type=float, help="what has not begun by then is left out; 24, quick 6")
-    parser.add_argument("--only", default="", help="workloads whose name has this in it; nothing is written")
+    parser.add_argument("--only", help="workloads whose names have one of these words in them, as chat,sse; nothing is written")
     parser.add_argument("--no-streams", action="store_true", help="leave out the 10,000 open streams; a quick run does")
     parser.add_argument("--no-peers", action="store_true", help="leave out onwards, Portkey and LiteLLM")
     parser.add_argument("--cores", help="where contenders run, as 0,1; all others have the rest. By default half of them")
@@ -87,7 +87,7 @@ class Run:
         """Everybody in front of one upstream, and their workloads, one after another."""
         with Ground(self.cores) as ground:
             port = upstream(ground)
-            chosen = [workload for workload in make(ground, port) if self.arguments.only in workload.name]
+            chosen = [workload for workload in make(ground, port) if self.asked(workload.name)]
             running, missing = {}, {}
             for name in [name for name in self.starters if any(name in workload.who for workload in chosen)]:
                 try:
@@ -106,9 +106,12 @@ class Run:
                 self.footprint |= footprint.start(ground, running["cfx"])
                 self.footprint["binary_mb"] = footprint.binary_mb()
 
+    def asked(self, name):
+        return not self.arguments.only or any(word in name for word in self.arguments.only.split(","))
+
     def begins(self, name):
         """Whether there is time for it, and it is asked for."""
-        if self.arguments.only not in name:
+        if not self.asked(name):
             return False
         if self.budget.left() > 0:
             return True
@@ -140,8 +143,8 @@ class Run:
 def show_footprint(found):
     print("\nMemory, start, allocations")
     for name, value in found.items():
-        told = ", ".join(f"{who} {report.number(each, '{:,.2f}')}" for who, each in value.items()) if isinstance(value, dict) else report.number(value, "{:,.2f}")
-        print(f"  {name:16} {told}", flush=True)
+        each = value if isinstance(value, dict) else {"cfx": value}
+        print(f"  {name:16} " + ", ".join(f"{who} {report.number(seen, '{:,.2f}')}" for who, seen in each.items()), flush=True)
 
 
 def write(arguments, where, run, lines):
@@ -180,7 +183,7 @@ def main():
     if run.footprint:
         show_footprint(run.footprint)
     lines = wanted.lines(run.results, run.footprint)
-    report.show_wanted(lines)
+    report.show_wanted([line for line in lines if line["holds"] is not None] if arguments.only else lines)
     if not arguments.only:
         write(arguments, where, run, lines)
 
