@@ -13,8 +13,8 @@ import subprocess
 import tempfile
 import time
 
+import process
 from ground import HERE, PATIENCE, RELEASE
-from process import TICKS
 
 CHAT = "/v1/chat/completions"
 
@@ -35,7 +35,7 @@ def measured(contender, load):
     turn = {
         "cpu": (contender.cpu() - cpu) / served * 1e6,
         # The clock of the processor time ticks so often: below a few ticks a turn tells nothing.
-        "ticks": (contender.cpu() - cpu) * TICKS,
+        "ticks": (contender.cpu() - cpu) * process.TICKS,
         "rate": served / elapsed,
         "switches": (contender.switches() - switches) / served,
         "rss": resident,
@@ -59,8 +59,8 @@ def clients(contender, seconds, connections, body=None, path=CHAT, tls=False, re
         environment |= {"BENCH_BODY": str(body), "BENCH_HEADERS": headers}
     environment |= {"BENCH_KEYS": str(keys)} if keys else {}
     done = subprocess.run(
-        [*words, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(HERE / "load.lua"),
-         f"{scheme}://127.0.0.1:{port}{path}"],
+        [*words, "wrk", f"-t{min(process.threads(), connections)}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
+         "-s", str(HERE / "load.lua"), f"{scheme}://127.0.0.1:{port}{path}"],
         env=environment, capture_output=True, text=True, timeout=seconds + PATIENCE)
     if done.returncode != 0:
         raise Failed(f"{contender.name}: wrk ended with {done.stdout}{done.stderr}")
@@ -88,8 +88,8 @@ def h2load(contender, url, words, body, patience):
 
 def multiplexed(contender, seconds, body, connections=8, streams=16):
     """Clients with many requests at a time on a connection over TLS."""
-    rows, said = h2load(contender, f"https://127.0.0.1:{contender.tls}{CHAT}",
-                        [f"-c{connections}", f"-m{streams}", "-D", str(seconds)], body, seconds + PATIENCE)
+    words = [f"-t{min(process.threads(), connections)}", f"-c{connections}", f"-m{streams}", "-D", str(seconds)]
+    rows, said = h2load(contender, f"https://127.0.0.1:{contender.tls}{CHAT}", words, body, seconds + PATIENCE)
     if not re.search(r"Application protocol: h2$", said, re.MULTILINE):
         raise Failed(f"{contender.name} speaks no HTTP/2")
     return len(rows), percentiles([took for _, took in rows])

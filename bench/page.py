@@ -69,7 +69,7 @@ def performance(setting, results, footprint, wanted, chart):
         "## What was wanted of cfx\n\n" + markdown(*report.wanted_table(wanted, no="**no**")),
         losses(results),
         "## The tables\n\nTimes in ms, CPU in µs.\n\n" + "\n".join(section(results, name) for name in results.workloads),
-        beside(footprint, results),
+        beside(setting, footprint, results),
         HOW.format(interval=1e3 / workloads.EACH_RATE),
     ]
     return "\n".join(sections)
@@ -82,7 +82,7 @@ def section(results, name):
     return "\n".join([f"### {workload.title}\n", markdown(heads, rows), *(f"{part}\n" for part in (workload.note, failed) if part)])
 
 
-def beside(footprint, results):
+def beside(setting, footprint, results):
     lines = ["## Memory, start, allocations"]
     if footprint.get("idle_mb"):
         lines.append(f"cfx at rest: {footprint['idle_mb']:.1f} MB; ready {footprint['ready_s']:.2f} s after its start, on a store that has "
@@ -91,16 +91,16 @@ def beside(footprint, results):
         lines.append(f"Its binary without symbols: {footprint['binary_mb']:.1f} MB.")
     if footprint.get("prompt_memory"):
         held = ", ".join(f"{who} {report.number(share, '{:.2f}')}" for who, share in footprint["prompt_memory"].items())
-        lines.append("What a prompt of 1 MB takes of memory while it is under way, as a multiple of its size (the most that the process grew by "
-                     f"for many at once, over their number; nginx has it in a file): {held}.")
+        lines.append("What a prompt of 1 MB takes of memory while it is under way, as a multiple of its size (the most that the process "
+                     f"grew by for many at once, over their number; nginx has it in a file): {held}.")
     if footprint.get("streams"):
         found = footprint["streams"]
         lines.append("10,000 open streams: " + ", ".join(f"{found[way]:.1f} KB each over {name}" for way, name in
-                     (("plain", "plain HTTP"), ("tls", "TLS")) if way in found) + ".")
+                     (("plain", "plain HTTP"), ("tls", "TLS")) if way in found) + f", from a model over {setting['model_speaks']}.")
     if footprint.get("allocations"):
         counts = ", ".join(f"{who} {report.number(count, '{:.1f}')}" for who, count in footprint["allocations"].items())
-        lines.append(f"Calls of the allocator a chat request of 2 KB, counted by callgrind: {counts}. nginx and HAProxy cut what they need from "
-                     "pools, whose pieces are not counted; those of Python's and Node's heaps cannot be.")
+        lines.append(f"Calls of the allocator a chat request of 2 KB, counted by callgrind: {counts}. nginx and HAProxy cut what they need "
+                     "from pools, whose pieces are not counted; those of Python's and Node's heaps cannot be.")
     else:
         lines.append("Allocations a request were not counted in this run.")
     left = "".join(f"- {name}: {reason}\n" for name, reason in results.left_out.items())
@@ -130,8 +130,8 @@ def losses(results):
     head = "## Where cfx loses\n\n"
     if not rows:
         return head + "In nothing that was measured here.\n"
-    return head + (f"Everything in which another was better by more than {(CLOSE - 1) * 100:.0f} %, by the medians of the rounds. What each of "
-                   "them leaves undone stands above.\n\n") + markdown(["", "figure", "cfx", "better"], rows)
+    return head + (f"Everything in which another was better by more than {(CLOSE - 1) * 100:.0f} %, by the medians of the rounds. What each "
+                   "of them leaves undone stands above.\n\n") + markdown(["", "figure", "cfx", "better"], rows)
 
 
 def markdown(heads, rows):
@@ -146,9 +146,9 @@ def figure(setting, results):
         return None
     parts = [f"{against.pop('bare pingora')[0]:.2f} × that of a bare Pingora proxy, which does none of that"]
     parts += [f"{ratio[0]:.2f} × {who}" if ratio[0] >= 0.1 else f"1/{1 / ratio[0]:,.0f} of {who}" for who, ratio in against.items() if ratio]
-    told = (f"**{own:.1f} µs of CPU time a request** with keys, quota, ledger, metrics and log on: {', '.join(parts)}. A chat request of 2 KB, all "
-            f"in one run of `make bench` on {setting['date']}, {settings.told(setting)}. [Every figure](docs/performance.md), what was off in whose "
-            "configuration, and where cfx loses.")
+    told = (f"**{own:.1f} µs of CPU time a request** with keys, quota, ledger, metrics and log on: {', '.join(parts)}. A chat request of 2 KB, "
+            f"all in one run of `make bench` on {setting['date']}, {settings.told(setting)}. [Every figure](docs/performance.md), what was off in "
+            "whose configuration, and where cfx loses.")
     return f"## Speed\n\n{textwrap.fill(told, 140, break_on_hyphens=False)}\n\n![CPU time by workload and proxy](docs/images/performance.svg)"
 
 

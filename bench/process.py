@@ -71,5 +71,10 @@ def yield_to_others(pid):
         os.setpriority(os.PRIO_PROCESS, each, 19)
 
 
+def threads():
+    """Of clients and of the upstream, which share the cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
 def cores_text(cores):
     return ",".join(str(core) for core in sorted(cores))

@@ -82,6 +82,8 @@ class Run:
         self.arguments, self.cores = arguments, cores
         self.starters = starters(arguments)
         self.results, self.footprint, self.budget = rounds.Results(), {}, rounds.Budget(arguments.minutes)
+        # What the model of the open streams speaks: HTTP/1.1 where there are open files enough for two a stream.
+        self.model_speaks = None
 
     def ground(self, tag, upstream, make):
         """Everybody in front of one upstream, and their workloads, one after another."""
@@ -129,7 +131,8 @@ class Run:
             asked = streams.options(["--streams", str(STREAMS), "--seconds", "10", "--after", "1"])
             self.footprint["streams"] = {}
             for way, tls in (("plain", False), ("tls", True)):
-                count, _, _, (seen,) = streams.held(asked, tls, crowds=1, cores=self.cores)
+                count, http2, _, (seen,) = streams.held(asked, tls, crowds=1, cores=self.cores)
+                self.model_speaks = "HTTP/2" if http2 else "HTTP/1.1"
                 if count == STREAMS and seen["whole"] == count and not seen["errors"]:
                     self.footprint["streams"][way] = seen["stream_kb"]
                 else:
@@ -182,6 +185,7 @@ def main():
     run.memory()
     if run.footprint:
         show_footprint(run.footprint)
+    where["model_speaks"] = run.model_speaks
     lines = wanted.lines(run.results, run.footprint)
     report.show_wanted([line for line in lines if line["holds"] is not None] if arguments.only else lines)
     if not arguments.only:

@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 
+import process
 from contenders import nginx_process
 from ground import HERE, free_port
 
@@ -32,7 +33,7 @@ SERVER = """
 """
 
 
-def answers(ground, workers=1):
+def answers(ground):
     """nginx, which has each answer ready: chat, embeddings, a file."""
     port, root = free_port(), ground.folder / "www"
     (root / "assets").mkdir(parents=True)
@@ -41,7 +42,7 @@ def answers(ground, workers=1):
     sets = " ".join(f"set $part{number} '{part}';" for number, part in enumerate(parts))
     names = "".join(f"${{part{number}}}" for number in range(len(parts)))
     server = SERVER.format(port=port, chat=CHAT, root=root, sets=sets, names=names)
-    nginx_process(ground.spawn, ground, "upstream", workers, server, port)
+    nginx_process(ground.spawn, ground, "upstream", process.threads(), server, port)
     return port
 
 

@@ -198,8 +198,8 @@ def floods(ground, body):
         with beside(flooding, seconds, ground, body, status) as flood:
             turn = honest(contender, seconds)
         return {**turn, "flood": flood["rate"]}
-    return Workload("floods", f"cfx: an honest client, {HONEST_RATE} requests a second, beside a flood of refusals at full speed", ("cfx",),
-                    turn, check, base="alone", faces=faces, without=("cpu", "store_cpu", "switches"),
+    return Workload("floods", f"cfx: an honest client, {HONEST_RATE} requests a second, beside a flood of refusals at full speed",
+                    ("cfx",), turn, check, base="alone", faces=faces, without=("cpu", "store_cpu", "switches"),
                     note="Those who flood yield their core to the honest client, so that what is seen is the edge's doing.")
 
 
