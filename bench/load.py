@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -116,6 +117,19 @@ def handshakes(contender, seconds, manner, connections=16):
         raise Failed(f"{contender.name} failed to shake hands: {done.stdout}{done.stderr}")
     return seen["handshakes"], {"p50": seen["p50_us"] / 1e3, "p99": seen["p99_us"] / 1e3,
                                 "resumed": seen["resumed"] / seen["handshakes"]}
+
+
+def connections(contender, seconds):
+    """A client that comes, says nothing and goes."""
+    until, times = time.monotonic() + seconds, []
+    while (began := time.monotonic()) < until:
+        with socket.create_connection(("127.0.0.1", contender.plain), timeout=PATIENCE) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            # HAProxy says that this was no request.
+            while connection.recv(4_096):
+                pass
+        times.append((time.monotonic() - began) * 1e3)
+    return len(times), percentiles(times)
 
 
 def paced(contender, seconds, model, streams, every, direct=False):

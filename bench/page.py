@@ -29,7 +29,7 @@ between two turns of one round, with its least and its most.
 |---|---|
 | machine | {machine} |
 | cores | contenders on {contenders}; clients, upstream and Postgres on {others}; as many threads or workers as a contender has cores |
-| rounds | {rounds} of {seconds} s a turn, each begun by another contender; a warming turn before. LiteLLM and Portkey, which need milliseconds a request, have fewer and longer ones |
+| rounds | {rounds} of {seconds} s a turn, each begun by another contender; a warming turn before. LiteLLM and Portkey, which need milliseconds a request, have fewer and longer ones, with a quarter of the clients |
 | versions | {versions} |
 
 What is on in cfx, and what is off in whose configuration:

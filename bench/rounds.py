@@ -48,7 +48,7 @@ def measure(workload, running, results, arguments):
 
     def one(face, seconds):
         if face.name in workloads.SLOW:
-            seconds = max(arguments.seconds, 2 if arguments.quick else SLOW_SECONDS)
+            seconds = max(arguments.seconds, 3 if arguments.quick else SLOW_SECONDS)
         turn = attempt(face, lambda: workload.turn(face, seconds))
         return turn and reckoned(workload, turn)
 

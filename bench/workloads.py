@@ -15,7 +15,8 @@ from keys import keys
 PROXIES = ("cfx", "bare pingora", "nginx", "HAProxy")
 FAST = (*PROXIES, "onwards")
 ALL = (*FAST, "Portkey", "LiteLLM")
-# Milliseconds of processor time a request: theirs are few and long turns.
+# Milliseconds of processor time a request: theirs are few and long turns, of a quarter of the clients, or too large a part of what
+# they worked on would be cut off by a turn's end.
 SLOW = ("Portkey", "LiteLLM")
 CONNECTIONS = 32
 # Of bare pingora's peak.
@@ -53,7 +54,8 @@ class Workload:
 def posts(name, title, who, body, connections=CONNECTIONS, path=load.CHAT, part=b"First read", tls=False, **more):
     """Clients that stay and ask again and again."""
     def turn(contender, seconds):
-        return load.measured(contender, lambda: load.clients(contender, seconds, connections, body, path, tls))
+        clients = connections // 4 if contender.name in SLOW else connections
+        return load.measured(contender, lambda: load.clients(contender, seconds, clients, body, path, tls))
     return Workload(name, title, who, turn, lambda contender: load.check(contender, body, path, tls, part=part), **more)
 
 
@@ -69,6 +71,7 @@ def of_json(ground, results):
         at_share(results, small),
         handshakes("tls-new", "TLS, new connections, full handshakes, 16 clients", "full", "TLS, a full handshake"),
         handshakes("tls-resumed", "TLS, new connections, sessions resumed, 16 clients", "resumed", "TLS, a session resumed"),
+        connections(),
         refusals(ground, small),
         floods(ground, small),
         posts("chat-100k", f"Chat, 100 KB, JSON, {CONNECTIONS} connections", FAST, middle, label="chat, 100 KB"),
@@ -117,6 +120,13 @@ def handshakes(name, title, manner, label):
     def turn(contender, seconds):
         return load.measured(contender, lambda: load.handshakes(contender, seconds, manner))
     return Workload(name, title, PROXIES, turn, unit="connection", label=label)
+
+
+def connections():
+    def turn(contender, seconds):
+        return load.measured(contender, lambda: load.connections(contender, seconds))
+    return Workload("tcp-new", "TCP, new connections on which nothing is said, one client", PROXIES, turn, unit="connection",
+                    note="What of a TLS connection is not TLS.")
 
 
 def multiplexed(body):
