@@ -44,9 +44,9 @@ e2e: ## the SDKs through cfx and a real LiteLLM proxy, a Next.js application, th
 	@scripts/setup build e2e
 	@scripts/e2e $(FILTER)
 
-bench: ## CPU per request beside a bare pingora proxy and nginx, in turns; wants a quiet machine and five minutes
+bench: ## cfx beside a bare pingora proxy, nginx, HAProxy, onwards, Portkey and LiteLLM, in turns, into docs/performance.md; wants a quiet machine and 25 minutes, QUICK=1 six; ARGS=--no-streams
 	@scripts/setup build test bench
-	@scripts/bench
+	@scripts/bench $(if $(QUICK),--quick) $(ARGS)
 
 volume: ## CPU per request and the dashboard's questions over a million keys and ten million log rows; ten minutes
 	@scripts/setup build test bench

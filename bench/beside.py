@@ -22,8 +22,12 @@ import time
 import urllib.error
 import urllib.request
 
-import run
-import volume
+import bodies
+import contenders
+import load
+import process
+import upstreams
+from ground import PATIENCE, RELEASE, Database, Ground, free_port
 
 WITHIN = 1.1
 CLIENTS = 8
@@ -33,7 +37,7 @@ USERS = 24
 MODES = {"sign-in": "/sign-in", "overview": "/", "logs": "/logs"}
 
 # Its routes are as conf/ has them.
-EDGE = run.CFX_CONF["cfx.yaml"].replace("\nroutes:\n", """
+EDGE = contenders.CFX_CONF["cfx.yaml"].replace("\nroutes:\n", """
   pages: {{ targets: ["http://127.0.0.1:{pages}"], breaker: {{ open_for: 2s }} }}
 control: {{ address: "127.0.0.1:{control}" }}
 identity: {{ registration: closed }}
@@ -54,12 +58,12 @@ class Dashboard:
         self.start()
 
     def start(self):
-        command = pinned(self.cores) + [run.RELEASE / "cfx", "dashboard"]
+        command = pinned(self.cores) + [RELEASE / "cfx", "dashboard"]
         self.process = self.ground.spawn("dashboard", command, self.port, env=self.environment)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(run.PATIENCE)
+        self.process.wait(PATIENCE)
 
 
 def pinned(cores):
@@ -68,11 +72,11 @@ def pinned(cores):
 
 def session(contender, edge_environment, data, user):
     """The cookie of somebody who is signed in."""
-    made = subprocess.run([run.RELEASE / "cfx", "user", "create", f"{user}@example.org", "--data", data],
+    made = subprocess.run([RELEASE / "cfx", "user", "create", f"{user}@example.org", "--data", data],
                           env=edge_environment, capture_output=True, text=True)
     if made.returncode != 0:
         sys.exit(f"beside: no link to sign in by:\n{made.stderr}")
-    connection = http.client.HTTPConnection("127.0.0.1", contender.plain, timeout=run.PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", contender.plain, timeout=PATIENCE)
     connection.request("POST", "/api/login/link", json.dumps({"link": re.search(r"cfx_link_\w+", made.stdout).group()}),
                        {"content-type": "application/json"})
     answer = connection.getresponse()
@@ -82,7 +86,7 @@ def session(contender, edge_environment, data, user):
     return "cfx_session=" + json.loads(text)["token"]
 
 
-def load(url, rate, seconds, cookies, cores, folder):
+def ask(url, rate, seconds, cookies, cores, folder):
     """Asks for a page at this pace at most, as each user in turn: each of the clients waits between an answer and its next request."""
     clients = 64
     script = folder / "pages.lua"
@@ -116,7 +120,7 @@ def chat(contender, body, rate, seconds, cores):
             [*pinned(cores), "h2load", "--h1", f"-c{CLIENTS}", f"--rps={rate / CLIENTS}", "-D", str(seconds), "-d", body,
              "-H", "content-type: application/json", "-H", f"authorization: Bearer {contender.key}", f"--log-file={log.name}",
              f"http://127.0.0.1:{contender.plain}/v1/chat/completions"],
-            capture_output=True, text=True, timeout=seconds + run.PATIENCE)
+            capture_output=True, text=True, timeout=seconds + PATIENCE)
         rows = [line.split("\t") for line in open(log.name)]
     refused = [row[1] for row in rows if row[1] != "200"]
     if done.returncode != 0 or not rows or refused:
@@ -127,9 +131,9 @@ def chat(contender, body, rate, seconds, cores):
 def until_served(url):
     """Seconds until the edge serves pages again."""
     started = time.monotonic()
-    while time.monotonic() < started + run.PATIENCE:
+    while time.monotonic() < started + PATIENCE:
         try:
-            urllib.request.urlopen(url, timeout=run.PATIENCE).read()
+            urllib.request.urlopen(url, timeout=PATIENCE).read()
             return time.monotonic() - started
         except urllib.error.HTTPError:
             time.sleep(0.05)
@@ -149,24 +153,22 @@ def main():
     parser.add_argument("--shared", action="store_true", help="all on all cores")
     arguments = parser.parse_args()
     edge_core, page_core = (None, None) if arguments.shared else ("0", "1")
-    ground = run.Ground()
-    try:
-        port, control, pages = (run.free_port() for _ in range(3))
-        ground.nginx("upstream", 1, run.UPSTREAM.format(port=port, answer=run.ANSWER), port)
-        body = run.chat_body(ground.folder, "small.json", 2_048, stream=False)
-        certificate, key = ground.certificate()
-        database = volume.Database(os.environ["CFX_TEST_POSTGRES"], "beside")
+    with Ground() as ground:
+        control, pages = free_port(), free_port()
+        port = upstreams.answers(ground)
+        body = bodies.chat(ground.folder, "small.json", 2_048)
+        database = Database(os.environ["CFX_TEST_POSTGRES"], "beside")
         store = {"DATABASE_URL": database.url}
         edge = EDGE.replace("{pages}", str(pages)).replace("{control}", str(control))
-        contender = ground.cfx("beside", port, certificate, key, "cfx", store, edge=edge)
-        run.check(contender, False, body)
+        contender = contenders.cfx(ground, "beside", port, store=store, edge=edge)
+        load.check(contender, body)
         dashboard = Dashboard(ground, database, control, pages, page_core)
         if edge_core:
             postmaster = int(database.psql("select pid from pg_stat_activity where backend_type = 'checkpointer'"))
             parent = int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{postmaster}/status").read()).group(1))
-            for pid in [contender.process.pid, parent, *run.family(parent), *(pid for process in ground.processes[:1] for pid in run.family(process.pid))]:
-                subprocess.run(["taskset", "-acp", edge_core, str(pid)], check=True, capture_output=True)
-        environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": volume.PEPPER.decode(), **store}
+            for pid in (contender.process.pid, parent, ground.processes[0].pid):
+                process.pin(pid, [int(edge_core)])
+        environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": contenders.PEPPER, **store}
         cookies = [session(contender, environment, ground.folder / "cfx-beside" / "data", f"user{n}") for n in range(USERS)]
         chat(contender, body, arguments.rate, 2, edge_core)
         wrong = []
@@ -176,16 +178,16 @@ def main():
                 for _ in range(arguments.rounds):
                     quiet = chat(contender, body, arguments.rate, arguments.seconds, edge_core)
                     url = f"http://127.0.0.1:{at}{path}"
-                    others = load(url, arguments.pages, arguments.seconds + 1, cookies, page_core, ground.folder)
+                    others = ask(url, arguments.pages, arguments.seconds + 1, cookies, page_core, ground.folder)
                     time.sleep(0.5)
                     loaded = chat(contender, body, arguments.rate, arguments.seconds, edge_core)
-                    of_spell = served(others.communicate(timeout=run.PATIENCE)[0])
+                    of_spell = served(others.communicate(timeout=PATIENCE)[0])
                     pages_served, asked = pages_served + of_spell[0], asked + of_spell[1]
-                    others = load(url, arguments.pages, arguments.seconds + 1, cookies, page_core, ground.folder)
+                    others = ask(url, arguments.pages, arguments.seconds + 1, cookies, page_core, ground.folder)
                     time.sleep(0.5)
                     dashboard.kill()
                     dead = chat(contender, body, arguments.rate, arguments.seconds, edge_core)
-                    others.communicate(timeout=run.PATIENCE)
+                    others.communicate(timeout=PATIENCE)
                     dashboard.start()
                     back.append(until_served(f"http://127.0.0.1:{contender.plain}/sign-in"))
                     rounds.append((quiet, loaded, dead))
@@ -202,8 +204,6 @@ def main():
                     wrong.append(f"{name} {way}")
         if wrong and not arguments.shared:
             sys.exit("beside: p99 of chat requests more than a tenth above: " + ", ".join(wrong))
-    finally:
-        ground.close()
 
 
 if __name__ == "__main__":

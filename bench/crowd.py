@@ -4,7 +4,8 @@ import resource
 import subprocess
 import sys
 
-import run
+import contenders
+from ground import RELEASE, free_port
 
 # Of each process: listeners, the store, the spool, and what else is open beside the streams.
 BESIDE = 200
@@ -21,15 +22,14 @@ class Crowd:
     """An edge with limits of its own, and a port for the model that the crowd plays behind it."""
 
     def __init__(self, ground, tag, limits, http2=False):
-        self.model = run.free_port()
-        certificate, key = ground.certificate()
+        self.model = free_port()
         general = "daily_requests: 1000000000\nconcurrent_streams: 1000000\nconcurrent_requests: 1000000\n"
-        self.edge = ground.cfx(tag, self.model, certificate, key, "cfx", {}, general + limits, http2)
+        self.edge = contenders.cfx(ground, tag, self.model, limits=general + limits, http2=http2)
 
     def let_in(self, kind, *words, tls=False, patience=600):
         """The figures of one run, by name."""
         port = self.edge.tls if tls else self.edge.plain
-        command = [run.RELEASE / "examples/crowd", kind, "--address", f"127.0.0.1:{port}", "--key", self.edge.key,
+        command = [RELEASE / "examples/crowd", kind, "--address", f"127.0.0.1:{port}", "--key", self.edge.key,
                    "--pid", self.edge.process.pid, "--model", f"127.0.0.1:{self.model}", *words, *(["--tls"] if tls else [])]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=patience)
         if done.returncode != 0:

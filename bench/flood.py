@@ -8,14 +8,16 @@ Start it by scripts/flood, which brings the throw-away server.
 import argparse
 import http.client
 import os
-import re
-import subprocess
 import sys
 import threading
 import time
 
-import run
-import volume
+import bodies
+import contenders
+import load
+import upstreams
+from ground import PATIENCE, Database, Ground
+from keys import keys
 
 LEAST = 10_000
 # Failed look-ups of one address in a minute; the minute may turn while this runs.
@@ -33,7 +35,7 @@ class Honest(threading.Thread):
         self.contender, self.over, self.times, self.statuses = contender, threading.Event(), [], set()
 
     def run(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.contender.plain, timeout=run.PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.contender.plain, timeout=PATIENCE)
         while not self.over.is_set():
             started = time.monotonic()
             connection.request("GET", "/v1/models", headers={"authorization": f"Bearer {self.contender.key}"})
@@ -53,45 +55,30 @@ def look_ups(database):
           and query like '%account.disabled_at%'"""))
 
 
-def flood(contender, invented, body, seconds):
-    """Keys refused in a second."""
-    environment = {**os.environ, "BENCH_BODY": str(body), "BENCH_KEY": "-", "BENCH_KEYS": str(invented)}
-    done = subprocess.run(
-        ["wrk", "-t1", "-c32", f"-d{seconds}s", "--timeout", "10s", "-s", run.HERE / "load.lua",
-         f"http://127.0.0.1:{contender.plain}/v1/chat/completions"],
-        env=environment, capture_output=True, text=True, timeout=seconds + run.PATIENCE)
-    sent = int(re.search(r"(\d+) requests in", done.stdout).group(1))
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
-    if done.returncode != 0 or refused is None or int(refused.group(1)) != sent or "Socket errors" in done.stdout:
-        sys.exit(f"flood: not every key was refused:\n{done.stdout}{done.stderr}")
-    return sent / seconds
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=500_000, help="invented, sent in turn")
     parser.add_argument("--seconds", type=int, default=20)
     arguments = parser.parse_args()
-    ground = run.Ground()
-    try:
-        port = run.free_port()
-        ground.nginx("upstream", 1, run.UPSTREAM.format(port=port, answer=run.ANSWER), port)
-        body = run.chat_body(ground.folder, "small.json", 2_048, stream=False)
-        certificate, key = ground.certificate()
-        database = volume.Database(os.environ["CFX_TEST_POSTGRES"], "flood")
+    with Ground() as ground:
+        port = upstreams.answers(ground)
+        body = bodies.chat(ground.folder, "small.json", 2_048)
+        database = Database(os.environ["CFX_TEST_POSTGRES"], "flood")
         database.psql("create extension pg_stat_statements")
-        contender = ground.cfx("flood", port, certificate, key, "cfx", {"DATABASE_URL": database.url})
-        run.check(contender, False, body)
+        contender = contenders.cfx(ground, "flood", port, store={"DATABASE_URL": database.url})
+        load.check(contender, body)
         invented = ground.folder / "invented.txt"
-        invented.write_text("".join(key + "\n" for key in volume.keys(arguments.keys)))
+        invented.write_text("".join(key + "\n" for key in keys(arguments.keys)))
         asked, memory = look_ups(database), contender.resident()
         if asked == 0:
             sys.exit("flood: the honest key's look-up is not in the statistics, so none would be")
         honest = Honest(contender)
         honest.start()
-        rate = flood(contender, invented, body, arguments.seconds)
+        # Every one of them has to be.
+        refused, _ = load.clients(contender, arguments.seconds, 32, body, refused=1.0, keys=invented)
+        rate = refused / arguments.seconds
         honest.over.set()
-        honest.join(run.PATIENCE)
+        honest.join(PATIENCE)
         asked, grown, p99 = look_ups(database) - asked, contender.resident() - memory, honest.p99()
         print(f"{rate:,.0f} invented keys refused a second for {arguments.seconds} s; {asked} look-ups; "
               f"honest meanwhile: {len(honest.times):,} answers, all {sorted(honest.statuses)}, p99 {p99:.1f} ms; "
@@ -105,8 +92,6 @@ def main():
         }
         if any(wrong.values()):
             sys.exit("flood: " + "; ".join(what for what, holds in wrong.items() if holds))
-    finally:
-        ground.close()
 
 
 if __name__ == "__main__":

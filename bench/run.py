@@ -1,400 +1,195 @@
-"""cfx with everything on, over SQLite and over Postgres, beside a bare stock pingora proxy from the same build and
-nginx's proxy_pass.
+"""cfx with everything on beside a bare stock pingora proxy from the same build, nginx, HAProxy and the gateways that one could
+pick in its place: the same requests, the same upstream, the same cores, in turns.
 
-All stand in front of the same upstream and get the same requests, in turns of a few seconds: a shared machine
-drifts between fast and slow spells, so each turn of cfx is held against its neighbours. The figure to trust is CPU time
-per request: user and system time of the process, from the operating system, over the requests served. Throughput and
-latency swing with the machine and stand beside it.
+Start it by scripts/bench, which builds and installs what it needs and brings the throw-away Postgres. At the end of a full run
+docs/performance.md, its chart and the README's figure are written anew; those of a quick run go to target/bench.
 """
 
 import argparse
-import http.client
-import json
 import os
 import pathlib
-import re
-import shutil
-import socket
-import statistics
-import subprocess
+import resource
 import sys
-import tempfile
-import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-# BENCH_PROFILE=debug: to see that a measurement runs at all, not what it comes to.
-RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")) / os.environ.get("BENCH_PROFILE", "release")
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
-TICKS = os.sysconf("SC_CLK_TCK")
-THREADS = 2
-EVENTS = 200
-PATIENCE = 30
+import allocations
+import chart
+import contenders
+import footprint
+import gateways
+import page
+import process
+import report
+import rounds
+import setting
+import streams
+import upstreams
+import wanted
+import workloads
+from ground import HERE, Database, Ground, NotStarted, free_port
 
-ANSWER = json.dumps({
-    "id": "chatcmpl-1", "created": 1, "model": "upstream-bench", "object": "chat.completion",
-    "choices": [{"finish_reason": "stop", "index": 0, "message": {"content": "First read, then write.", "role": "assistant"}}],
-    "usage": {"completion_tokens": 20, "prompt_tokens": 10, "total_tokens": 30}}, separators=(",", ":"))
-
-NGINX_CONF = """
-{user}
-worker_processes {workers};
-error_log {folder}/error.log;
-pid {folder}/{name}.pid;
-daemon off;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off;
-  client_max_body_size 20m;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  keepalive_requests 1000000000;
-{server}
-}}
-"""
-
-UPSTREAM = """
-  server {{
-    listen 127.0.0.1:{port} reuseport;
-    location / {{ default_type application/json; return 200 '{answer}'; }}
-  }}
-"""
-
-# As one deploys it: kept connections upstream, events unbuffered (the upstream's X-Accel-Buffering says so).
-PROXY = """
-  upstream behind {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{plain} reuseport;
-    listen 127.0.0.1:{tls} ssl reuseport;
-    ssl_certificate {certificate};
-    ssl_certificate_key {key};
-    location / {{
-      proxy_pass http://behind;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-    }}
-  }}
-"""
-
-CFX_CONF = {
-    "cfx.yaml": """
-entrypoints:
-  http:  {{ address: "127.0.0.1:{plain}" }}
-  https: {{ address: "127.0.0.1:{tls}", tls: true, http2: true }}
-admin: {{ address: "127.0.0.1:{admin}" }}
-tls: {{ certificates: [{{ cert: "{certificate}", key: "{key}" }}] }}
-upstreams:
-  litellm: {{ targets: ["http://127.0.0.1:{upstream}"], api_key: "sk-bench", http2: {http2} }}
-routes:
-  - {{ name: llm, match: {{ path: /v1/ }}, llm: litellm }}
-server: {{ threads: {threads}, grace: 2s }}
-# All clients come from one address here, and as many as there are open files for.
-guards: {{ connections: 1000000, connections_per_address: 1000000 }}
-""",
-    "models.yaml": """
-stages:
-  plan:   {{ model: bench, system: "You plan. Say what you would do and why; write no code.", max_tokens: 8192 }}
-  code:   {{ model: bench }}
-  review: {{ model: bench }}
-models:
-  bench: {{ upstream_model: upstream-bench, price: {{ input: 3.00, output: 15.00 }} }}
-""",
-    "limits.yaml": "daily_requests: 1000000000\nconcurrent_streams: 1000\nconcurrent_requests: 1000\n",
-}
+ROOT = HERE.parent
+STREAMS = 10_000
+# Without these there is nothing to tell.
+BUILT = ("cfx", "bare pingora")
+CHARTED = ("chat-2k", "chat-100k", "chat-1m", "embeddings", "http2", "static", "sse-fast", "tls-new", "tls-resumed")
 
 
-class Contender:
-    """One proxy in front of one upstream."""
-
-    def __init__(self, name, process, plain, tls, key=None):
-        self.name, self.process, self.plain, self.tls, self.key = name, process, plain, tls, key
-
-    def cpu(self):
-        """User and system seconds of the process and its children so far."""
-        return sum(cpu_seconds(pid) for pid in family(self.process.pid))
-
-    def resident(self):
-        return sum(resident_kib(pid) for pid in family(self.process.pid)) / 1024
-
-
-class Ground:
-    """Everything that is started, in a folder of its own."""
-
-    def __init__(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cfx-bench-"))
-        self.processes = []
-        # Of a throw-away server, from scripts/servers. None: SQLite alone.
-        self.postgres = os.environ.get("CFX_TEST_POSTGRES")
-
-    def close(self):
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def spawn(self, name, command, port, **options):
-        log = open(self.folder / f"{name}.log", "w")
-        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **options)
-        self.processes.append(process)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return process
-            time.sleep(0.02)
-        sys.exit(f"bench: {name} did not start:\n{(self.folder / f'{name}.log').read_text()[-3000:]}")
-
-    def nginx(self, name, workers, server, port):
-        folder = self.folder / name
-        folder.mkdir()
-        # Started by root, its workers would become nobody, who may not write here.
-        user = "user root;" if os.getuid() == 0 else ""
-        (folder / "nginx.conf").write_text(NGINX_CONF.format(user=user, workers=workers, folder=folder, name=name, server=server))
-        return self.spawn(name, [NGINX, "-p", folder, "-c", folder / "nginx.conf"], port)
-
-    def certificate(self):
-        certificate, key = self.folder / "cert.pem", self.folder / "cert.key"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
-                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
-        return certificate, key
-
-    def contenders(self, tag, upstream):
-        """All of them in front of one upstream port."""
-        certificate, key = self.certificate()
-        found = []
-        plain, tls = free_port(), free_port()
-        bare = [RELEASE / "examples/bare_proxy", f"127.0.0.1:{upstream}", f"127.0.0.1:{plain}", f"127.0.0.1:{tls}",
-                certificate, key, str(THREADS)]
-        found.append(Contender("bare pingora", self.spawn(f"bare-{tag}", bare, tls), plain, tls))
-        plain, tls = free_port(), free_port()
-        server = PROXY.format(upstream=upstream, plain=plain, tls=tls, certificate=certificate, key=key)
-        found.append(Contender("nginx", self.nginx(f"nginx-{tag}", THREADS, server, tls), plain, tls))
-        found.append(self.cfx(tag, upstream, certificate, key, "cfx", {}))
-        if self.postgres:
-            database = f"cfx_{tag}"
-            subprocess.run(["psql", "-q", "-X", self.postgres, "-c", f"create database {database}"], check=True)
-            url = self.postgres.rpartition("/")[0] + "/" + database
-            found.append(self.cfx(tag, upstream, certificate, key, "cfx + postgres", {"DATABASE_URL": url}))
-        for contender in found:
-            contender.key = contender.key or found[2].key
-        return found
-
-    def cfx(self, tag, upstream, certificate, key, name, store, limits=CFX_CONF["limits.yaml"], http2=False,
-            edge=CFX_CONF["cfx.yaml"]):
-        """cfx with everything on, over the store that the environment `store` names. `http2`: to its upstream."""
-        plain, tls, admin = free_port(), free_port(), free_port()
-        folder = self.folder / f"{name.replace(' ', '')}-{tag}"
-        conf, data = folder / "conf", folder / "data"
-        conf.mkdir(parents=True)
-        data.mkdir()
-        values = dict(plain=plain, tls=tls, admin=admin, upstream=upstream, certificate=certificate, key=key, threads=THREADS,
-                      http2="always" if http2 else "auto")
-        for file, text in {**CFX_CONF, "cfx.yaml": edge, "limits.yaml": limits}.items():
-            (conf / file).write_text(text.format(**values))
-        environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": "a pepper of at least thirty-two bytes, for bench", **store}
-
-        def command(*words):
-            done = subprocess.run([RELEASE / "cfx", *words, "--data", data], env=environment, capture_output=True, text=True)
-            if done.returncode != 0:
-                sys.exit(f"bench: cfx {' '.join(words[:2])} failed:\n{done.stderr}")
-            return done.stdout
-
-        command("migrate")
-        command("user", "create", "bench@example.org")
-        made = command("key", "create", "--user", "bench@example.org", "--label", "bench", "--json")
-        process = self.spawn(f"{folder.name}", [RELEASE / "cfx", "run", "--conf", conf, "--data", data], admin, env=environment)
-        wait_for_port(tls)
-        return Contender(name, process, plain, tls, json.loads(made)["key"])
+def options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few and short turns: whether everything works, and roughly what it comes to")
+    parser.add_argument("--seconds", type=int, help="of one turn; 3, quick 1")
+    parser.add_argument("--rounds", type=int, help="4, quick 2")
+    parser.add_argument("--minutes", type=float, help="what has not begun by then is left out; 24, quick 6")
+    parser.add_argument("--only", help="workloads whose names have one of these words in them, as chat,sse; nothing is written")
+    parser.add_argument("--no-streams", action="store_true", help="leave out the 10,000 open streams; a quick run does")
+    parser.add_argument("--no-peers", action="store_true", help="leave out onwards, Portkey and LiteLLM")
+    parser.add_argument("--cores", help="where contenders run, as 0,1; all others have the rest. By default half of them")
+    arguments = parser.parse_args()
+    arguments.seconds = arguments.seconds or (1 if arguments.quick else 3)
+    arguments.rounds = arguments.rounds or (2 if arguments.quick else 4)
+    arguments.minutes = arguments.minutes or (6 if arguments.quick else 24)
+    return arguments
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def shares(arguments):
+    """The contenders' cores, and everybody else's."""
+    available = sorted(os.sched_getaffinity(0))
+    own = {int(core) for core in arguments.cores.split(",")} if arguments.cores else set(available[:max(1, len(available) // 2)])
+    return own, set(available) - own or set(available)
 
 
-def wait_for_port(port):
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    sys.exit(f"bench: nothing listens on {port}")
+def starters(arguments):
+    """How each contender is started, by its name."""
+    def cfx(ground, tag, upstream):
+        server = os.environ["CFX_TEST_POSTGRES"]
+        contender = contenders.cfx(ground, tag, upstream, store={"DATABASE_URL": Database(server, f"bench_{tag}").url})
+        contender.store = postmaster()
+        return contender
+
+    found = {"cfx": cfx, "bare pingora": contenders.bare, "nginx": contenders.nginx, "HAProxy": contenders.haproxy}
+    return found if arguments.no_peers else {**found, "onwards": gateways.onwards, "Portkey": gateways.portkey, "LiteLLM": gateways.litellm}
 
 
-def family(pid):
-    """A process and its children (nginx works in its children)."""
-    children = []
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        children += [int(child) for child in task.read_text().split()]
-    return [pid] + children
+def postmaster():
+    """Of the server that scripts/servers started."""
+    return int((pathlib.Path(os.environ["CFX_TEST_SERVERS"]) / "data/postmaster.pid").read_text().split()[0])
 
 
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+class Run:
+    """One run: what was seen so far, and how long it may still take."""
+
+    def __init__(self, arguments, cores):
+        self.arguments, self.cores = arguments, cores
+        self.starters = starters(arguments)
+        self.results, self.footprint, self.budget = rounds.Results(), {}, rounds.Budget(arguments.minutes)
+        # What the model of the open streams speaks: HTTP/1.1 where there are open files enough for two a stream.
+        self.model_speaks = None
+
+    def ground(self, tag, upstream, make):
+        """Everybody in front of one upstream, and their workloads, one after another."""
+        with Ground(self.cores) as ground:
+            port = upstream(ground)
+            chosen = [workload for workload in make(ground, port) if self.asked(workload.name)]
+            running, missing = {}, {}
+            for name in [name for name in self.starters if any(name in workload.who for workload in chosen)]:
+                try:
+                    running[name] = self.starters[name](ground, tag, port)
+                except NotStarted as reason:
+                    if name in BUILT:
+                        raise
+                    missing[name] = str(reason)
+                    print(f"bench: {name} is left out: {reason}", file=sys.stderr)
+            for workload in chosen:
+                if self.begins(workload.name):
+                    rounds.measure(workload, running, self.results, self.arguments)
+                    self.results.failed[workload.name] |= {name: missing[name] for name in missing if name in workload.who}
+                    report.show(self.results, workload.name)
+            if tag == "json" and self.begins("start"):
+                self.footprint |= footprint.start(ground, running["cfx"])
+                self.footprint["binary_mb"] = footprint.binary_mb()
+
+    def asked(self, name):
+        return not self.arguments.only or any(word in name for word in self.arguments.only.split(","))
+
+    def begins(self, name):
+        """Whether there is time for it, and it is asked for."""
+        if not self.asked(name):
+            return False
+        if self.budget.left() > 0:
+            return True
+        self.results.left_out[name] = "time was up"
+        return False
+
+    def memory(self):
+        native = {name: self.starters[name] for name in workloads.PROXIES}
+        if self.begins("prompt-memory"):
+            with Ground(self.cores) as ground:
+                self.footprint["prompt_memory"] = footprint.prompt_memory(ground, native)
+        if self.arguments.no_streams or self.arguments.quick:
+            self.results.left_out["10,000 open streams"] = "not asked for, or a quick run"
+        elif self.begins("streams"):
+            asked = streams.options(["--streams", str(STREAMS), "--seconds", "10", "--after", "1"])
+            self.footprint["streams"] = {}
+            for way, tls in (("plain", False), ("tls", True)):
+                count, http2, _, (seen,) = streams.held(asked, tls, crowds=1, cores=self.cores)
+                self.model_speaks = "HTTP/2" if http2 else "HTTP/1.1"
+                if count == STREAMS and seen["whole"] == count and not seen["errors"]:
+                    self.footprint["streams"][way] = seen["stream_kb"]
+                else:
+                    self.results.left_out[f"{STREAMS:,} open streams, {way}"] = f"{seen['whole']:,.0f} came whole to their end"
+        if self.begins("allocations"):
+            fast = {name: self.starters[name] for name in workloads.FAST if name in self.starters}
+            self.footprint["allocations"], missing = allocations.of(fast, upstreams.answers)
+            self.results.left_out |= {f"allocations of {name}": reason for name, reason in missing.items()}
 
 
-def resident_kib(pid):
-    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1))
+def show_footprint(found):
+    print("\nMemory, start, allocations")
+    for name, value in found.items():
+        each = value if isinstance(value, dict) else {"cfx": value}
+        print(f"  {name:16} " + ", ".join(f"{who} {report.number(seen, '{:,.2f}')}" for who, seen in each.items()), flush=True)
 
 
-def milliseconds(text):
-    number, unit = re.match(r"([\d.]+)(us|ms|s|m)", text).groups()
-    return float(number) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[unit]
-
-
-def window(contender, tls, body, connections, seconds, refused=0.0):
-    """One turn: CPU a request in µs, requests a second, p50 and p99 in ms. `refused`: the part that may be."""
-    scheme, port = ("https", contender.tls) if tls else ("http", contender.plain)
-    environment = {**os.environ, "BENCH_BODY": str(body), "BENCH_KEY": contender.key}
-    before, started = contender.cpu(), time.monotonic()
-    done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s", "-s", HERE / "load.lua",
-         f"{scheme}://127.0.0.1:{port}/v1/chat/completions"],
-        env=environment, capture_output=True, text=True, timeout=seconds + PATIENCE)
-    cpu, elapsed = contender.cpu() - before, time.monotonic() - started
-    text = done.stdout
-    served = int(re.search(r"(\d+) requests in", text).group(1))
-    others = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    others = int(others.group(1)) if others else 0
-    if done.returncode != 0 or others > refused * served or "Socket errors" in text:
-        sys.exit(f"bench: {contender.name} failed under load:\n{text}{done.stderr}")
-    p50, p99 = (milliseconds(re.search(rf"\s{part}%\s+(\S+)", text).group(1)) for part in (50, 99))
-    return {"cpu": cpu / served * 1e6, "rate": served / elapsed, "p50": p50, "p99": p99, "refused": others}
-
-
-def handshakes(contender, manner, connections, seconds):
-    """One turn of clients that come, shake hands and go: CPU a connection in µs, and of how many the server had the session."""
-    before, started = contender.cpu(), time.monotonic()
-    done = subprocess.run([RELEASE / "examples/handshakes", f"127.0.0.1:{contender.tls}", manner, str(seconds), str(connections)],
-                          capture_output=True, text=True, timeout=seconds + PATIENCE)
-    cpu, elapsed = contender.cpu() - before, time.monotonic() - started
-    seen = json.loads(done.stdout) if done.returncode == 0 else {}
-    if not seen.get("handshakes") or seen["failed"]:
-        sys.exit(f"bench: {contender.name} failed to shake hands:\n{done.stdout}{done.stderr}")
-    return {"cpu": cpu / seen["handshakes"] * 1e6, "rate": seen["handshakes"] / elapsed, "p50": seen["p50_us"] / 1e3,
-            "p99": seen["p99_us"] / 1e3, "resumed": seen["resumed"] / seen["handshakes"]}
-
-
-def check(contender, tls, body):
-    """One request by hand: what is measured must be the answer, not a refusal."""
-    kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection
-    options = {}
-    if tls:
-        import ssl
-        options["context"] = ssl._create_unverified_context()
-    connection = kind("127.0.0.1", contender.tls if tls else contender.plain, timeout=PATIENCE, **options)
-    connection.request("POST", "/v1/chat/completions", body.read_bytes(),
-                       {"content-type": "application/json", "authorization": f"Bearer {contender.key}"})
-    answer = connection.getresponse()
-    text = answer.read()
-    if answer.status != 200 or (b"First read" not in text and b"[DONE]" not in text):
-        sys.exit(f"bench: {contender.name} answers {answer.status}: {text[:300]}")
-    connection.close()
-
-
-def chatting(tls, body, connections):
-    """Turns of clients that stay and ask."""
-    def turn(contender, seconds):
-        if seconds == 0:
-            check(contender, tls, body)
-        return window(contender, tls, body, connections, max(seconds, 1))
-    return turn
-
-
-def coming(manner, connections):
-    """Turns of clients that come, shake hands and go."""
-    return lambda contender, seconds: handshakes(contender, manner, connections, max(seconds, 1))
-
-
-def scenario(title, contenders, turn, arguments, per=1, unit="request"):
-    """Rounds of turns, then the table. `turn`: one of a contender, of so many seconds, none of which is counted where they
-    are 0. `per`: things in an answer that the CPU time is divided by."""
-    rounds = {contender.name: [] for contender in contenders}
-    for contender in contenders:
-        turn(contender, 0)
-    for number in range(arguments.rounds):
-        # Each round begins with another, so that no one always follows the same neighbour.
-        order = contenders[number % len(contenders):] + contenders[:number % len(contenders)]
-        for contender in order:
-            rounds[contender.name].append(turn(contender, arguments.seconds))
-    bare = rounds["bare pingora"]
-    print(f"\n{title}")
-    print(f"  {'':16}{'CPU µs/' + unit:>16}{'× bare (range)':>24}{'answers/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'RSS MB':>9}")
-    ratio = None
-    for contender in contenders:
-        turns = rounds[contender.name]
-        ratios = sorted(turn["cpu"] / other["cpu"] for turn, other in zip(turns, bare))
-        middle = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
-        print(f"  {contender.name:16}{middle['cpu'] / per:>16.2f}{spread:>24}{middle['rate']:>12.0f}"
-              f"{middle['p50']:>9.2f}{middle['p99']:>9.2f}{contender.resident():>9.1f}"
-              + (f"  {middle['resumed']:.0%} resumed" if "resumed" in middle else ""), flush=True)
-        if contender.name == "cfx":
-            ratio = statistics.median(ratios)
-    return ratio
-
-
-def chat_body(folder, name, size, stream):
-    """A chat request of about `size` bytes, as an agent sends it."""
-    filler = "fn main() {\n    println!(\"a line of code, é, \\t and a quote\");\n}\n"
-    body = {"model": "plan", "temperature": 0, "messages": [
-        {"role": "system", "content": "You are a coding agent."}, {"role": "user", "content": ""}]}
-    if stream:
-        body.update(stream=True, stream_options={"include_usage": True})
-    room = size - len(json.dumps(body))
-    body["messages"][1]["content"] = filler * max(1, room // len(json.dumps(filler)[1:-1]))
-    path = folder / name
-    path.write_text(json.dumps(body))
-    return path
+def write(arguments, where, run, lines):
+    """A quick run's figures go where no commit takes them."""
+    results, found = run.results, run.footprint
+    target = ROOT / "target/bench" if arguments.quick else ROOT / "docs"
+    (target / "images").mkdir(parents=True, exist_ok=True)
+    drawn = chart.svg(results, [name for name in CHARTED if name in results.workloads], f"{where['date']}, {setting.told(where)}")
+    (target / "images/performance.svg").write_text(drawn or "")
+    (target / "performance.json").write_text(report.as_json(where, results, found, lines))
+    (target / "performance.md").write_text(page.performance(where, results, found, lines, "images/performance.svg"))
+    figure, readme = page.figure(where, results), ROOT / "README.md"
+    if figure and not arguments.quick:
+        readme.write_text(page.with_figure(readme.read_text(), figure))
+    print(f"\nbench: {target.relative_to(ROOT)}/performance.md, performance.json, images/performance.svg"
+          + (", README.md" if figure and not arguments.quick else "") + " written")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=3, help="of one turn")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="part of a scenario's title")
-    parser.add_argument("--most", type=float, help="fail where cfx's chat CPU is above this multiple of bare pingora's")
-    arguments = parser.parse_args()
-    ground = Ground()
-    try:
-        json_port, sse_port = free_port(), free_port()
-        ground.nginx("upstream", 1, UPSTREAM.format(port=json_port, answer=ANSWER), json_port)
-        ground.spawn("sse", [sys.executable, HERE / "sse.py", str(sse_port)], sse_port)
-        small = chat_body(ground.folder, "small.json", 2_048, stream=False)
-        streamed = chat_body(ground.folder, "streamed.json", 2_048, stream=True)
-        large = chat_body(ground.folder, "large.json", 1 << 20, stream=False)
-        chat, events = ground.contenders("json", json_port), ground.contenders("sse", sse_port)
-        event, connection = {"per": EVENTS, "unit": "event"}, {"unit": "connection"}
-        scenarios = [
-            ("chat, 2 KB, 32 connections, plaintext", chat, chatting(False, small, 32), {}),
-            ("chat, 2 KB, 32 connections, TLS", chat, chatting(True, small, 32), {}),
-            (f"SSE, {EVENTS} events an answer, 8 connections, plaintext", events, chatting(False, streamed, 8), event),
-            (f"SSE, {EVENTS} events an answer, 8 connections, TLS", events, chatting(True, streamed, 8), event),
-            ("chat, 1 MB, 16 connections, plaintext", chat, chatting(False, large, 16), {}),
-            # No store has a part in these.
-            ("TLS, new connections, 16 clients", chat[:3], coming("full", 16), connection),
-            ("TLS, resumed connections, 16 clients", chat[:3], coming("resumed", 16), connection),
-        ]
-        worst = 0
-        for title, contenders, turn, options in scenarios:
-            if arguments.only and arguments.only.lower() not in title.lower():
-                continue
-            ratio = scenario(title, contenders, turn, arguments, **options)
-            if "2 KB" in title:
-                worst = max(worst, ratio)
-        print("\nCPU: user + system time of the process over answers (or events, connections) served; × bare: median of the rounds, "
-              "each against\nthe bare proxy's turn of the same round. cfx: key, quota, ledger, metrics, usage tap all on,\nits store SQLite where no other is named.")
-        if arguments.most and worst > arguments.most:
-            sys.exit(f"bench: cfx takes {worst:.2f} × bare pingora's CPU, over {arguments.most}")
-    finally:
-        ground.close()
+    arguments = options()
+    cores, others = shares(arguments)
+    process.pin(os.getpid(), others)
+    process.pin(postmaster(), others)
+    # It shares its cores with clients and upstream, which in earnest it would not: what it takes is counted, and not in their way.
+    process.yield_to_others(postmaster())
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    where = setting.of(arguments, cores, others)
+    print(f"bench: {setting.told(where)}; contenders on core {where['cores']['contenders']}, all others on {where['cores']['others']}; "
+          f"{arguments.rounds} rounds of {arguments.seconds} s a turn", flush=True)
+    run = Run(arguments, cores)
+    run.ground("json", upstreams.answers, lambda ground, _: workloads.of_json(ground, run.results))
+    run.ground("events", upstreams.events, lambda ground, _: workloads.of_events(ground))
+    run.ground("paced", lambda _: free_port(), lambda _, port: workloads.of_paced(port))
+    run.memory()
+    if run.footprint:
+        show_footprint(run.footprint)
+    where["model_speaks"] = run.model_speaks
+    lines = wanted.lines(run.results, run.footprint)
+    report.show_wanted([line for line in lines if line["holds"] is not None] if arguments.only else lines)
+    if not arguments.only:
+        write(arguments, where, run, lines)
 
 
 if __name__ == "__main__":

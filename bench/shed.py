@@ -7,8 +7,8 @@ Start it by scripts/shed.
 
 import argparse
 
-import run
 from crowd import Crowd, judge, open_files
+from ground import Ground
 
 HEALTH_MS = 50
 # Of cfx's own time for a refusal, at the 99th of a hundred: on a busy machine a thread also waits its turn.
@@ -16,14 +16,11 @@ OWN_MS = 1
 
 
 def flood(arguments, tls):
-    ground = run.Ground()
-    try:
+    with Ground() as ground:
         crowd = Crowd(ground, "shed", f"in_flight: {arguments.cap}\n")
         pause = ["--pause", arguments.pause] if arguments.pause else []
         seen = crowd.let_in("shed", "--cap", arguments.cap, "--clients", arguments.clients, "--seconds", arguments.seconds,
                             "--think", arguments.think, *pause, tls=tls)
-    finally:
-        ground.close()
     print("{0} clients at a cap of {1}: {admitted_count:,.0f} answers, p50 {admitted_p50_ms:.1f} ms, p99 {admitted_p99_ms:.1f} "
           "(at the cap alone {alone_count:,.0f}, {alone_p50_ms:.1f}, {alone_p99_ms:.1f}); {shed_count:,.0f} shed, seen after p50 "
           "{shed_p50_ms:.2f} ms, p99 {shed_p99_ms:.2f}, of cfx's own p50 {shed_own_p50_ms:.2f}, p99 {shed_own_p99_ms:.2f}; "
@@ -39,12 +36,9 @@ def flood(arguments, tls):
 
 
 def uploads(arguments, tls):
-    ground = run.Ground()
-    try:
+    with Ground() as ground:
         crowd = Crowd(ground, "uploads", f"body_memory: {arguments.memory}MiB\n")
         seen = crowd.let_in("uploads", "--clients", arguments.uploads, "--bytes", arguments.bytes, tls=tls)
-    finally:
-        ground.close()
     before, most = seen["rss_before_kib"] / 1024, seen["rss_most_kib"] / 1024
     bound = before + 2 * arguments.memory + arguments.uploads * arguments.each / 1024
     print(f"{arguments.uploads} uploads of {arguments.bytes / 1e6:.0f} MB at body_memory {arguments.memory} MiB: "

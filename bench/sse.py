@@ -1,6 +1,6 @@
 """An upstream that streams EVENTS events an answer, each a chunk and a write of its own, in LiteLLM's form.
 
-Usage: sse.py PORT. Reads requests by their content-length and keeps connections open.
+Usage: sse.py PORT. Reads requests by their length, or to their last chunk, and keeps connections open.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ HEAD = (b"HTTP/1.1 200 OK\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\
 
 
 def chunks():
-    delta = {**CHUNK, "choices": [{"index": 0, "delta": {"content": "a word or two "}}]}
+    # No two alike: LiteLLM takes a model that repeats itself for a broken one.
+    deltas = [{**CHUNK, "choices": [{"index": 0, "delta": {"content": f"word {number:03} or two "}}]} for number in range(EVENTS - 3)]
     usage = {"prompt_tokens": 500, "completion_tokens": EVENTS - 3, "total_tokens": 497 + EVENTS}
-    events = [delta] * (EVENTS - 3)
-    events.append({**CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    events.append({**CHUNK, "choices": [{"index": 0, "delta": {}}], "usage": usage})
+    stop = {**CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    events = [*deltas, stop, {**CHUNK, "choices": [{"index": 0, "delta": {}}], "usage": usage}]
     data = [f"data: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]
     return [b"%x\r\n%s\r\n" % (len(part), part) for part in data]
 
@@ -28,8 +28,11 @@ async def serve(reader, writer):
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
-            await reader.readexactly(length)
+            fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n") if b": " in line)
+            if b"content-length" in fields:
+                await reader.readexactly(int(fields[b"content-length"]))
+            else:
+                await reader.readuntil(b"\r\n0\r\n\r\n")
             writer.write(HEAD)
             for part in parts:
                 writer.write(part)
@@ -45,4 +48,5 @@ async def main():
     await server.serve_forever()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

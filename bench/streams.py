@@ -7,8 +7,8 @@ two ends take, with no edge between them, is measured first and stands beside th
 
 import argparse
 
-import run
 from crowd import BESIDE, Crowd, judge, open_files
+from ground import Ground
 
 # KB a stream, by whether TLS is on it.
 MOST = {False: 48, True: 70}
@@ -39,24 +39,29 @@ def protocol(arguments):
     return min(count, fitting), arguments.http2
 
 
-def streams(arguments, tls):
+def held(arguments, tls, crowds=2, cores=None):
+    """What each crowd that came after the other saw, and the memory in MB of an edge that had none."""
     count, http2 = protocol(arguments)
     spoken = ["--http2"] if http2 else []
-    ground = run.Ground()
-    try:
+    with Ground(cores) as ground:
         crowd = Crowd(ground, "streams", f"in_flight: {count + 100}\nstreams_in_flight: {count + 100}\n", http2)
         opening = ["--streams", count, "--rate", arguments.rate, "--every", arguments.every or 1_000,
                    "--seconds", arguments.seconds, "--after", arguments.after, *spoken]
         patience = arguments.seconds + arguments.after + count / arguments.rate + 300
         warming = ["--streams", WARMING, "--rate", arguments.rate, "--seconds", 3, "--after", AFTER, *spoken]
         cold = crowd.let_in("streams", *warming, tls=tls)["rss_before_kib"] / 1024
-        # Twice, since two things are asked: how much of what a first crowd takes stays, and whether a second one adds to it.
-        first, seen = (crowd.let_in("streams", *opening, tls=tls, patience=patience) for _ in range(2))
-    finally:
-        ground.close()
+        seen = [crowd.let_in("streams", *opening, tls=tls, patience=patience) for _ in range(crowds)]
+    for each in seen:
+        each["stream_kb"] = (each["rss_with_kib"] - cold * 1024) / count
+    return count, http2, cold, seen
+
+
+def streams(arguments, tls):
+    # Twice, since two things are asked: how much of what a first crowd takes stays, and whether a second one adds to it.
+    count, http2, cold, (first, seen) = held(arguments, tls)
     warm, before, behind = (kib / 1024 for kib in (first["rss_before_kib"], seen["rss_before_kib"], seen["rss_after_kib"]))
     stays = (first["rss_after_kib"] - first["rss_before_kib"]) / (first["rss_with_kib"] - first["rss_before_kib"])
-    stream, most = (seen["rss_with_kib"] - cold * 1024) / count, MOST[tls]
+    stream, most = seen["stream_kb"], MOST[tls]
     print(f"{count:,} streams {'over TLS' if tls else 'over plain HTTP'}, from a model over HTTP/{'2' if http2 else '1.1'}, "
           f"for {arguments.seconds} s (opened in {seen['opening_s']:.0f} s): {seen['whole']:,.0f} whole, {seen['errors']:.0f} errors; "
           f"{stream:.1f} KB a stream; {seen['delay_count']:,.0f} tokens, added {delays(seen)}; "
@@ -74,14 +79,11 @@ def streams(arguments, tls):
 
 def chunks(arguments, tls):
     count = min(arguments.streams, 20)
-    ground = run.Ground()
-    try:
+    with Ground() as ground:
         crowd = Crowd(ground, "chunks", "")
         asked = ["--streams", count, "--every", arguments.every or 20, "--seconds", min(arguments.seconds, 30), "--after", 0]
         direct = crowd.let_in("streams", *asked, "--direct")
         seen = crowd.let_in("streams", *asked, tls=tls)
-    finally:
-        ground.close()
     print(f"{count} streams {'over TLS' if tls else 'over plain HTTP'}, a token every {arguments.every or 20} ms: "
           f"{seen['delay_count']:,.0f} tokens, {delays(seen)}; {seen['merged']:.0f} merged, {seen['errors']:.0f} errors; "
           f"without an edge: {delays(direct)}; {direct['merged']:.0f} merged", flush=True)
@@ -92,7 +94,7 @@ def chunks(arguments, tls):
     }
 
 
-def main():
+def options(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--seconds", type=int, default=180, help="with all of them open")
@@ -105,7 +107,11 @@ def main():
     parser.add_argument("--tls", action="store_true", help="over TLS alone")
     parser.add_argument("--plain", action="store_true", help="over plain HTTP alone")
     parser.add_argument("--chunks", action="store_true", help="few streams, many tokens: is each passed on at once?")
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main():
+    arguments = options()
     measure, wrong = chunks if arguments.chunks else streams, {}
     for tls in (False, True):
         if not (arguments.plain if tls else arguments.tls):

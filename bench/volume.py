@@ -12,51 +12,23 @@ import hmac
 import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 import uuid
-import zlib
 
+import bodies
+import contenders
+import load
 import questions
-import run
+import upstreams
+from ground import Database, Ground
+from keys import keys
 
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-PEPPER = b"a pepper of at least thirty-two bytes, for bench"
 USERS = questions.USERS
 DRAWN = 150_000
 
 
-def base62(number, width):
-    text = ""
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        text = ALPHABET[digit] + text
-    return text
-
-
-def keys(count):
-    """Well-formed keys whose hash is what cfx stores (src/admission/key.rs)."""
-    source = random.Random(7)
-    for _ in range(count):
-        body = "cfx_live_" + base62(source.getrandbits(250), 44)
-        yield body + base62(zlib.crc32(body.encode()), 6)
-
-
-class Database:
-    def __init__(self, server, name):
-        self.url = server.rpartition("/")[0] + "/" + name
-        subprocess.run(["psql", "-q", "-X", server, "-c", f"create database {name}"], check=True)
-
-    def psql(self, text, **options):
-        done = subprocess.run(["psql", "-q", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", self.url, "-c", text],
-                              capture_output=True, text=True, **options)
-        if done.returncode != 0:
-            sys.exit(f"volume: {done.stderr}")
-        return done.stdout.strip()
-
-
-def load(database, arguments, folder):
+def fill(database, arguments, folder):
     """Fills the database and writes the drawn keys to a file, one a line."""
     started = time.monotonic()
     database.psql(f"""
@@ -67,7 +39,7 @@ def load(database, arguments, folder):
     with open(rows, "w") as table, open(drawn, "w") as kept:
         for number, key in enumerate(keys(arguments.keys)):
             user = uuid.UUID(hashlib.md5(f"user {number % USERS}".encode()).hexdigest())
-            digest = hmac.digest(PEPPER, key.encode(), "sha256").hex()
+            digest = hmac.digest(contenders.PEPPER.encode(), key.encode(), "sha256").hex()
             table.write(f"{uuid.UUID(int=picked.getrandbits(128))},{user},{key[9:21]},{key[:21]},{digest},volume\n")
             if number < DRAWN:
                 kept.write(key + "\n")
@@ -90,42 +62,40 @@ def main():
     parser.add_argument("--seconds", type=int, default=3)
     arguments = parser.parse_args()
     server = os.environ["CFX_TEST_POSTGRES"]
-    ground = run.Ground()
-    try:
-        port = run.free_port()
-        ground.nginx("upstream", 1, run.UPSTREAM.format(port=port, answer=run.ANSWER), port)
-        body = run.chat_body(ground.folder, "small.json", 2_048, stream=False)
-        certificate, key = ground.certificate()
+    with Ground() as ground:
+        port = upstreams.answers(ground)
+        body = bodies.chat(ground.folder, "small.json", 2_048)
         databases = {name: Database(server, f"volume_{name}") for name in ("empty", "full")}
-        contenders = {name: ground.cfx("volume", port, certificate, key, name, {"DATABASE_URL": database.url})
-                      for name, database in databases.items()}
-        drawn = load(databases["full"], arguments, ground.folder)
+        running = {name: contenders.cfx(ground, "volume", port, name, {"DATABASE_URL": database.url})
+                   for name, database in databases.items()}
+        drawn = fill(databases["full"], arguments, ground.folder)
         asked, slow = questions.Postgres(server, "volume_full"), []
         asked.learn()
         asked.sign_in()
         asked.ask(slow)
         questions.sqlite(arguments.sqlite_rows, slow)
-        ratios, rounds = [], {name: [] for name in contenders}
-        for contender in contenders.values():
-            run.check(contender, False, body)
-            run.window(contender, False, body, 32, 1)
+        ratios, rounds = [], {name: [] for name in running}
+
+        def turn(name, seconds, connections=32, **more):
+            return load.measured(running[name], lambda: load.clients(running[name], seconds, connections, body, **more))
+
+        for name, contender in running.items():
+            load.check(contender, body)
+            turn(name, 1)
         for _ in range(arguments.rounds):
-            for name, contender in contenders.items():
-                rounds[name].append(run.window(contender, False, body, 32, arguments.seconds)["cpu"])
+            for name in running:
+                rounds[name].append(turn(name, arguments.seconds)["cpu"])
             ratios.append(rounds["full"][-1] / rounds["empty"][-1])
         print(f"\nCPU a request, one key: empty {statistics.median(rounds['empty']):.2f} µs, "
               f"full {statistics.median(rounds['full']):.2f} µs, ratio {statistics.median(ratios):.2f} "
               f"({min(ratios):.2f}–{max(ratios):.2f})")
-        before = contenders["full"].resident()
-        os.environ["BENCH_KEYS"] = str(drawn)
+        before = running["full"].resident()
         # Thousands of keys and users a second that were never seen: who waits 250 ms for the store is refused with 503. Fewer
         # connections than the 30 look-ups that one address may have under way, beyond which it is asked to wait.
-        many = [run.window(contenders["full"], False, body, 24, 10, refused=0.01) for _ in range(3)]
+        many = [turn("full", 10, 24, refused=0.01, keys=drawn) for _ in range(3)]
         print(f"{DRAWN:,} keys in turn: {many[-1]['rate']:.0f} requests/s, CPU {many[-1]['cpu']:.2f} µs, "
               f"{sum(turn['refused'] for turn in many)} refused, "
-              f"RSS {before:.0f} MB before, {contenders['full'].resident():.0f} MB after")
-    finally:
-        ground.close()
+              f"RSS {before:.0f} MB before, {running['full'].resident():.0f} MB after")
     if slow:
         sys.exit(f"volume: over {questions.LIMIT:.0f} ms:\n  " + "\n  ".join(slow))
 

@@ -47,13 +47,14 @@ fn main() -> ExitCode {
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Bare { upstream });
     service.add_tcp(plain);
-    let settings = match TlsSettings::intermediate(certificate, key) {
+    let mut settings = match TlsSettings::intermediate(certificate, key) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("bare_proxy: {error}");
             return ExitCode::FAILURE;
         }
     };
+    settings.enable_h2();
     service.add_tls_with_settings(tls, None, settings);
     server.add_service(service);
     server.run_forever()

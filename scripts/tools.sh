@@ -7,6 +7,14 @@ GUNGRAUN_VERSION="$(sed -n 's/^gungraun = "=\(.*\)"$/\1/p' benches/Cargo.toml)"
 GUNGRAUN_RUNNER_BIN="$TOOLS/gungraun-runner-$GUNGRAUN_VERSION/bin"
 UVICORN_VERSION=0.54.0
 UVICORN_VENV="$TOOLS/uvicorn-$UVICORN_VERSION"
+# Gateways that `make bench` measures cfx beside. LiteLLM is that of the tests.
+ONWARDS_VERSION=1.2.0
+ONWARDS="$TOOLS/onwards-$ONWARDS_VERSION/bin/onwards"
+PORTKEY_VERSION=1.15.2
+# The newest server that it asks for has it answer 500 to whoever wants a stream.
+PORTKEY_SERVER_VERSION=1.13.8
+PORTKEY_HOME="$TOOLS/portkey-$PORTKEY_VERSION-$PORTKEY_SERVER_VERSION"
+PORTKEY="$PORTKEY_HOME/node_modules/@portkey-ai/gateway/build/start-server.js"
 # One environment for each set of pins.
 E2E_VENV="$TOOLS/e2e-$(cat e2e/requirements.txt e2e/constraints.txt | cksum | cut -d' ' -f1)"
 CHECKERS_VENV="$TOOLS/checkers-$(cksum <e2e/checkers.txt | cut -d' ' -f1)"

@@ -104,7 +104,11 @@ async fn take_request(socket: &mut TcpStream) -> io::Result<bool> {
 
 /// Each token is an event, a chunk and a write of its own.
 async fn stream(socket: &mut TcpStream, mut tokens: Tokens) -> io::Result<()> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    // nginx passes on what comes as it comes only where it is asked to.
+    let head = concat!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\n",
+        "transfer-encoding: chunked\r\n\r\n"
+    );
     socket.write_all(head.as_bytes()).await?;
     loop {
         let (event, last) = tokens.next().await;

@@ -44,7 +44,12 @@ pub struct Arguments {
 }
 
 struct Seen {
+    /// From a stream's request to its first token.
+    firsts: Times,
+    /// From a token's leaving the model to its coming here.
     delays: Times,
+    /// By how much that differs from the token's before.
+    jitters: Times,
     troubles: Troubles,
     whole: AtomicU64,
     /// Tokens that came in one read with another.
@@ -68,7 +73,9 @@ async fn crowd(arguments: Arguments, end: watch::Sender<bool>) -> io::Result<()>
     let edge = if direct { Edge { address: edge.model, tls: false, ..edge } } else { edge };
     let door = Door::of(&edge)?;
     let seen = Arc::new(Seen {
+        firsts: Times::default(),
         delays: Times::default(),
+        jitters: Times::default(),
         troubles: Troubles::default(),
         whole: AtomicU64::new(0),
         merged: AtomicU64::new(0),
@@ -104,7 +111,9 @@ async fn crowd(arguments: Arguments, end: watch::Sender<bool>) -> io::Result<()>
     say("whole", seen.whole.load(Ordering::Relaxed));
     say("merged", seen.merged.load(Ordering::Relaxed));
     seen.troubles.tell("errors");
+    seen.firsts.tell("first");
     seen.delays.tell("delay");
+    seen.jitters.tell("jitter");
     say("rss_before_kib", before);
     say("rss_with_kib", with);
     if !direct {
@@ -128,6 +137,7 @@ async fn one(
     opened: mpsc::UnboundedSender<()>,
 ) -> Result<(), String> {
     let mut wire = door.connect(number).await.map_err(|error| format!("connecting: {error}"))?;
+    let asked_at = now();
     wire.write_all(request.as_bytes()).await.map_err(|error| format!("asking: {error}"))?;
     let mut held = Vec::with_capacity(1_024);
     let answered = timeout(PATIENCE, read_head(&mut wire, &mut held)).await;
@@ -135,7 +145,7 @@ async fn one(
     if head.status != 200 {
         return Err(format!("answered {}", head.status));
     }
-    let (mut next, mut opened) = (0, Some(opened));
+    let (mut next, mut opened, mut before) = (0, Some(opened), None);
     loop {
         let (mut tokens, read_at) = (0u64, now());
         while let Some(end) = held.windows(2).position(|pair| pair == b"\n\n") {
@@ -145,11 +155,15 @@ async fn one(
                     return Err(format!("token {number} in place of {next}"));
                 }
                 (next, tokens) = (next + 1, tokens + 1);
+                let delay = read_at.saturating_sub(sent);
                 if sent >= seen.from.load(Ordering::Relaxed) {
-                    seen.delays.note(read_at.saturating_sub(sent));
+                    seen.delays.note(delay);
+                    before.inspect(|before| seen.jitters.note(delay.abs_diff(*before)));
                 }
+                before = Some(delay);
                 // Once, and let go: who waits for all to be open is not to wait for one that failed.
                 if let Some(opened) = opened.take() {
+                    seen.firsts.note(read_at.saturating_sub(asked_at));
                     let _ = opened.send(());
                 }
             } else if contains(&event, DONE.as_bytes()) {

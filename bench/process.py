@@ -1,0 +1,80 @@
+"""What the operating system tells of a process and its children: time, memory, switches, cores."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def family(pid):
+    """A process and all that it started: nginx, LiteLLM and Postgres work in their children."""
+    found = [pid]
+    for each in found:
+        try:
+            for task in pathlib.Path(f"/proc/{each}/task").glob("*/children"):
+                found += [int(child) for child in task.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            pass
+    return found
+
+
+def cpu_seconds(pid):
+    """User and system time of a family so far, those among them that have ended and were waited for."""
+    ticks = 0
+    for each in family(pid):
+        try:
+            fields = pathlib.Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks / TICKS
+
+
+def switches(pid):
+    """Context switches of a family so far, wanted or not, of all its threads: a process' own status shows its first one's."""
+    total = 0
+    for each in family(pid):
+        for status in pathlib.Path(f"/proc/{each}/task").glob("*/status"):
+            try:
+                total += sum(int(count) for count in re.findall(r"voluntary_ctxt_switches:\s+(\d+)", status.read_text()))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return total
+
+
+def memory_kib(pid, field="VmRSS"):
+    """Of one process, as it is (`VmRSS`) or was at its most (`VmHWM`)."""
+    return int(re.search(rf"{field}:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1))
+
+
+def family_memory_kib(pid, field="VmRSS"):
+    return sum(memory_kib(each, field) for each in family(pid))
+
+
+def forget_most(pid):
+    """From now on `VmHWM` tells the most since now."""
+    for each in family(pid):
+        pathlib.Path(f"/proc/{each}/clear_refs").write_text("5")
+
+
+def pin(pid, cores):
+    """Puts a family that runs already, and what it starts from now on, on these cores."""
+    for each in family(pid):
+        subprocess.run(["taskset", "-acp", cores_text(cores), str(each)], check=True, capture_output=True)
+
+
+def yield_to_others(pid):
+    """A family that runs already, and what it starts from now on, has what processor time nobody else wants."""
+    for each in family(pid):
+        os.setpriority(os.PRIO_PROCESS, each, 19)
+
+
+def threads():
+    """Of clients and of the upstream, which share the cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def cores_text(cores):
+    return ",".join(str(core) for core in sorted(cores))
