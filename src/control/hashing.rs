@@ -3,7 +3,8 @@
 //!
 //! Who waits for that is let in by how much has failed from their network lately, and how much of its waits already; the
 //! order of arrival decides between equals. Where there is no place left to wait, whoever stands last in that order makes
-//! room. So those who guess by the hundred keep nobody out who comes from elsewhere.
+//! room. So those who guess by the hundred, from fewer networks than there are places, keep nobody out who comes from
+//! elsewhere; who has more networks than that can.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::refusal::{Code, Refusal};
 use crate::identity::{Password, PasswordHash};
@@ -20,6 +22,10 @@ use crate::identity::{Password, PasswordHash};
 const MOST_AT_WORK: usize = 4;
 /// Waiting for each that is at work. Who comes later would wait for longer than half a second.
 const WAITING: usize = 24;
+/// Who is passed by others for so long is told to come again.
+const LONGEST: Duration = Duration::from_secs(5);
+/// Failures beyond these say nothing more: an office has had as many in its time.
+const MANY: u32 = 20;
 
 /// What nobody's password hashes to: tried where there is no account, so that the time of an answer tells nothing.
 const NOBODYS: &str =
@@ -119,7 +125,7 @@ impl Hashing {
             }
             line.join(asker)?
         };
-        turn.await.ok()
+        timeout(LONGEST, turn).await.ok()?.ok()
     }
 }
 
@@ -127,7 +133,7 @@ impl Line {
     fn join(&mut self, asker: Asker) -> Option<oneshot::Receiver<Turn>> {
         self.waiting.retain(|one| !one.turn.is_closed());
         let own = self.waiting.iter().filter(|one| asker.network.is_some() && one.network == asker.network).count();
-        let rank = (asker.failures.saturating_add(u32::try_from(own).unwrap_or(u32::MAX)), self.come);
+        let rank = (asker.failures.min(MANY).saturating_add(u32::try_from(own).unwrap_or(u32::MAX)), self.come);
         if self.waiting.len() >= self.most {
             let last = (0..self.waiting.len()).max_by_key(|place| self.waiting.get(*place).map(|one| one.rank))?;
             if self.waiting.get(last)?.rank <= rank {

@@ -285,7 +285,10 @@ impl Control {
         if self.ports.accounts.find(&email).await?.is_some() {
             return Err(taken());
         }
-        let hash = self.hashing.hash(self.throttle.asker(from), password).await?;
+        // As though this were a try, too: no account goes before those there are.
+        let asker = self.throttle.asker(from);
+        let asker = Asker { failures: asker.failures.saturating_add(1), ..asker };
+        let hash = self.hashing.hash(asker, password).await?;
         let role = match &link {
             None => Role::Member,
             // Of two who show it at once one is left with nothing.

@@ -73,13 +73,16 @@ impl Origin {
         HeaderValue::from_str(&self.written("", 0)).ok()
     }
 
-    /// Forgets every session that a browser sends with this path: its own one, and those that may be set for a folder above it.
+    /// Forgets every session that a browser sends with this path: its own one, and those that may be set for a folder above it,
+    /// whose name may end in a slash or not (RFC 6265, 5.1.4).
     pub fn forget_all(&self, path: &str) -> Vec<HeaderValue> {
         let path = path.split('?').next().unwrap_or_default();
         // The prefix of the cookie by https allows no path but the first.
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).filter(|_| !self.https);
-        let folders = ends.skip(1).take(DEEPEST).filter_map(|end| path.get(..end)).filter(|folder| *folder != "/");
-        let lines = ["/"].into_iter().chain(folders).map(|folder| self.written_for(folder, "", 0));
+        let folders = ends.skip(1).take(DEEPEST).filter_map(|end| path.get(..end));
+        let folders = folders.filter(|folder| *folder != "/" && !folder.contains(';'));
+        let both = folders.flat_map(|folder| [folder.to_owned(), format!("{}/", folder.trim_end_matches('/'))]);
+        let lines = std::iter::once("/".to_owned()).chain(both).map(|folder| self.written_for(&folder, "", 0));
         lines.filter_map(|line| HeaderValue::from_str(&line).ok()).collect()
     }
 
@@ -203,7 +206,9 @@ mod tests {
             lines.iter().map(path_of).collect()
         };
         assert_eq!(paths(false, "/"), ["Path=/"]);
-        assert_eq!(paths(false, "/logs/a?stage=/b/c"), ["Path=/", "Path=/logs", "Path=/logs/a"]);
+        let folders = ["/", "/logs", "/logs/", "/logs/a", "/logs/a/"].map(|folder| format!("Path={folder}"));
+        assert_eq!(paths(false, "/logs/a?stage=/b/c"), folders);
+        assert_eq!(paths(false, "/;a"), ["Path=/"], "what would be read as something else is left out");
         assert_eq!(paths(true, "/logs/a"), ["Path=/"]);
     }
 }

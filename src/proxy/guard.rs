@@ -12,6 +12,7 @@ use pingora_core::protocols::http::ServerSession;
 use super::account::{self, Asked};
 use super::exchange::Exchange;
 use super::refuse::{Reason, Refusal};
+use super::route::{self, Destination};
 use super::stamp::stamp;
 use super::{Services, path};
 use crate::config::{Guards, Snapshot, Underscores};
@@ -20,8 +21,18 @@ use crate::entry::guard::{Guard, Porter};
 use crate::entry::head::is_a_host;
 use crate::units::RequestId;
 
+/// Where a request goes, once what no route is to see was refused.
+pub fn look_and_find(
+    services: &Services,
+    session: &ServerSession,
+    exchange: &Exchange,
+) -> Result<Destination, Refusal> {
+    look(session, &exchange.snapshot.edge.guards)?;
+    route::find(session, exchange, &services.challenges)
+}
+
 /// Refuses what no route is to see. Costs an ordinary request a look at its path.
-pub fn look(session: &ServerSession, guards: &Guards) -> Result<(), Refusal> {
+fn look(session: &ServerSession, guards: &Guards) -> Result<(), Refusal> {
     let head = session.req_header();
     if session.is_http2() {
         // Over HTTP/1.1 this was done as they came.

@@ -207,16 +207,12 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
-        if self.services.drain.is_ending() {
-            session.set_keepalive(None);
-        }
-        own::note_client(session, &context.exchange);
+        own::note_client(&self.services, session, &context.exchange);
         path::to_origin_form(session.req_header_mut())
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
-        let passed = guard::look(session, &context.exchange.snapshot.edge.guards);
-        let found = passed.and_then(|()| route::find(session, &context.exchange, &self.services.challenges));
+        let found = guard::look_and_find(&self.services, session, &context.exchange);
         let found = match context.exchange.guards() {
             // In a box: other routes keep no room for it.
             Some(_) => Box::pin(guarded::past_guards(&self.services, session, &mut context.exchange, found)).await,

@@ -34,8 +34,12 @@ const LAST_EVENT_WITHIN: Duration = Duration::from_millis(100);
 /// What closing a connection may take. With the last event it fits into what a stop leaves to requests that are cut.
 const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
-/// Remembers who connected and the session the client says it belongs to.
-pub fn note_client(session: &ServerSession, exchange: &Exchange) {
+/// Remembers who connected and the session the client says it belongs to. On a process that leaves, the connection is closed
+/// behind the answer.
+pub fn note_client(services: &Services, session: &mut ServerSession, exchange: &Exchange) {
+    if services.drain.is_ending() {
+        session.set_keepalive(None);
+    }
     if let Some(arrival) = Arrival::of(session.digest()) {
         arrival.note_head();
         let headers = &session.req_header().headers;

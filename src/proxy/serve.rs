@@ -18,7 +18,7 @@ use pingora_proxy::HttpProxy;
 
 use super::exchange::Exchange;
 use super::route::Destination;
-use super::{Proxy, Services, guard, guarded, own, route, web_failure};
+use super::{Proxy, Services, guard, guarded, own, web_failure};
 use crate::entry::visit::{Application, Served};
 use crate::llm::Endpoint;
 
@@ -42,21 +42,17 @@ impl Server {
         closing: &ShutdownWatch,
     ) -> Option<Stream> {
         if let Some(head) = &head {
+            // The session takes it apart: what is passed on after all is read from this again.
             session.set_pipelined_prefix(head.clone());
         }
         if !matches!(session.read_request().await, Ok(true)) {
             return Box::pin(self.pass_on(session, head, closing)).await;
         }
         let services = &*self.services;
-        if services.drain.is_ending() {
-            session.set_keepalive(None);
-        }
         let _under_way = services.drain.track();
         let mut exchange = Exchange::begin(services);
-        own::note_client(&session, &exchange);
-        let found = guard::look(&session, &exchange.snapshot.edge.guards)
-            .and_then(|()| route::find(&session, &exchange, &services.challenges));
-        let Ok(model @ Destination::Model { .. }) = found else {
+        own::note_client(services, &mut session, &exchange);
+        let Ok(model @ Destination::Model { .. }) = guard::look_and_find(services, &session, &exchange) else {
             return Box::pin(self.pass_on(session, head, closing)).await;
         };
         drop(head);

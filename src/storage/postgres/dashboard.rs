@@ -47,6 +47,10 @@ const STANDING: &str = "
            exists (select from pg_catalog.pg_proc as function
                      join pg_catalog.pg_namespace as schema on schema.oid = function.pronamespace
                     where schema.nspname = 'cfx' and function.proname = 'overview') as is_migrated,
+           coalesce((select bool_and(has_function_privilege(current_user, function.oid, 'execute'))
+                       from pg_catalog.pg_proc as function
+                       join pg_catalog.pg_namespace as schema on schema.oid = function.pronamespace
+                      where schema.nspname = 'cfx' and function.proname in ('overview', 'session_user_id')), false) and
            coalesce((select bool_and(has_table_privilege(current_user, ours.oid, 'select')) from ours
                       where relname in ('usage_counters', 'usage_splits', 'request_logs')), false) as reads
       from reachable";

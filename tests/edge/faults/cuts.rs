@@ -74,7 +74,9 @@ fn a_thousand_cuts_and_none_is_taken_for_whole() {
     let count = whole.values().filter(|whole| **whole).count();
     assert!(count > 0 && count < CUTS / 2, "{count} of {CUTS} came whole: too many to have been cut, or none");
     let rows = edge.stop_and_read().rows();
-    assert_eq!((rows.len(), whole.len()), (CUTS, CUTS - unheard.into_inner()));
+    let unheard = unheard.into_inner();
+    assert!(unheard < CUTS / 10, "of {unheard} answers not even the head was heard");
+    assert_eq!((rows.len(), whole.len()), (CUTS, CUTS - unheard));
     for row in rows {
         let whole = whole.get(row.text("request_id")).is_some_and(|whole| *whole);
         assert_eq!(row.text("status") == "success", whole, "{row:?}");
