@@ -200,7 +200,7 @@ def main():
     open_streams = streams["rate"] * 10
     redis_us = (streams["servers"]["redis_cpu"] - idle_cost(idle, streams, "redis_cpu")) / streams["admitted"] * 1e6
     text = "\n\n".join([
-        f"Measured {machine()}.",
+        f"Measured {machine()}; edges of a {pathlib.Path(arguments.fleet).parent.parent.name} build.",
         "**Exact.** No user was admitted once more than the limit, no lease was left, and every row and every count was there when "
         "the edges had gone. Unanswered is who was not told in time, on a machine that plays all of this at once; such a "
         "request is refused here, so that the limit holds:",

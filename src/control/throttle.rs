@@ -22,7 +22,7 @@ const FREE: u32 = 4;
 /// The same of an address: an office, or a provider's customers, may share one.
 const FREE_OF_ADDRESS: u32 = 49;
 const LONGEST: Duration = Duration::from_secs(15 * 60);
-/// After so long without a failure they are forgotten.
+/// After so long without a try they are forgotten: one that succeeded makes what is remembered of its address last as long again.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 /// Accounts, and addresses, that are remembered.
 const MOST: u64 = 100_000;
