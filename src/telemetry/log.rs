@@ -45,9 +45,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // The hint lets the other filter's own maximum count: without one, every debug record of a library is looked at.
-    let capped = filter_fn(|event| *event.level() <= Level::INFO || is_ours(event.target()))
-        .with_max_level_hint(LevelFilter::TRACE);
+    let capped =
+        filter_fn(|event| *event.level() <= Level::INFO || is_ours(event.target())).with_max_level_hint(UNBOUNDED);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Json => lines.event_format(JsonLines).boxed(),
@@ -55,6 +54,10 @@ where
     };
     lines.with_filter(chosen.and(capped).and(NoRaces))
 }
+
+/// The hint of a filter that has no maximum of its own. Filters together have one only where each of them has said
+/// something: without it every trace record of a library, of which there is one for each write, is made and looked at.
+const UNBOUNDED: LevelFilter = LevelFilter::TRACE;
 
 fn is_ours(target: &str) -> bool {
     target.strip_prefix("cfx").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -78,6 +81,10 @@ impl<S: Subscriber> Filter<S> for NoRaces {
         let mut race = IsRace(false);
         event.record(&mut race);
         !race.0
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(UNBOUNDED)
     }
 }
 
@@ -152,6 +159,14 @@ mod tests {
         for wanted in ["", "trace", "pingora=info"] {
             let text = shown(wanted, PLAIN, events);
             assert!(text.contains("out of sockets") && !text.contains(LOST_RACE), "{wanted}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_made() {
+        for (wanted, made) in [("", LevelFilter::INFO), ("cfx::ledger=debug", LevelFilter::DEBUG)] {
+            let layer = layer(PLAIN, chosen(wanted).unwrap(), Captured::default);
+            assert_eq!(tracing_subscriber::registry().with(layer).max_level_hint(), Some(made), "{wanted}");
         }
     }
 
