@@ -7,7 +7,7 @@
 mod string;
 mod text;
 
-pub(super) use string::find_special;
+pub(super) use string::{find_special, string_end};
 pub use text::{Text, unescape, write_escaped};
 
 /// Arrays and objects inside each other; the outermost counts as one.
@@ -255,7 +255,7 @@ impl<'a> Scanner<'a> {
     /// The cursor stands on the opening quote.
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         let start = self.at + 1;
-        let (end, escaped) = string::string_end(self.bytes, start)?;
+        let (end, escaped) = string_end(self.bytes, start)?;
         self.at = end + 1;
         Ok(Text::new(self.bytes.get(start..end).unwrap_or_default(), escaped, start))
     }

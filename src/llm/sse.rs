@@ -97,6 +97,13 @@ pub fn data_start(event: &[u8]) -> Option<usize> {
     lines(event).find_map(|(at, line)| field(line, b"data").map(|value| at + line.len() - value.len()))
 }
 
+/// As [`data_start`], of an event that has one such line.
+pub fn only_data_start(event: &[u8]) -> Option<usize> {
+    let mut starts =
+        lines(event).filter_map(|(at, line)| field(line, b"data").map(|value| at + line.len() - value.len()));
+    starts.next().filter(|_| starts.next().is_none())
+}
+
 /// Lines without their ends, and where each begins. A CRLF gives an empty line more, which has no field either.
 fn lines(event: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = if event.starts_with(BOM) { BOM.len() } else { 0 };

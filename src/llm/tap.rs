@@ -6,6 +6,7 @@
 
 mod answer;
 mod event;
+mod mould;
 
 pub use answer::{AnswerReport, AnswerTap};
 
@@ -114,8 +115,14 @@ impl Tap {
 
     fn observe(&mut self, bytes: &[u8]) {
         let mut at = self.line_end(bytes);
-        while let Some(length) = self.framing.event_end(bytes.get(at..).unwrap_or_default()) {
-            let event = bytes.get(at..at + length).unwrap_or_default();
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            if let Some(length) = self.alike(rest) {
+                at += length;
+                continue;
+            }
+            let Some(length) = self.framing.event_end(rest) else { break };
+            let event = rest.get(..length).unwrap_or_default();
             at += length;
             if self.long.is_some() {
                 self.end_long(event);
@@ -140,8 +147,15 @@ impl Tap {
         if self.dropped {
             from = at;
         }
-        while let Some(length) = self.framing.event_end(chunk.get(at..).unwrap_or_default()) {
-            let event = chunk.get(at..at + length).unwrap_or_default();
+        loop {
+            let rest = chunk.get(at..).unwrap_or_default();
+            if let Some(length) = self.alike(rest) {
+                self.dropped = false;
+                at += length;
+                continue;
+            }
+            let Some(length) = self.framing.event_end(rest) else { break };
+            let event = rest.get(..length).unwrap_or_default();
             if self.long.is_some() {
                 self.end_long(event);
                 self.dropped = false;
@@ -173,6 +187,12 @@ impl Tap {
             pass(chunk, from, at, out);
             self.hold(tail);
         }
+    }
+
+    /// The length of the event that `bytes` begins with, which has been read, where it is like the one before. It ends
+    /// with a line end that needs no look at what follows: so the framing stands as before it, between two events.
+    fn alike(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.framing.at_boundary() { self.reading.alike(bytes) } else { None }
     }
 
     /// The LF of a CRLF cut in two, which belongs to the event before.

@@ -22,7 +22,7 @@ struct Block {
 /// Long strings are read in blocks without a branch per escape, because source code in a prompt has one every twenty
 /// bytes. Which bytes a backslash escapes follows Langdale and Lemire, "Parsing Gigabytes of JSON per Second" (2019):
 /// runs of backslashes are added to their own beginnings, and the carry tells the odd runs from the even.
-pub(super) fn string_end(bytes: &[u8], start: usize) -> Result<(usize, bool), JsonError> {
+pub(in crate::llm) fn string_end(bytes: &[u8], start: usize) -> Result<(usize, bool), JsonError> {
     let short = bytes.get(..bytes.len().min(start + SHORT)).unwrap_or_default();
     let mut at = find_special(short, start);
     if bytes.get(at) == Some(&b'"') {

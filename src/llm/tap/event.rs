@@ -1,8 +1,9 @@
 //! One event of each dialect: what it adds to usage, to what was said and to the end of the stream.
 
+use super::mould::Mould;
 use crate::llm::endpoint::Dialect;
 use crate::llm::finder::Finder;
-use crate::llm::json::{JsonError, Kind, Scanner};
+use crate::llm::json::{JsonError, Kind, Scanner, Span};
 use crate::llm::sse;
 use crate::llm::tally::Tally;
 use crate::llm::usage::Reported;
@@ -22,6 +23,18 @@ pub(super) struct Reading {
     pub saw_event: bool,
     pub saw_end: bool,
     pub error: bool,
+    /// What counts of the event that is being read.
+    counts: Counts,
+    mould: Mould,
+}
+
+/// What of one event would count once more if it came again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Nothing,
+    /// One text, and where it lies in the event's data.
+    Text(Span),
+    More,
 }
 
 /// What one chat or completions chunk holds besides usage.
@@ -42,6 +55,8 @@ impl Reading {
             saw_event: false,
             saw_end: false,
             error: false,
+            counts: Counts::Nothing,
+            mould: Mould::default(),
         }
     }
 
@@ -54,8 +69,27 @@ impl Reading {
         self.said.since(&self.said_before)
     }
 
+    /// Reads the event that `bytes` begins with, if it is the last one but for its text; its length. It brings no usage.
+    pub(super) fn alike(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (text, length) = self.mould.fits(bytes)?;
+        self.said.count(text);
+        Some(length)
+    }
+
     /// Reads a whole event; whether it brings usage and nothing else. What cannot be read is passed over.
     pub(super) fn event(&mut self, event: &[u8]) -> bool {
+        self.counts = Counts::Nothing;
+        let only_usage = self.parse(event);
+        match (self.counts, sse::only_data_start(event)) {
+            (Counts::Text(Span { start, end }), Some(data)) => {
+                self.mould.remember(event, Span { start: data + start, end: data + end });
+            }
+            _ => self.mould.forget(),
+        }
+        only_usage
+    }
+
+    fn parse(&mut self, event: &[u8]) -> bool {
         // Anthropic's SDKs raise on the name alone, whatever the data say.
         self.error |= self.dialect == Dialect::Messages && sse::name(event) == Some(b"error");
         let Some(data) = sse::data(event) else { return false };
@@ -90,6 +124,7 @@ impl Reading {
     }
 
     fn reported(&mut self, reported: Reported) {
+        self.counts = Counts::More;
         let reported = match self.dialect {
             Dialect::Messages => {
                 self.joined = self.joined.joined(reported);
@@ -312,7 +347,12 @@ impl Reading {
         if scanner.kind()? != Kind::String {
             return says_something(scanner);
         }
-        Ok(self.said.count(scanner.text()?))
+        let text = scanner.text()?;
+        self.counts = match self.counts {
+            Counts::Nothing => Counts::Text(text.span()),
+            _ => Counts::More,
+        };
+        Ok(self.said.count(text))
     }
 }
 

@@ -304,6 +304,54 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What stands in a string, or breaks it.
+fn text() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "",
+        "word ",
+        "dünya",
+        "42",
+        "\\n",
+        "\\\\",
+        "\\\"",
+        "\\u00fc",
+        "\\",
+        "\"",
+        "\n",
+        "\"}}",
+        "\"}}]}\n\n",
+        "\u{1}",
+    ]);
+    prop::collection::vec(part, 0..4).prop_map(|parts| parts.concat())
+}
+
+/// An event before its text and behind it.
+fn around() -> impl Strategy<Value = (String, String)> {
+    let before = prop::sample::select(vec![
+        "data: {\"choices\":[{\"delta\":{\"content\":\"",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\",\"reasoning\":\"",
+        "data: {\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1},\"choices\":[{\"delta\":{\"content\":\"",
+        "data: {\"choices\":[\ndata: {\"delta\":{\"content\":\"",
+        "data: {\"choices\":[{\"finish_reason\":\"",
+        "data: {\"choices\":[{\"text\":\"",
+        "event: error\ndata: {\"delta\":{\"text\":\"",
+        "\u{feff}data: {\"type\":\"message_stop\",\"delta\":\"",
+        "data: {\"type\":\"",
+        "data: ",
+    ]);
+    let behind = prop::sample::select(vec![
+        "\"}}]}\n\n",
+        "\"}}]}\r\n\r\n",
+        "\"}}]}\r\r",
+        "\"}}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n",
+        "\"}}],\"error\":{}}\ndata: x\n\n",
+        "\"}\n: comment\n\n",
+        "\n\n",
+        "\"}}]}\n",
+    ]);
+    (before, behind).prop_map(|(before, behind)| (before.to_owned(), behind.to_owned()))
+}
+
 fn cut<'a>(stream: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
     at.extend([0, stream.len()]);
@@ -328,6 +376,21 @@ proptest! {
                 (uncut.said, uncut.said_since) = (report.said, report.said_since);
             }
             prop_assert_eq!(report, uncut);
+        }
+    }
+
+    /// In pieces of a byte no event comes whole, so that none is held against the one before it.
+    #[test]
+    fn events_alike_are_read_as_if_none_were(
+        texts in prop::collection::vec(text(), 1..12),
+        around in around(),
+        strip in any::<bool>(),
+    ) {
+        let (before, behind) = around;
+        let stream: String = texts.iter().map(|text| format!("{before}{text}{behind}")).collect();
+        for dialect in [Dialect::Chat, Dialect::Completions, Dialect::Messages, Dialect::Responses] {
+            let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+            prop_assert_eq!(run(dialect, strip, &[stream.as_bytes()]), run(dialect, strip, &bytes), "{:?}", dialect);
         }
     }
 
