@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::refuse::Reason;
@@ -77,6 +77,8 @@ pub struct Patience<'request> {
     alarm: Alarm,
     drain: &'request Drain,
     cut: Cut<'request>,
+    /// Who is woken by the cut.
+    woken: Option<Waker>,
 }
 
 impl Lost {
@@ -120,6 +122,7 @@ impl<'request> Patience<'request> {
             alarm: Alarm::default(),
             drain,
             cut,
+            woken: None,
         }
     }
 
@@ -233,6 +236,14 @@ impl<'request> Patience<'request> {
 
     fn poll_stopped(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // The flag first: a future that has resolved must not be asked again.
-        if self.drain.was_cut() { Poll::Ready(()) } else { self.cut.as_mut().poll(context) }
+        if self.drain.was_cut() {
+            return Poll::Ready(());
+        }
+        // All requests of a thread stand in one list, behind one lock: who stands there already need not look again.
+        if self.woken.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            return Poll::Pending;
+        }
+        self.woken = Some(context.waker().clone());
+        self.cut.as_mut().poll(context)
     }
 }
