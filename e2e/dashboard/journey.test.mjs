@@ -175,6 +175,37 @@ test("the playground streams on a key of its own", async () => {
   await page.getByText("Stopped.").waitFor();
 });
 
+test("a live tail that is refused says why, and comes again when it was told to", async () => {
+  const cookie = await sessionOf(context);
+  const tail = () => fetch(`${EDGE}/api/logs/tail`, { headers: { cookie: `${cookie.name}=${cookie.value}` } });
+  const tails = await Promise.all([tail(), tail(), tail()]);
+  assert.deepEqual(tails.map(({ status }) => status), [200, 200, 200]);
+  const other = await visit(browser);
+  await other.context.addCookies(await context.cookies());
+  const asked = [];
+  other.page.on("request", (request) => { if (request.url().includes("/api/logs/tail")) asked.push(performance.now()); });
+  await other.page.goto(`${EDGE}/logs`);
+  await other.page.getByRole("button", { name: "Follow live" }).click();
+  await other.page.getByText(/: 3 live tails may be open at once, .* This page tries again by itself, in 10 s\.$/).waitFor();
+  await fits(other.page, "the live tail that is refused");
+  await Promise.all(tails.map(({ body }) => body.cancel()));
+  await other.page.getByText("New requests appear as they end.").waitFor({ timeout: 30_000 });
+  asked.slice(1).forEach((at, turn) => assert.ok(at - asked[turn] > 5_000, `asked again after ${at - asked[turn]} ms`));
+  await other.context.close();
+});
+
+test("the playground says why it is refused, in the edge's words", async () => {
+  const other = await visit(browser);
+  await other.context.addCookies(await context.cookies());
+  const error = { message: "more was asked for than this route lets through; try again in 90s", type: "rate_limit_error", code: "rate_limit_exceeded" };
+  await other.page.route("**/v1/chat/completions", (route) => route.fulfill({ status: 429, headers: { "retry-after": "90" }, json: { error } }));
+  await other.page.goto(`${EDGE}/playground`);
+  await other.page.getByLabel("Message").fill("Anybody?");
+  await other.page.getByRole("button", { name: "Send" }).click();
+  await other.page.getByText("Failed. more was asked for than this route lets through; try again in 90s.").waitFor();
+  await other.context.close();
+});
+
 test("the operator page shows a breaker that opened, and that it closed again", async () => {
   await page.goto(`${EDGE}/keys`);
   await page.locator("details.create > summary").click();

@@ -22,7 +22,7 @@ const FREE: u32 = 4;
 /// The same of an address: an office, or a provider's customers, may share one.
 const FREE_OF_ADDRESS: u32 = 49;
 const LONGEST: Duration = Duration::from_secs(15 * 60);
-/// After so long without a try they are forgotten: one that succeeded makes what is remembered of its address last as long again.
+/// They are forgotten so long after the last of them. A try that did not fail adds nothing to that, however many there are.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 /// Accounts, and addresses, that are remembered.
 const MOST: u64 = 100_000;
@@ -40,9 +40,12 @@ struct Failures {
 
 #[derive(Debug, Clone, Copy)]
 struct Failed {
+    /// With the tries that are under way.
     count: u32,
     /// Nothing is tried before then.
     until: Instant,
+    /// When the last one was known to have failed; while there is none yet, when the first try began.
+    last: Instant,
 }
 
 /// A try at an account from an address, counted as failed of both until it is known to be none.
@@ -51,6 +54,7 @@ pub(super) struct Try<'a> {
     throttle: &'a Throttle,
     account: u64,
     address: Option<u64>,
+    is_forgiven: bool,
 }
 
 impl Default for Throttle {
@@ -66,11 +70,11 @@ impl Throttle {
         self.check(address)?;
         let account = self.accounts.key(account);
         self.accounts.check(account)?;
-        self.accounts.fail(account);
+        self.accounts.count_one(account);
         if let Some(address) = address {
-            self.addresses.fail(address);
+            self.addresses.count_one(address);
         }
-        Ok(Try { throttle: self, account, address })
+        Ok(Try { throttle: self, account, address, is_forgiven: false })
     }
 
     /// What is known of who asks from there.
@@ -86,7 +90,9 @@ impl Throttle {
 
     pub fn address_failed(&self, address: Option<IpAddr>) {
         if let Some(address) = address {
-            self.addresses.fail(self.addresses.key(network(address)));
+            let key = self.addresses.key(network(address));
+            self.addresses.count_one(key);
+            self.addresses.fail(key);
         }
     }
 
@@ -98,25 +104,39 @@ impl Throttle {
 impl Try<'_> {
     /// The account's failures are forgotten. Of the address's only this try is: who has an account of their own could wash
     /// them off.
-    pub fn succeeded(self) {
+    pub fn succeeded(mut self) {
         self.throttle.accounts.found.invalidate(&self.account);
         self.forgive_address();
     }
 
     /// As it was counted.
     pub fn failed(self) {
-        let Self { .. } = self;
+        drop(self);
     }
 
     /// Nothing was found out.
-    pub fn came_to_nothing(self) {
+    pub fn came_to_nothing(mut self) {
         self.throttle.accounts.forgive(self.account);
         self.forgive_address();
     }
 
-    fn forgive_address(&self) {
+    fn forgive_address(&mut self) {
+        self.is_forgiven = true;
         if let Some(address) = self.address {
             self.throttle.addresses.forgive(address);
+        }
+    }
+}
+
+/// Also one whose client left before it was known.
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        if self.is_forgiven {
+            return;
+        }
+        self.throttle.accounts.fail(self.account);
+        if let Some(address) = self.address {
+            self.throttle.addresses.fail(address);
         }
     }
 }
@@ -132,7 +152,7 @@ impl Failures {
     }
 
     fn check(&self, key: u64) -> Result<(), Refusal> {
-        let wait = self.found.get(&key).map(|failed| failed.until.saturating_duration_since(Instant::now()));
+        let wait = self.known(key).map(|failed| failed.until.saturating_duration_since(Instant::now()));
         match wait {
             Some(wait) if !wait.is_zero() => {
                 Err(Refusal::new(Code::TooManyAttempts, "too many attempts have failed").retry_after(wait))
@@ -142,21 +162,46 @@ impl Failures {
     }
 
     fn count(&self, key: u64) -> u32 {
-        self.found.get(&key).map_or(0, |failed| failed.count)
+        self.known(key).map_or(0, |failed| failed.count)
     }
 
-    fn fail(&self, key: u64) {
+    fn known(&self, key: u64) -> Option<Failed> {
+        self.found.get(&key).filter(Failed::is_remembered)
+    }
+
+    /// One more, which may have failed.
+    fn count_one(&self, key: u64) {
+        let now = Instant::now();
         self.found.entry(key).and_upsert_with(|before| {
-            let count = before.map_or(0, |before| before.into_value().count).saturating_add(1);
-            Failed { count, until: Instant::now() + wait(count, self.free) }
+            let before = before.map(moka::Entry::into_value).filter(Failed::is_remembered);
+            let (count, last) = before.map_or((0, now), |before| (before.count, before.last));
+            let count = count.saturating_add(1);
+            Failed { count, until: now + wait(count, self.free), last }
+        });
+    }
+
+    /// One that was counted has failed.
+    fn fail(&self, key: u64) {
+        self.found.entry(key).and_compute_with(|before| match before.map(moka::Entry::into_value) {
+            Some(failed) => Op::Put(Failed { last: Instant::now(), ..failed }),
+            None => Op::Nop,
         });
     }
 
     fn forgive(&self, key: u64) {
         self.found.entry(key).and_compute_with(|before| match before.map(moka::Entry::into_value) {
-            Some(Failed { count, .. }) if count > 1 => Op::Put(Failed { count: count - 1, until: Instant::now() }),
+            Some(failed) if failed.count > 1 => {
+                Op::Put(Failed { count: failed.count - 1, until: Instant::now(), ..failed })
+            }
             _ => Op::Remove,
         });
+    }
+}
+
+impl Failed {
+    /// What is kept for longer than that begins anew with each write, those of tries that did not fail among them.
+    fn is_remembered(&self) -> bool {
+        self.last.elapsed() < MEMORY
     }
 }
 
@@ -243,6 +288,31 @@ mod tests {
         assert_eq!(tries.len(), 50);
         tries.into_iter().for_each(Try::came_to_nothing);
         assert_eq!(fail(&throttle, "ada@example.org", from), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_forgotten_an_hour_after_the_last_also_where_others_sign_in_all_the_time() {
+        let throttle = Throttle::default();
+        let from = address("192.0.2.1");
+        for guess in 0..50 {
+            assert_eq!(fail(&throttle, &format!("user{guess}@example.org"), from), None);
+        }
+        let failures = || throttle.asker(from).failures;
+        for _ in 0..59 {
+            tokio::time::advance(Duration::from_secs(60)).await;
+            throttle.begin("ada@example.org", from).ok().unwrap().succeeded();
+            throttle.begin("bob@example.org", from).ok().unwrap().came_to_nothing();
+            assert_eq!(failures(), 50);
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(failures(), 0);
+        for guess in 0..49 {
+            assert_eq!(fail(&throttle, &format!("user{guess}@example.org"), from), None);
+        }
+        tokio::time::advance(Duration::from_secs(59 * 60)).await;
+        drop(throttle.begin("ada@example.org", from));
+        tokio::time::advance(Duration::from_secs(59 * 60)).await;
+        assert_eq!(failures(), 50, "who hangs up has failed as well, and the hour began with that");
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,6 +65,14 @@ pub(super) enum Refused {
     Strange(Duration),
 }
 
+/// Whose pace was drawn on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "once a stranger turns out to be a user, it counts as theirs too"]
+pub(super) enum Asker {
+    User,
+    Stranger,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
@@ -73,7 +81,9 @@ pub(super) enum Asked {
     Form,
 }
 
-/// A steady pace, and how much may come at once after a pause: the generic cell rate algorithm.
+/// A steady pace, and how much may come at once after a pause: the generic cell rate algorithm. `governor`, by which routes
+/// count, has it too, but it takes what it looks at: here a page is drawn from two paces or from neither, and how much of the
+/// second has to be left depends on who asks, so that looking comes first, and drawing behind it under the same two locks.
 #[derive(Debug, Clone, Copy)]
 struct Quota {
     /// What one takes.
@@ -136,18 +146,28 @@ impl Pace {
     }
 
     /// Counts what is asked for with this session from this address.
-    pub(super) fn take(&self, token: &SessionToken, from: Option<IpAddr>, asked: Asked) -> Result<(), Refused> {
+    pub(super) fn take(&self, token: &SessionToken, from: Option<IpAddr>, asked: Asked) -> Result<Asker, Refused> {
+        match self.sessions.get(&half(token)) {
+            Some(Vouched { user, .. }) => self.take_as(user, asked).map(|()| Asker::User),
+            None => self.take_as_stranger(from).map(|()| Asker::Stranger),
+        }
+    }
+
+    fn take_as_stranger(&self, from: Option<IpAddr>) -> Result<(), Refused> {
         let now = Instant::now();
-        let Some(Vouched { user, .. }) = self.sessions.get(&half(token)) else {
-            let one = self.strangers.get_with(from.map(network), nothing);
-            let mut one = locked(&one);
-            self.of_each.room(&one, Duration::ZERO, now).map_err(Refused::Strange)?;
-            let mut all = locked(&self.all_strangers);
-            self.of_all_strangers.room(&all, Duration::ZERO, now).map_err(Refused::Strange)?;
-            self.of_each.draw(&mut one, now);
-            self.of_all_strangers.draw(&mut all, now);
-            return Ok(());
-        };
+        let one = self.strangers.get_with(from.map(network), nothing);
+        let mut one = locked(&one);
+        self.of_each.room(&one, Duration::ZERO, now).map_err(Refused::Strange)?;
+        let mut all = locked(&self.all_strangers);
+        self.of_all_strangers.room(&all, Duration::ZERO, now).map_err(Refused::Strange)?;
+        self.of_each.draw(&mut one, now);
+        self.of_all_strangers.draw(&mut all, now);
+        Ok(())
+    }
+
+    /// Counts what this user asks for, whichever the session.
+    pub(super) fn take_as(&self, user: Uuid, asked: Asked) -> Result<(), Refused> {
+        let now = Instant::now();
         let own = self.users.get_with(user, nothing);
         let mut own = locked(&own);
         self.of_each.room(&own, Duration::ZERO, now).map_err(Refused::TooMany)?;
@@ -239,7 +259,7 @@ mod tests {
             spell
         }
 
-        fn ask(&self, user: usize) -> Result<(), Refused> {
+        fn ask(&self, user: usize) -> Result<Asker, Refused> {
             self.pace.take(&self.sessions[user], HERE, Asked::Page)
         }
 
@@ -260,7 +280,7 @@ mod tests {
         spell.pace.vouched(&other, Uuid::from_u128(1), Duration::from_secs(60));
         assert_eq!(spell.made(0, 20), 20);
         for _ in 0..5 {
-            assert_eq!(spell.pace.take(&other, HERE, Asked::Page), Ok(()));
+            assert_eq!(spell.pace.take(&other, HERE, Asked::Page), Ok(Asker::User));
         }
         let wait = Duration::from_millis(200);
         assert_eq!(spell.ask(0), Err(Refused::TooMany(wait)));
@@ -321,7 +341,7 @@ mod tests {
         assert_eq!(here, 25);
         assert!(matches!(strange(&made_up[1], HERE), Err(Refused::Strange(_))));
         let elsewhere = Some(IpAddr::from([203, 0, 113, 9]));
-        assert_eq!(strange(&made_up[1], elsewhere), Ok(()), "nor from who has just come back from lunch");
+        assert_eq!(strange(&made_up[1], elsewhere), Ok(Asker::Stranger), "nor from who has just come back from lunch");
         assert_eq!(spell.made(0, 25), 25);
         spell.pace.forget(&spell.sessions[0]);
         assert!(matches!(spell.ask(0), Err(Refused::Strange(_))), "a session that is over is one more of them");

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Dashboard;
 use super::edge::EdgeError;
-use super::pace::Asked;
+use super::pace::{Asked, Asker};
 use super::pages::failure::{self, Failure};
 use super::visitor::Visitor;
 use crate::control::api::{Me, NewSession};
@@ -77,9 +77,10 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
     };
     let Some(mut token) = visitor.token.clone() else { return to_sign_in(&visitor) };
     let asked = if request.method().is_safe() { Asked::Page } else { Asked::Form };
-    if let Err(refused) = dashboard.pace.take(&token, visitor.origin.client, asked) {
-        return failure::refused(&visitor, asked, refused);
-    }
+    let asker = match dashboard.pace.take(&token, visitor.origin.client, asked) {
+        Ok(asker) => asker,
+        Err(refused) => return failure::refused(&visitor, asked, refused),
+    };
     let mut me = match dashboard.edge.get::<Me>(&visitor, "/api/me").await {
         Ok(me) => me,
         Err(EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => {
@@ -89,6 +90,12 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
         Err(_) => return failure::page(&visitor, None, StatusCode::BAD_GATEWAY, Failure::Away),
     };
     vouch(&dashboard, &token, &me);
+    // A user who has their session renewed before each page would show a stranger's each time.
+    if asker == Asker::Stranger
+        && let Err(refused) = dashboard.pace.take_as(me.id, asked)
+    {
+        return failure::refused(&visitor, asked, refused);
+    }
     let mut kept = None;
     // A form on this page was made for the token that sent it, so only a page that is opened may bring another.
     if request.method() == Method::GET

@@ -1,6 +1,6 @@
 //! Who asks for a page, as far as the request itself tells: where from, in which language, with which cookie.
 
-use axum::http::header::{ACCEPT_LANGUAGE, HOST};
+use axum::http::header::{ACCEPT, ACCEPT_LANGUAGE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -22,6 +22,8 @@ pub(super) struct Visitor {
     pub is_in_conflict: bool,
     /// By another site, as browsers say (Fetch Metadata, 2.4): what the visitor did not ask for is not to be done.
     pub is_led_here: bool,
+    /// A script of ours asks: a page is of no use to it.
+    pub wants_json: bool,
     /// Path and query, as they came: where to come back to. `/` where something was sent, which is not to be asked for anew.
     pub path: String,
     pub passed_on: Vec<(HeaderName, HeaderValue)>,
@@ -56,6 +58,7 @@ impl Visitor {
         Self {
             is_in_conflict: session.is_err(),
             token: session.unwrap_or_default(),
+            wants_json: text(ACCEPT.as_str()) == Some("application/json"),
             is_led_here: matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")),
             language: language(headers),
             theme: cookies::find(headers, cookies::THEME).and_then(Theme::parse).unwrap_or_default(),

@@ -195,11 +195,12 @@ async fn send(session: &mut ServerSession, exchange: &mut Exchange, page: Page) 
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, refusal: Refusal) -> Result<bool> {
     exchange.answer.refused(&refusal);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let shown = web_page::instead_of(&refusal, exchange, session.req_header());
-    let (page, is_sealed) = match (page_for(exchange, &refusal, status), shown) {
-        (Some(page), _) => (Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) }, false),
-        (None, Some(shown)) => (Page { kind: web_page::KIND, ..Page::json(status, shown) }, true),
-        (None, None) => (Page::json(status, refusal.body(exchange.dialect(), exchange.id)), false),
+    let (page, is_sealed) = if let Some(page) = page_for(exchange, &refusal, status) {
+        (Page { kind: page.kind.clone(), ..Page::json(status, page.body.clone()) }, false)
+    } else if let Some(shown) = web_page::instead_of(&refusal, exchange, session.req_header()) {
+        (Page { kind: web_page::KIND, ..Page::json(status, shown) }, true)
+    } else {
+        (Page::json(status, refusal.body(exchange.dialect(), exchange.id)), false)
     };
     let mut headers = page.headers();
     if is_sealed {

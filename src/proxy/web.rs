@@ -15,7 +15,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use super::exchange::Exchange;
 use super::stamp::{REQUEST_ID, is_added, stamp};
 use super::sticky::Tokens;
-use super::{WEB_IDLE, edit, forwarding, route_guard};
+use super::{edit, forwarding, route_guard};
 use crate::config::{Limits, RouteGuards, Upstream};
 use crate::telemetry::trace_context::TRACEPARENT;
 use crate::upstream::{Balancer, By, Dialer, Seat};
@@ -41,6 +41,8 @@ impl Place {
     }
 }
 
+/// How long a connection to a web upstream, or to a server of this process, may lie idle.
+const IDLE: Duration = Duration::from_secs(60);
 /// How long a server of this process may take for a head, or between two pieces of an answer: its streams send comments
 /// more often.
 const INSIDE_SILENCE: Duration = Duration::from_secs(60);
@@ -104,7 +106,7 @@ pub async fn peer(
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.between_chunks);
     peer.options.write_timeout = Some(timeouts.between_chunks);
-    peer.options.idle_timeout = Some(WEB_IDLE);
+    peer.options.idle_timeout = Some(IDLE);
     Ok(Box::new(peer))
 }
 
@@ -115,7 +117,7 @@ pub fn inside(address: SocketAddr) -> Box<HttpPeer> {
     peer.options.total_connection_timeout = Some(INSIDE_CONNECT);
     peer.options.read_timeout = Some(INSIDE_SILENCE);
     peer.options.write_timeout = Some(INSIDE_SILENCE);
-    peer.options.idle_timeout = Some(WEB_IDLE);
+    peer.options.idle_timeout = Some(IDLE);
     Box::new(peer)
 }
 

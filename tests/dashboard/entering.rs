@@ -187,6 +187,23 @@ async fn pages_beyond_the_pace_say_when_to_come_again_and_ask_nobody() {
 }
 
 #[tokio::test]
+async fn a_user_has_one_pace_however_many_sessions_they_make() {
+    let stand = start(Setting { pages: NonZeroU32::new(5), ..Setting::default() }).await;
+    let mut from = 1..=u8::MAX;
+    let refused = loop {
+        // Each shows a session that this process has not seen, from an address that it has not seen either.
+        let address = format!("127.0.0.{}", from.next().expect("a page was refused before"));
+        let session = format!("cfx_session={}", stand.api.renew().expose());
+        let answer = ask(stand.address, "GET /connect", &[("cookie", &session), ("x-real-ip", &address)], "").await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "1"));
+    assert!(refused.body.contains("That was too quick"), "as who is signed in: {}", refused.body);
+}
+
+#[tokio::test]
 async fn two_sessions_that_differ_are_neither_of_them() {
     let stand = start(Setting::default()).await;
     let foreign = format!("cfx_session=cfx_session_{}", "x".repeat(43));

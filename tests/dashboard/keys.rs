@@ -1,5 +1,8 @@
 //! Keys: shown once, changed and revoked through the control API, and only by the session's own forms.
 
+use std::num::NonZeroU32;
+
+use crate::client::{Answer, ask};
 use crate::doubles::{Setting, Told, start};
 
 const ONE: &str = "/keys/00000000-0000-0000-0000-000000000001";
@@ -81,4 +84,27 @@ async fn the_playgrounds_key_is_told_to_its_script_alone() {
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     assert!(answer.body.contains(r#""key":"cfx_live_playground""#));
     assert!(!stand.get("/playground").await.body.contains("cfx_live_playground"));
+}
+
+#[tokio::test]
+async fn the_playgrounds_script_is_told_in_words_why_it_has_no_key() {
+    let stand = start(Setting { pages: NonZeroU32::new(5), ..Setting::default() }).await;
+    let cookies = format!("{}; cfx_language=tr", stand.cookie());
+    let by_script = [("cookie", &*cookies), ("accept", "application/json")];
+    let message = |answer: &Answer| {
+        assert_eq!(answer.header("content-type"), "application/json");
+        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        body["error"]["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let stale = ask(stand.address, "POST /playground/key", &by_script, "csrf=none").await;
+    assert_eq!((stale.status, message(&stale).is_empty()), (403, false));
+    let form = format!("csrf={}", stand.api.token.csrf());
+    let refused = loop {
+        let answer = ask(stand.address, "POST /playground/key", &by_script, &form).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "1"));
+    assert!(message(&refused).contains("Hiçbir şey yapılmadı"), "{}", refused.body);
 }

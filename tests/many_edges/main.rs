@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fleet::{Fleet, Load, Servers};
+use cfx::clock::{Clock, SystemClock};
+use cfx::units::{Day, Timestamp};
+use fleet::{Fleet, Load, OneDay, Servers};
 use support::postgres::Database;
 use support::redis;
 
@@ -50,4 +52,13 @@ async fn eight_edges_on_postgres_admit_what_each_user_may_and_lose_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_edges_on_redis_admit_what_each_user_may_and_lose_nothing() {
     eight_edges(true).await;
+}
+
+#[test]
+fn a_run_that_midnight_falls_into_stays_in_its_day() {
+    let before = SystemClock.now();
+    let today = before.day();
+    assert!(OneDay(today).now() >= before, "until then it is the system's own time");
+    let yesterday = Day(today.0 - 1);
+    assert_eq!(OneDay(yesterday).now(), Timestamp(yesterday.end().0 - 1));
 }

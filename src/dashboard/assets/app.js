@@ -1,5 +1,5 @@
-// What every page has of script: times in the reader's own zone, a countdown, copying, and the tokens of links. Pages work
-// without it.
+// What every page has of script: times in the reader's own zone, a countdown, copying, the tokens of links, and how other
+// scripts read the edge's answers. Pages work without it.
 "use strict";
 (() => {
   const { lang } = document.documentElement;
@@ -14,7 +14,28 @@
     element.title = `${element.dateTime.replace("T", " ").replace("Z", "")} UTC`;
     element.textContent = day.format(at);
   };
-  window.cfx = { local, locale };
+
+  // Why an answer is none: the edge's own words, and in how many seconds it says to ask again.
+  const refusal = async (answer) => {
+    const told = await answer.json().catch(() => ({}));
+    const message = (told.error?.message ?? `HTTP ${answer.status}`).replace(/\.?$/, ".");
+    return Object.assign(new Error(message), { status: answer.status, seconds: Number(answer.headers.get("Retry-After")) || undefined });
+  };
+
+  // The lines of a stream, as they come; one may come in several parts.
+  const lines = async function* (body) {
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let held = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const whole = (held + value).split(/\r?\n/);
+      held = whole.pop();
+      yield* whole;
+    }
+  };
+
+  window.cfx = { local, locale, refusal, lines };
   document.querySelectorAll("time[data-local]").forEach(local);
 
   const units = words.units.split(" ");

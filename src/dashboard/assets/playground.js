@@ -16,11 +16,10 @@
     // A minute to spare, so that it does not end on its way.
     if (key && Date.parse(key.expires_at) - Date.now() > 60_000) return key.key;
     state.textContent = words.key;
-    const made = await fetch(form.action, { method: "POST", headers: { "X-CSRF-Token": form.elements.csrf.value }, signal });
+    const made = await fetch(form.action, { method: "POST", headers: { "Accept": "application/json", "X-CSRF-Token": form.elements.csrf.value }, signal });
     if (made.redirected) { location.reload(); throw new Error(words.failed); }
-    const told = await made.json().catch(() => ({}));
-    if (!made.ok) throw new Error(told.error?.message ?? `HTTP ${made.status}`);
-    key = told;
+    if (!made.ok) throw await cfx.refusal(made);
+    key = await made.json();
     return key.key;
   };
 
@@ -30,19 +29,10 @@
     at("play-tokens").textContent = words.tokens.replace("{input}", input).replace("{output}", output);
   };
 
-  // The events of a stream, as they come; a line may come in two parts.
   const events = async function* (body) {
-    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-    let held = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const lines = (held + value).split("\n");
-      held = lines.pop();
-      for (const line of lines) {
-        const data = line.startsWith("data:") ? line.slice(5).trim() : "";
-        if (data && data !== "[DONE]") yield JSON.parse(data);
-      }
+    for await (const line of cfx.lines(body)) {
+      const data = line.startsWith("data:") ? line.slice(5).trim() : "";
+      if (data && data !== "[DONE]") yield JSON.parse(data);
     }
   };
 
@@ -55,6 +45,7 @@
         at("play-cost").textContent = money.format(entry.cost_usd) + (entry.estimated ? " ≈" : "");
         return;
       }
+      if (row.status !== 404) return;
       await new Promise((resolve) => { setTimeout(resolve, 400); });
     }
   };
@@ -83,9 +74,8 @@
     }
     try {
       if (!response.ok) {
-        const problem = await response.json().catch(() => ({}));
         if (response.status === 401) key = undefined;
-        throw new Error(problem.error?.message ?? `HTTP ${response.status}`);
+        throw await cfx.refusal(response);
       }
       let first = true;
       for await (const event of events(response.body)) {

@@ -12,9 +12,12 @@
   const seconds = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
   const money = new Intl.NumberFormat(locale, { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", minimumFractionDigits: 2, maximumFractionDigits: 6 });
   const MOST = 200;
-  const AGAIN = 10_000;
-  let source;
-  let again;
+  // In seconds: after how long a connection that was lost is tried again, twice as long each time.
+  const SOON = 3;
+  const LATE = 30;
+  let following;
+  // Where the tail is, for who opens it anew.
+  let last = "";
 
   // Only ever as text: what clients and providers send is in here.
   const show = (entry) => {
@@ -43,41 +46,74 @@
     while (rows.rows.length > MOST) rows.lastElementChild.remove();
   };
 
-  const stop = () => {
-    clearTimeout(again);
-    source?.close();
-    source = undefined;
+  // At the beginning the page itself has what is older.
+  const gap = ({ from, until }) => {
+    if (!last) return;
+    const at = (time) => new Date(time).toLocaleTimeString(locale);
+    missed.textContent = missed.dataset.words.replace("{from}", at(from)).replace("{until}", at(until));
+    missed.hidden = false;
+  };
+
+  const stop = (words) => {
+    following?.abort();
+    following = undefined;
     button.textContent = button.dataset.follow;
     button.setAttribute("aria-pressed", "false");
-    state.textContent = "";
+    state.textContent = words;
   };
-  const start = () => {
-    source = new EventSource(button.dataset.url);
+
+  // The events of a stream, each with a line of data, as the edge sends them. An `EventSource` would tell neither the words of
+  // a refusal nor for how long to wait.
+  const events = async function* (body) {
+    let event = {};
+    for await (const line of cfx.lines(body)) {
+      const [, field, value] = /^([^:]*):? ?(.*)$/.exec(line);
+      if (field) event[field] = value;
+      if (line) continue;
+      last = event.id ?? last;
+      if (event.data) yield event;
+      event = {};
+    }
+  };
+
+  // Shows what comes until there is no more.
+  const listen = async (signal, opened) => {
+    state.textContent = state.dataset.waiting;
+    const headers = { "Accept": "text/event-stream", ...(last && { "Last-Event-ID": last }) };
+    const answer = await fetch(button.dataset.url, { headers, signal });
+    if (!answer.ok) throw await cfx.refusal(answer);
+    state.textContent = state.dataset.open;
+    opened();
+    for await (const { event, data } of events(answer.body)) {
+      const told = JSON.parse(data);
+      if (event === "log") show(told);
+      else if (event === "gap") gap(told);
+      // It ends behind this, and would be opened again and again.
+      else if (event === "problem") stop(told.error.message);
+    }
+  };
+
+  const start = async () => {
+    following = new AbortController();
+    const { signal } = following;
     button.textContent = button.dataset.pause;
     button.setAttribute("aria-pressed", "true");
-    state.textContent = state.dataset.waiting;
-    source.onopen = () => { state.textContent = state.dataset.open; };
-    source.onerror = () => {
-      state.textContent = state.dataset.lost;
-      // Refused, a browser does not try again by itself.
-      if (source?.readyState === EventSource.CLOSED) again = setTimeout(start, AGAIN);
-    };
-    source.addEventListener("log", (event) => show(JSON.parse(event.data)));
-    // At the beginning the page itself has what is older.
-    source.addEventListener("gap", (event) => {
-      if (!event.lastEventId) return;
-      const { from, until } = JSON.parse(event.data);
-      const at = (time) => new Date(time).toLocaleTimeString(locale);
-      missed.textContent = missed.dataset.words.replace("{from}", at(from)).replace("{until}", at(until));
-      missed.hidden = false;
-    });
-    // It ends behind this, and would be opened again and again.
-    source.addEventListener("problem", (event) => {
-      stop();
-      state.textContent = JSON.parse(event.data).error.message;
-    });
+    for (let lost = SOON; !signal.aborted; lost = Math.min(2 * lost, LATE)) {
+      const problem = await listen(signal, () => { lost = SOON; }).catch((problem) => problem);
+      if (signal.aborted) return;
+      // What is refused for good is asked for once.
+      if (problem?.status < 500 && problem.status !== 429) return stop(problem.message);
+      const wait = problem?.status ? problem.seconds ?? LATE : lost;
+      const refused = () => state.dataset.refused.replace("{message}", () => problem.message).replace("{n}", count.format(wait));
+      state.textContent = problem?.status ? refused() : state.dataset.lost;
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, 1000 * wait);
+        signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
+      });
+    }
   };
+
   button.hidden = false;
-  button.addEventListener("click", () => (source ? stop() : start()));
-  addEventListener("pagehide", stop);
+  button.addEventListener("click", () => (following ? stop("") : start()));
+  addEventListener("pagehide", () => stop(""));
 })();

@@ -1,5 +1,6 @@
-//! Pages that say why there is no other.
+//! Pages that say why there is no other, and the same words for scripts.
 
+use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -55,6 +56,9 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
         Failure::NotDone => (texts.busy, texts.not_done_words),
         Failure::Refused(message) => (texts.refused, message.as_str()),
     };
+    if visitor.wants_json {
+        return told(status, words);
+    }
     let again = matches!(
         failure,
         Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy | Failure::Strange
@@ -73,6 +77,11 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
     };
     let page = Page { title, here: Here::Elsewhere, scripts: &[], styles: &[], body };
     (status, frame::document(visitor, me, page)).into_response()
+}
+
+/// For a script, as the control API would say it.
+pub(in crate::dashboard) fn told(status: StatusCode, message: &str) -> Response {
+    (status, Json(serde_json::json!({ "error": { "message": message } }))).into_response()
 }
 
 /// For what is beyond the pace, with when to ask again (RFC 9110, 10.2.3).

@@ -126,7 +126,7 @@ fn listed(signed: &Signed, wanted: &Wanted, rows: &[LogRow], known: &Known) -> M
                     @if wanted.before.is_none() {
                         button.plain #tail type="button" hidden aria-pressed="false" data-url=(format!("/api/logs/tail?{}", wanted.query(&[])))
                             data-follow=(texts.follow) data-pause=(texts.pause) { (texts.follow) }
-                        span #tail-state .hint role="status" data-open=(texts.following) data-lost=(texts.tail_lost) data-waiting=(texts.tail_waiting) {}
+                        span #tail-state .hint role="status" data-open=(texts.following) data-lost=(texts.tail_lost) data-refused=(texts.tail_refused) data-waiting=(texts.tail_waiting) {}
                         span #tail-gap .hint role="status" hidden data-words=(texts.tail_gap) {}
                     } @else { a href=(format!("/logs?{}", wanted.query(&[]))) { (texts.newest) } }
                 }

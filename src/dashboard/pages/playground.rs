@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use maud::html;
 
+use super::failure;
 use super::key_forms::proof;
 use crate::control::api::{Offer, RawKey};
 use crate::dashboard::assets::PLAYGROUND;
@@ -65,14 +66,11 @@ pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
 /// A fresh key for the page's script, which keeps it in memory alone.
 pub(super) async fn key(SignedForm { signed, .. }: SignedForm) -> Response {
     let empty = serde_json::json!({});
-    let problem = |status: StatusCode, message: &str| {
-        (status, Json(serde_json::json!({ "error": { "message": message } }))).into_response()
-    };
     match signed.dashboard.edge.send::<RawKey>(&signed.visitor, Method::POST, "/api/keys/playground", &empty).await {
         Ok(raw) => Json(serde_json::json!({ "key": raw.key, "expires_at": raw.row.expires_at })).into_response(),
         Err(EdgeError::Refused { status, code, message }) => {
-            problem(status, &signed.visitor.texts().problem(&code, &message))
+            failure::told(status, &signed.visitor.texts().problem(&code, &message))
         }
-        Err(EdgeError::Away) => problem(StatusCode::BAD_GATEWAY, signed.visitor.texts().away_words),
+        Err(EdgeError::Away) => failure::told(StatusCode::BAD_GATEWAY, signed.visitor.texts().away_words),
     }
 }

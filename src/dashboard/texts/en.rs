@@ -85,6 +85,7 @@ pub(super) static EN: Texts = Texts {
     following: "New requests appear as they end.",
     tail_waiting: "Connecting…",
     tail_lost: "The connection was lost; trying again.",
+    tail_refused: "Not connected: {message} This page tries again by itself, in {n} s.",
     tail_gap: "Some requests that ended between {from} and {until} are not shown: load this page anew to see them.",
     export: "Export:",
     newest: "To the newest",

@@ -39,7 +39,7 @@ texts! {
     chart_needs_script, as_table, as_of, welcome, welcome_words,
     logs, logs_words, logs_unread, logs_too_much, filter, filter_wrong, status, status_success, status_error,
     status_rate_limited, status_cancelled, key, key_gone, session, error_text, from, until, show, clear, time,
-    duration, follow, pause, following, tail_waiting, tail_lost, tail_gap, export, newest, older, rows_shown, none_match,
+    duration, follow, pause, following, tail_waiting, tail_lost, tail_refused, tail_gap, export, newest, older, rows_shown, none_match,
     none_match_words, no_requests, no_requests_words,
     request, details, timeline, admitted, first_byte, end, ended_success, ended_error, ended_rate_limited,
     ended_cancelled, kind, streamed, whole, body, attempts, input_tokens, cached_tokens, cache_write_tokens,

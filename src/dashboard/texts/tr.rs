@@ -85,6 +85,7 @@ pub(super) static TR: Texts = Texts {
     following: "Yeni istekler bittikçe görünür.",
     tail_waiting: "Bağlanıyor…",
     tail_lost: "Bağlantı koptu; yeniden deneniyor.",
+    tail_refused: "Bağlanılamadı: {message} Bu sayfa {n} sn sonra kendiliğinden yeniden dener.",
     tail_gap: "{from} ile {until} arasında biten bazı istekler gösterilmiyor: görmek için bu sayfayı yenileyin.",
     export: "Dışa aktar:",
     newest: "En yenilere dön",

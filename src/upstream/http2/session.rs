@@ -5,17 +5,16 @@
 
 use std::io;
 use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
+use tokio_util::io::InspectReader;
 
 use super::super::connect::Io;
 use super::super::head::LONGEST;
@@ -70,11 +69,8 @@ pub struct Driver {
     state: Arc<State>,
 }
 
-/// Notes that something came.
-struct Heard {
-    stream: Box<dyn Io>,
-    state: Arc<State>,
-}
+/// Notes when something comes.
+type Heard = InspectReader<Box<dyn Io>, Box<dyn FnMut(&[u8]) + Send>>;
 
 impl Session {
     /// Says hello and waits for what the peer says to it: how many streams it takes, and that it speaks HTTP/2 at all.
@@ -86,8 +82,8 @@ impl Session {
             streams: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
         });
-        let stream = Heard { stream, state: Arc::clone(&state) };
-        let (requests, mut connection) = settings().handshake(stream).await.map_err(no_http2)?;
+        let heard = heard(stream, Arc::clone(&state));
+        let (requests, mut connection) = settings().handshake(heard).await.map_err(no_http2)?;
         let mut pings = connection.ping_pong().ok_or_else(|| io::Error::other("the connection takes no ping"))?;
         // The peer's settings come before all else it says (RFC 9113, 3.4).
         tokio::select! {
@@ -217,45 +213,16 @@ fn no_http2(error: h2::Error) -> io::Error {
     io::Error::other(format!("it does not speak HTTP/2 as it should: {error}"))
 }
 
-impl AsyncRead for Heard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            self.state.heard.fetch_add(1, Ordering::Relaxed);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Heard {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+fn heard(stream: Box<dyn Io>, state: Arc<State>) -> Heard {
+    InspectReader::new(
+        stream,
+        Box::new(move |came| {
+            // Nothing comes at the end.
+            if !came.is_empty() {
+                state.heard.fetch_add(1, Ordering::Relaxed);
+            }
+        }),
+    )
 }
 
 #[cfg(test)]

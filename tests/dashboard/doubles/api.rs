@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use cfx::clock::{Clock, SystemClock};
 use cfx::control::api;
 use cfx::identity::SessionToken;
@@ -36,6 +36,8 @@ pub struct Api {
     /// How many hours from now no refresh takes the session beyond.
     pub ends_in: i64,
     keys: Mutex<Vec<api::Key>>,
+    /// Sessions that `/api/refresh` gave in place of the first.
+    renewed: Mutex<Vec<SessionToken>>,
     /// `POST /api/keys`, in order.
     pub asked: Mutex<Vec<String>>,
     /// Of accounts, in order.
@@ -54,7 +56,7 @@ impl Api {
     pub fn new(role: &'static str, hostile: bool, hours_left: i64) -> Self {
         let labels = ["Laptop, Roo Code", "CI", "Ada’s workstation"];
         let keys = (1..).zip(labels).map(|(id, label)| key(id, if hostile { HOSTILE } else { label })).collect();
-        let (asked, changes, introduced) = Default::default();
+        let (renewed, asked, changes, introduced) = Default::default();
         Self {
             token: SessionToken::mint().unwrap(),
             role,
@@ -63,6 +65,7 @@ impl Api {
             life: 12,
             ends_in: 700,
             keys: Mutex::new(keys),
+            renewed,
             asked,
             changes,
             introduced,
@@ -70,14 +73,27 @@ impl Api {
     }
 
     pub fn knows(&self, token: &str) -> bool {
-        self.token.expose() == token
+        self.shown_in(token).is_some()
+    }
+
+    /// The session that a header's value shows.
+    fn shown_in(&self, text: &str) -> Option<SessionToken> {
+        let renewed = self.renewed.lock().unwrap();
+        std::iter::once(&self.token).chain(&*renewed).find(|token| text.contains(token.expose())).cloned()
+    }
+
+    /// A session more, in place of one that is left to hold still.
+    pub fn renew(&self) -> SessionToken {
+        let token = SessionToken::mint().unwrap();
+        self.renewed.lock().unwrap().push(token.clone());
+        token
     }
 
     fn email(&self) -> String {
         if self.hostile { format!("{HOSTILE}@example.org") } else { "ada@example.org".to_owned() }
     }
 
-    fn me(&self) -> api::Me {
+    fn me(&self, token: &SessionToken) -> api::Me {
         // One clock reading for all three: a second between two of them would tell them apart.
         let now = SystemClock.now();
         let at = |hours: i64| Timestamp(now.0 + hours * HOUR).rfc3339();
@@ -88,16 +104,16 @@ impl Api {
             daily_limit: 1_000,
             concurrent_streams: 2,
             has_password: true,
-            csrf: self.token.csrf(),
+            csrf: token.csrf(),
             created_at: at(self.hours_left - self.life),
             expires_at: at(self.hours_left),
             ends_at: at(self.ends_in),
         }
     }
 
-    fn session(&self) -> Json<api::NewSession> {
-        let me = api::Me { expires_at: later(12), ..self.me() };
-        Json(api::NewSession { token: self.token.expose().to_owned(), expires_at: me.expires_at.clone(), me })
+    fn session(&self, token: &SessionToken) -> Json<api::NewSession> {
+        let me = api::Me { expires_at: later(12), ..self.me(token) };
+        Json(api::NewSession { token: token.expose().to_owned(), expires_at: me.expires_at.clone(), me })
     }
 }
 
@@ -130,10 +146,13 @@ type At = State<Arc<Api>>;
 
 pub fn router(api: Arc<Api>) -> Router {
     let signed = Router::new()
-        .route("/api/me", get(|State(api): At| async move { Json(api.me()) }))
+        .route(
+            "/api/me",
+            get(|State(api): At, Extension(token): Extension<SessionToken>| async move { Json(api.me(&token)) }),
+        )
         .route("/api/me/password", put(|| async { StatusCode::NO_CONTENT }))
         .route("/api/logout", post(|| async { StatusCode::NO_CONTENT }))
-        .route("/api/refresh", post(|State(api): At| async move { api.session() }))
+        .route("/api/refresh", post(|State(api): At| async move { api.session(&api.renew()) }))
         .route("/api/keys", get(keys).post(make))
         .route("/api/keys/playground", post(playground))
         .route("/api/keys/{id}", patch(|| async { Json(json!({})) }).delete(revoke))
@@ -150,7 +169,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&api), only_signed));
     Router::new()
         .route("/api/login", post(login))
-        .route("/api/login/link", post(|State(api): At| async move { api.session() }))
+        .route("/api/login/link", post(|State(api): At| async move { api.session(&api.token) }))
         .route("/api/login/link/password", post(by_link))
         .route("/api/register", post(|| async { problem(StatusCode::FORBIDDEN, "registration_closed", "closed") }))
         .merge(signed)
@@ -158,11 +177,12 @@ pub fn router(api: Arc<Api>) -> Router {
 }
 
 /// By bearer as the dashboard asks, or by cookie as the browser's own script does.
-async fn only_signed(State(api): At, request: Request, next: Next) -> Response {
+async fn only_signed(State(api): At, mut request: Request, next: Next) -> Response {
     api.asked.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
     let shown = ["authorization", "cookie"].iter().filter_map(|name| request.headers().get(*name)?.to_str().ok());
-    let known = shown.collect::<String>().contains(api.token.expose());
-    if known {
+    let token = api.shown_in(&shown.collect::<String>());
+    if let Some(token) = token {
+        request.extensions_mut().insert(token);
         return next.run(request).await;
     }
     problem(StatusCode::UNAUTHORIZED, "invalid_session", "no such session")
@@ -171,7 +191,7 @@ async fn only_signed(State(api): At, request: Request, next: Next) -> Response {
 async fn login(State(api): At, headers: HeaderMap, Json(login): Json<api::Login>) -> Response {
     *api.introduced.lock().unwrap() = headers;
     if login.password == PASSWORD {
-        return api.session().into_response();
+        return api.session(&api.token).into_response();
     }
     match &*login.password {
         "unconfirmed" => return problem(StatusCode::FORBIDDEN, "email_not_confirmed", "not confirmed"),
@@ -183,7 +203,7 @@ async fn login(State(api): At, headers: HeaderMap, Json(login): Json<api::Login>
 
 async fn by_link(State(api): At, Json(body): Json<Value>) -> Response {
     if body["new"].as_str().is_some_and(|new| new.len() >= 10) {
-        return api.session().into_response();
+        return api.session(&api.token).into_response();
     }
     problem(StatusCode::BAD_REQUEST, "invalid_field", "new: ten characters or more")
 }

@@ -8,8 +8,8 @@ use cfx::units::UserId;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::Fleet;
 use super::edge::NotServed;
-use super::{Edge, Fleet};
 
 /// For what is on its way to Postgres.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ impl Fleet {
     /// That nothing which was set aside is lost: one edge more gets all that is left of the first users' days, and no
     /// more. Gives how much that was.
     pub async fn use_up_what_is_left(&self, users: usize) -> u32 {
-        let edge = Edge::start(&self.servers, usize::MAX).await;
+        let edge = self.late_edge().await;
         let mut left = 0;
         for user in self.users.iter().take(users) {
             loop {

@@ -8,7 +8,7 @@ use cfx::admission::{
     Concurrency, ConcurrencyRefusal, KeyRefusal, KeySettings, Keys, OnStoreOutage, Permit, QuotaRefusal, QuotaSettings,
     QuotaStore, RateLimiter, SharedPlaces, Subject,
 };
-use cfx::clock::{Clock, SystemClock};
+use cfx::clock::Clock;
 use cfx::config::{Fsync, OnSpoolFull, ResolvedLimits};
 use cfx::ledger::{Closing, Entry, Ledger, LedgerSettings, Opening, Spool, SpoolSettings, Status};
 use cfx::storage::redis::{Redis, RedisAddress};
@@ -27,6 +27,7 @@ pub struct Edge {
     quota: Arc<RateLimiter>,
     concurrency: Arc<Concurrency>,
     ledger: Ledger,
+    clock: Arc<dyn Clock>,
     running: Vec<JoinHandle<()>>,
 }
 
@@ -49,9 +50,8 @@ pub enum NotServed {
 
 impl Edge {
     /// The `number`th, on a spool of its own. It hears the others when this returns.
-    pub async fn start(servers: &Servers, number: usize) -> Self {
+    pub async fn start(servers: &Servers, number: usize, clock: Arc<dyn Clock>) -> Self {
         let store = servers.address().open_for_edge().await.expect("an open database");
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let spool =
             SpoolSettings { size: SPOOL, fsync: Fsync::Off, on_full: OnSpoolFull::Refuse, lanes: 1, capacity: 50_000 };
         let folder = servers.data.join(number.to_string());
@@ -75,14 +75,14 @@ impl Edge {
         let keys = Arc::new(Keys::new(store.clone(), PEPPER, Arc::clone(&clock), keys));
         let quota = Arc::new(RateLimiter::new(counts, edge, Arc::clone(&clock), quota));
         quota.recover(edge, &HashMap::new()).await.expect("nothing is left of an edge that never was");
-        let ledger = Ledger::new(spool, store, clock, LedgerSettings::default());
+        let ledger = Ledger::new(spool, store, Arc::clone(&clock), LedgerSettings::default());
         running.push(tokio::spawn(Arc::clone(&keys).watch()));
         running.push(tokio::spawn(Arc::clone(&quota).run()));
         running.push(tokio::spawn(ledger.clone().run()));
         while !quota.hears() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Self { keys, quota, concurrency, ledger, running }
+        Self { keys, quota, concurrency, ledger, clock, running }
     }
 
     /// The steps of `proxy/admit.rs` in their order.
@@ -98,7 +98,7 @@ impl Edge {
                 permit = permit.share(&limits).await?;
             }
         }
-        let now = SystemClock.now();
+        let now = self.clock.now();
         let subject = Subject::User(principal.user);
         let hold = self.quota.check_and_increment(subject, now.day(), limits.daily_requests).await?;
         let opening = Opening {

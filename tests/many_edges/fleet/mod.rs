@@ -9,13 +9,14 @@ mod load;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cfx::admission::{NewKey, Pepper, RawKey};
 use cfx::clock::{Clock, SystemClock};
 use cfx::storage::postgres::Address;
-use cfx::units::UserId;
+use cfx::units::{Day, Timestamp, UserId};
 use futures_util::{StreamExt, stream};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -44,6 +45,11 @@ pub struct Servers {
     pub patience: Duration,
 }
 
+/// The system's time, but for the midnight that ends a run's day: from there on it stands still. What is held against a limit
+/// is a user's day, and one of the next begins anew.
+#[derive(Clone, Copy)]
+pub struct OneDay(pub Day);
+
 /// One who asks, and what came of it on all edges together.
 pub struct User {
     pub id: UserId,
@@ -62,6 +68,13 @@ pub struct Fleet {
     pub users: Vec<User>,
     /// Requests a day, of each user.
     pub limit: u32,
+    clock: OneDay,
+}
+
+impl Clock for OneDay {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().min(Timestamp(self.0.end().0 - 1))
+    }
 }
 
 impl Servers {
@@ -80,9 +93,15 @@ impl Fleet {
     /// Every edge hears the others when this returns.
     pub async fn start(servers: Servers, edges: usize, users: usize, limit: u32) -> Self {
         let users = make_users(&servers, users).await;
-        let started = stream::iter(0..edges).map(|number| Edge::start(&servers, number)).buffered(AT_ONCE);
-        let edges = started.collect().await;
-        Self { servers, edges, users, limit }
+        let clock = OneDay(SystemClock.now().day());
+        let started = stream::iter(0..edges).map(|number| Edge::start(&servers, number, Arc::new(clock)));
+        let edges = started.buffered(AT_ONCE).collect().await;
+        Self { servers, edges, users, limit, clock }
+    }
+
+    /// One edge more.
+    async fn late_edge(&self) -> Edge {
+        Edge::start(&self.servers, usize::MAX, Arc::new(self.clock)).await
     }
 
     /// Leases that its edges were granted so far.
