@@ -24,11 +24,12 @@ thread_local! {
     static EMPTIED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs for as long as the process.
+/// Runs for as long as the process, on a runtime of one thread: in its cache lies what it freed of requests that are over.
 pub async fn give_back_often() {
     let mut ticks = ticks(EVERY);
     loop {
         ticks.tick().await;
+        let _ = empty_cache();
         // Beside what runs here: the system takes its time over a gigabyte.
         let _ = tokio::task::spawn_blocking(give_back).await; // fails where the process ends
     }
