@@ -13,7 +13,7 @@ use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, UserId};
 pub const LARGEST_LEASE: u32 = 32;
 /// The same for an edge that is alone: nobody waits for what lies unused, and a quarter of the grants is a quarter of
 /// the transactions.
-const LARGEST_ALONE: u32 = 128;
+pub(super) const LARGEST_ALONE: u32 = 128;
 
 /// Counters of requests per UTC day.
 #[async_trait]
