@@ -110,7 +110,7 @@ pub struct Ask {
     pub day: Day,
     /// Requests per day for this subject, as the edge's configuration has it now.
     pub limit: u32,
-    /// The most to set aside: 1 for an edge that could not hear a recall.
+    /// The most to set aside, by the pace of its requests: 1 for an edge that could not hear a recall.
     pub most: u32,
     /// What became of earlier leases of the same subject.
     pub settled: Vec<Settlement>,
