@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -20,6 +21,8 @@ use crate::units::StoreError;
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// Calls of a turn that are under way at once: as many as a pool of connections serves.
 const AT_ONCE: usize = 8;
+/// Turns between reports of leases in use, so that the stored count lags by little more than a second.
+const REPORT: u32 = 4;
 /// Settlements sent in one call.
 pub(super) const BATCH: usize = 500;
 /// How long other edges have to give up what they hold. A little less than requests wait for it, so that those hear
@@ -141,8 +144,8 @@ impl Shared {
             let mut state = slot.lock();
             // What lies unused here, and would be lost with this process, is never more than one lease.
             let room = largest_lease(self.live_edges()).saturating_sub(state.free());
-            let most = if self.store.hears() { room.max(1) } else { 1 };
-            (state.ask(self.edge, limit, most), state.denial.freed())
+            let room = if self.store.hears() { room.max(1) } else { 1 };
+            (state.ask(self.edge, limit, room), state.denial.freed())
         };
         let grant = self.timed(slot, self.missed_when_late(self.store.grant(ask.clone()))).await?;
         self.note_live_edges(grant.live_edges);
@@ -219,12 +222,14 @@ impl Shared {
     /// Marks the slots that have something to say as busy, and forgets those that have nothing left.
     fn gather(&self, close: bool) -> Gathered {
         let (today, hears) = (self.clock.now().day(), self.store.hears());
+        // All at once, so that one call says it of every slot.
+        let reports = self.turns.fetch_add(1, Ordering::Relaxed).is_multiple_of(REPORT);
         let mut gathered = Gathered::default();
         for shard in &self.slots {
             lock(shard).retain(|_, slot| {
                 let mut state = slot.lock();
                 gathered.busy |= state.busy;
-                match state.turn(today, close, hears) {
+                match state.turn(today, close, hears, reports) {
                     Turn::Settle(settlements) => gathered.settlements.push((Call(Arc::clone(slot)), settlements)),
                     Turn::Own => gathered.own.push(Call(Arc::clone(slot))),
                     // With only the map holding it, no request has it, and none can get it while the map is locked.

@@ -72,7 +72,10 @@ async fn an_unused_lease_is_given_up_before_another_edge_refuses() {
     let store = store();
     let slow = Edge::start(&store, 1).await;
     slow.spend(1, 40).await;
-    assert_eq!(slow.unused(), 9, "a quarter of forty was set aside");
+    assert_eq!(slow.unused(), 7, "a first lease was set aside");
+    // A pause in which it is kept.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(slow.unused(), 7);
     let busy = Edge::start(&store, 2).await;
     let began = tokio::time::Instant::now();
     busy.spend(39, 40).await;
@@ -89,7 +92,7 @@ async fn many_who_wait_at_once_recall_once_and_a_refused_user_who_goes_on_costs_
     // It lives by its heartbeat, but answers nobody.
     silent.running.abort();
     let busy = Edge::start(&store, 2).await;
-    busy.spend(30, 40).await;
+    busy.spend(32, 40).await;
     let began = tokio::time::Instant::now();
     let refused = join_all((0..64).map(|_| busy.take(40))).await;
     assert!(refused.iter().all(Result::is_err));
@@ -156,6 +159,18 @@ async fn an_edge_that_does_not_hear_holds_no_more_than_it_needs() {
     drop(last);
     tokio::time::sleep(Duration::from_secs(3)).await;
     other.spend(1, 7).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_lowered_binds_what_was_set_aside_before() {
+    let store = store();
+    let (one, other) = (Edge::start(&store, 1).await, Edge::start(&store, 2).await);
+    one.spend(1, 1_000).await;
+    other.spend(30, 1_000).await;
+    assert!(one.unused() > 0);
+    assert!(one.take(20).await.is_err(), "others have used more than that meanwhile");
+    assert_eq!(one.unused(), 0);
+    one.spend(1, 40).await;
 }
 
 #[tokio::test(start_paused = true)]

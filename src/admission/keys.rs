@@ -119,6 +119,12 @@ impl Default for KeySettings {
     }
 }
 
+impl From<Braked> for KeyRefusal {
+    fn from(Braked(wait): Braked) -> Self {
+        Self::TooManyFailed { wait }
+    }
+}
+
 impl Keys {
     pub fn new(store: Arc<dyn KeyStore>, pepper: &[u8], clock: Arc<dyn Clock>, settings: KeySettings) -> Self {
         Self(Arc::new(Shared {
@@ -246,10 +252,11 @@ impl Shared {
             (Ok(known), _) if known.hash == hash => return self.admit(&known, now),
             (Ok(known), _) => known.seen,
             (Err(NotFound::Unknown(seen)), _) => seen,
-            (Err(NotFound::Unanswered), Some(known)) if !known.is_changed() => {
+            (Err(NotFound::Unanswered | NotFound::Braked(_)), Some(known)) if !known.is_changed() => {
                 return Ok(Proved { unanswered: true, ..self.admit(&known, now)? });
             }
             (Err(NotFound::Unanswered), _) => return Err(KeyRefusal::StoreUnavailable),
+            (Err(NotFound::Braked(braked)), _) => return Err(braked.into()),
         };
         self.unknown.insert(hash, seen);
         Err(KeyRefusal::Invalid)
@@ -257,19 +264,8 @@ impl Shared {
 
     /// `braked`: where an unknown key came from, and when; None for one that was proved before.
     fn look_up(self: &Arc<Self>, id: PublicId, braked: Option<(IpAddr, Timestamp)>) -> Result<Flight, KeyRefusal> {
-        self.lookups.join(id, braked.is_some(), self.settings.patience, || {
-            let attempt = braked.map(|(address, now)| self.brake.begin(address, now)).transpose();
-            let attempt = attempt.map_err(|Braked(wait)| KeyRefusal::TooManyFailed { wait })?;
-            let shared = Arc::clone(self);
-            Ok(async move {
-                let answer = shared.fetch(id).await;
-                match attempt {
-                    Some(attempt) if matches!(answer, Err(NotFound::Unknown(_))) => attempt.failed(),
-                    _ => {}
-                }
-                answer
-            })
-        })
+        let attempt = || braked.map(|(address, now)| self.brake.begin(address, now)).transpose();
+        Ok(self.lookups.join(id, self.settings.patience, attempt, || Arc::clone(self).fetch(id))?)
     }
 
     /// One look-up, its answer kept in the cache.

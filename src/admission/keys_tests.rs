@@ -322,6 +322,26 @@ async fn invented_keys_from_one_address_cost_no_more_look_ups_than_the_brake_all
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_team_behind_one_address_is_let_in_by_an_edge_that_knows_none_of_its_keys() {
+    let door = Door::new();
+    *door.store.delay.lock().unwrap() = Duration::from_millis(20);
+    let keys: Vec<_> = (0..64).map(|_| door.issue(None)).collect();
+    let knocked = join_all(keys.iter().map(|key| door.knock(key))).await;
+    assert!(knocked.iter().all(Result::is_ok), "{knocked:?}");
+    assert_eq!(door.store.in_flight.lock().unwrap().1, 30, "no more are under way than may fail");
+}
+
+#[tokio::test(start_paused = true)]
+async fn invented_keys_that_come_at_once_cost_no_more_look_ups_than_the_brake_allows() {
+    let door = Door::new();
+    *door.store.delay.lock().unwrap() = Duration::from_millis(20);
+    let invented: Vec<_> = (0..1_000).map(|_| RawKey::mint().unwrap()).collect();
+    let refused = join_all(invented.iter().map(|key| door.knock(key))).await;
+    let braked = |refused: &&Result<_, _>| matches!(refused, Err(KeyRefusal::TooManyFailed { .. }));
+    assert_eq!((refused.iter().filter(braked).count(), door.lookups()), (970, 30));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_wrong_key_sent_again_and_again_brakes_nobody() {
     let door = Door::new();
     let (wrong, good) = (RawKey::mint().unwrap(), door.issue(None));

@@ -6,8 +6,8 @@
 //! ```text
 //! store ──grant──▶ leases ──take──▶ Hold ──spend──▶ (counted)
 //!                    │  ▲                  └─drop──▶ given back ──take──▶ Hold …
-//!                    │  └ low: asked for ahead           └─ idle ──release──▶ store
-//!                    └─ used up, idle, recalled, midnight ──settle──▶ store
+//!                    │  └ low: asked for ahead           └─ idle a second ──release──▶ store
+//!                    └─ used up, idle a minute, recalled, midnight ──settle──▶ store
 //! ```
 //!
 //! A request given back goes to `given_back`, or to `credit`, whatever became of its lease: the store counts it as used,
@@ -20,15 +20,15 @@ use uuid::Uuid;
 
 use crate::admission::denial::Denial;
 use crate::admission::memory::Memory;
+use crate::admission::pace::Pace;
 use crate::admission::quota_store::{Ask, Grant, Posting, PostingId, Settlement, Subject};
 use crate::units::{Day, EdgeId, LeaseId};
 
-/// Turns without a request after which everything goes back to the store: at four turns a second, one second.
+/// Turns without a request after which what was given back goes to the store: at four turns a second, one second.
 const IDLE: u32 = 4;
-/// Turns after which a slot that holds nothing is forgotten.
-const FORGOTTEN: u32 = 240;
-/// Turns between reports of a lease in use, so that the stored count lags by little more than a second.
-const REPORT: u32 = 4;
+/// The same for all else, and for what is remembered where nothing is held: a minute, for which a key is believed too.
+/// An agent works for some seconds between two requests, and its next is not to wait for the store.
+const KEPT: u32 = 240;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -55,8 +55,9 @@ pub(super) struct State {
     heard: bool,
     /// What is known of the day where there was none.
     pub(super) memory: Memory,
-    /// The size of the last lease.
-    granted: u32,
+    pace: Pace,
+    /// The limit that the last lease was asked for under.
+    asked_under: u32,
     /// What the store had nothing left for.
     pub(super) denial: Denial,
     /// Other edges were asked for what they hold unused, and their answer is awaited.
@@ -74,7 +75,6 @@ pub(super) struct State {
     pub(super) late: bool,
     touched: bool,
     idle: u32,
-    since_report: u32,
 }
 
 #[derive(Debug)]
@@ -137,7 +137,8 @@ impl State {
             counted: 0,
             heard: false,
             memory: Memory::default(),
-            granted: 0,
+            pace: Pace::default(),
+            asked_under: 0,
             denial: Denial::default(),
             recalling: false,
             recalled: false,
@@ -148,12 +149,16 @@ impl State {
             late: false,
             touched: true,
             idle: 0,
-            since_report: 0,
         }
     }
 
     /// `ahead`: whether the next lease may be asked for before this one is used up.
     pub(super) fn take(&mut self, limit: u32, ahead: bool) -> Taken {
+        if limit < self.asked_under && !self.busy {
+            // What others have used since these leases were granted is not known here: they may lie beyond the new limit.
+            self.asked_under = limit;
+            self.put_down();
+        }
         let free = self.free();
         if free == 0 {
             return if self.denial.is_exhausted(limit) { Taken::Exhausted } else { Taken::Empty };
@@ -164,8 +169,9 @@ impl State {
         }
         self.touched = true;
         let lease = self.take_one();
+        let low = free - 1 <= self.pace.granted / 4;
         let then = match (self.busy, self.denial.is_exhausted(limit)) {
-            (false, false) if ahead && !self.denial.is_elsewhere(limit) && free - 1 <= self.granted / 4 => Then::Refill,
+            (false, false) if ahead && low && !self.denial.is_elsewhere(limit) => Then::Refill,
             (false, true) if free == 1 => Then::Settle,
             _ => Then::Nothing,
         };
@@ -254,9 +260,10 @@ impl State {
         }
     }
 
-    pub(super) fn ask(&mut self, edge: EdgeId, limit: u32, most: u32) -> Ask {
+    /// `room`: what may be set aside beside what is in hand.
+    pub(super) fn ask(&mut self, edge: EdgeId, limit: u32, room: u32) -> Ask {
         self.in_doubt = true;
-        let settled = self.settlements();
+        let (settled, most) = (self.settlements(), room.min(self.pace.wanted()));
         Ask { edge, lease: self.next, subject: self.subject, day: self.day, limit, most, settled }
     }
 
@@ -269,7 +276,8 @@ impl State {
             return;
         }
         self.denial.forget();
-        self.granted = grant.granted;
+        self.pace.note(grant.granted);
+        self.asked_under = ask.limit;
         let id = std::mem::replace(&mut self.next, fresh_lease());
         self.leases.push_back(Lease { id, granted: grant.granted, available: grant.granted, reported: 0 });
     }
@@ -290,7 +298,6 @@ impl State {
 
     /// The store has acknowledged these.
     pub(super) fn settled(&mut self, acknowledged: &[Settlement]) {
-        self.since_report = 0;
         self.ended.retain(|ended| !acknowledged.contains(ended));
         for lease in &mut self.leases {
             let reported = acknowledged.iter().find(|settlement| settlement.lease == lease.id);
@@ -298,18 +305,22 @@ impl State {
         }
     }
 
-    /// Called four times a second; `close` at shutdown. Marks the slot busy when it asks for a call to the store.
-    /// An edge that does not hear the others keeps nothing in hand, and believes a denial for a second only.
-    pub(super) fn turn(&mut self, today: Day, close: bool, hears: bool) -> Turn {
+    /// Called four times a second; `close` at shutdown, `reports` where leases in use are reported. Marks the slot busy
+    /// when it asks for a call to the store. An edge that does not hear the others keeps nothing in hand, and believes a
+    /// denial for a second only.
+    pub(super) fn turn(&mut self, today: Day, close: bool, hears: bool, reports: bool) -> Turn {
         self.memory.turn();
+        self.pace.turn();
         if self.busy {
             return Turn::Nothing;
         }
         self.idle = if std::mem::take(&mut self.touched) { 0 } else { self.idle.saturating_add(1) };
-        self.since_report = self.since_report.saturating_add(1);
         self.denial.turn(hears);
         let over = close || self.day < today;
-        if over || !hears || self.idle >= IDLE {
+        // A lease ends with what is released of it: of an open one, the store would take the next request for the one
+        // released, should this process die before it has reported that.
+        let unwanted = self.idle >= KEPT || (self.idle >= IDLE && self.given_back() > 0);
+        if over || !hears || unwanted {
             self.put_down();
         }
         if self.local > 0 || self.posting.is_some() || self.releasing.is_some() {
@@ -317,12 +328,12 @@ impl State {
             return Turn::Own;
         }
         let settlements = self.settlements();
-        if !settlements.is_empty() && (!self.ended.is_empty() || self.since_report >= REPORT) {
+        if !settlements.is_empty() && (reports || !self.ended.is_empty()) {
             self.busy = true;
             return Turn::Settle(settlements);
         }
         let empty = settlements.is_empty() && self.free() == 0;
-        let known = self.denial.is_kept() || self.idle < FORGOTTEN;
+        let known = self.denial.is_kept() || self.idle < KEPT;
         if empty && (over || !known) { Turn::Forget } else { Turn::Nothing }
     }
 

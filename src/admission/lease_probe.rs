@@ -1,9 +1,19 @@
-//! What tests may see of a slot.
+//! What tests may see of a slot, and the time that they need not wait for.
 
-use super::{Lease, State};
+use super::{KEPT, Lease, State};
 use crate::units::LeaseId;
 
 impl State {
+    /// As if nobody had asked for a minute.
+    pub(in crate::admission) fn rest(&mut self) {
+        (self.idle, self.touched) = (KEPT, false);
+    }
+
+    /// The size of the last lease.
+    pub(in crate::admission) fn last_granted(&self) -> u32 {
+        self.pace.granted
+    }
+
     /// Set aside for this edge, and not taken.
     pub(in crate::admission) fn unused(&self) -> u32 {
         self.leases.iter().map(|lease| lease.available).sum()

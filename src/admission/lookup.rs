@@ -3,7 +3,8 @@
 //! The cap is what a flood of well-formed invented keys runs into. Keys already proved do not count against it and have
 //! one of their own: after a flush all of them are asked for again at once, and whatever else the store is asked
 //! (quota, rows) must not stand behind thousands of them. A look-up waits for its place here, in the order of arrival,
-//! and no longer than its request does.
+//! and no longer than its request does. One on the account of an address waits for that address's place first, so that
+//! none of the others' is taken while it waits.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::admission::brake::{Attempt, Braked};
 use crate::admission::key::PublicId;
 use crate::admission::known::{Known, Seen};
 
@@ -33,6 +35,8 @@ pub(super) enum NotFound {
     Unknown(Seen),
     /// The store failed or took too long, or too many were looked up at once.
     Unanswered,
+    /// Too many keys from its address were unknown.
+    Braked(Braked),
 }
 
 type Answer = Result<Arc<Known>, NotFound>;
@@ -45,37 +49,47 @@ impl Lookups {
         Self { flights: Flights::default(), unknown: places(), proved: places() }
     }
 
-    /// Joins the look-up of `id` that is in flight, or starts the one that `begin` allows. It first waits for a place
-    /// under the cap of its kind; both together take `patience` at most.
+    /// Joins the look-up of `id` that is in flight, or starts `fetch`. It first waits for a place under the cap of its
+    /// kind, an unknown key's on the account that `attempt` opens; all together take `patience` at most.
     pub(super) fn join<E, F: Future<Output = Answer> + Send + 'static>(
         &self,
         id: PublicId,
-        unknown: bool,
         patience: Duration,
-        begin: impl FnOnce() -> Result<F, E>,
+        attempt: impl FnOnce() -> Result<Option<Attempt>, E>,
+        fetch: impl FnOnce() -> F,
     ) -> Result<Flight, E> {
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(&id) {
             return Ok(Flight(flight.clone()));
         }
-        let fetch = begin()?;
+        let attempt = attempt()?;
         let (sender, receiver) = watch::channel(None);
         flights.insert(id, receiver.clone());
         drop(flights);
         let landing = Landing { flights: Arc::clone(&self.flights), id };
-        let places = Arc::clone(if unknown { &self.unknown } else { &self.proved });
+        let places = Arc::clone(if attempt.is_some() { &self.unknown } else { &self.proved });
+        let looked_up = placed(places, attempt, fetch());
         // A task of its own, so that the request that began it may leave without taking the others' answer along.
         tokio::spawn(async move {
-            let placed = async {
-                let _place = places.acquire().await.ok();
-                fetch.await
-            };
-            let answer = tokio::time::timeout(patience, placed).await.unwrap_or(Err(NotFound::Unanswered));
+            let answer = tokio::time::timeout(patience, looked_up).await.unwrap_or(Err(NotFound::Unanswered));
             drop(landing);
             sender.send_replace(Some(answer));
         });
         Ok(Flight(receiver))
     }
+}
+
+async fn placed(places: Arc<Semaphore>, attempt: Option<Attempt>, fetch: impl Future<Output = Answer>) -> Answer {
+    let under_way = match attempt {
+        Some(attempt) => Some(attempt.under_way().await.map_err(NotFound::Braked)?),
+        None => None,
+    };
+    let _place = places.acquire().await.ok();
+    let answer = fetch.await;
+    if let (Some(under_way), Err(NotFound::Unknown(_))) = (under_way, &answer) {
+        under_way.failed();
+    }
+    answer
 }
 
 impl Flight {

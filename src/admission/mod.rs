@@ -19,6 +19,7 @@ mod lease;
 mod lookup;
 mod memory;
 mod outage;
+mod pace;
 mod pepper;
 mod places;
 mod principal;

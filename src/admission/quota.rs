@@ -70,6 +70,8 @@ pub(super) struct Shared {
     pub(super) outage: Outage,
     pub(super) departing: AtomicBool,
     live_edges: AtomicU32,
+    /// Of the background task so far.
+    pub(super) turns: AtomicU32,
     leases: AtomicU64,
     local: AtomicU64,
 }
@@ -101,6 +103,7 @@ impl RateLimiter {
             outage: Outage::default(),
             departing: AtomicBool::new(false),
             live_edges: AtomicU32::new(1),
+            turns: AtomicU32::new(0),
             leases: AtomicU64::new(0),
             local: AtomicU64::new(0),
         }))

@@ -15,6 +15,7 @@ enum Step {
     /// One turn of the background task.
     Turn,
     Idle,
+    LongIdle,
     Midnight,
     /// Lets spawned calls go on by one poll.
     Yield,
@@ -30,6 +31,7 @@ fn steps(outages: bool) -> impl Strategy<Value = Vec<Step>> {
         4 => any::<usize>().prop_map(Step::GiveBack),
         3 => Just(Step::Turn),
         1 => Just(Step::Idle),
+        1 => Just(Step::LongIdle),
         1 => Just(Step::Midnight),
         3 => Just(Step::Yield),
     ];
@@ -75,6 +77,7 @@ async fn run(edges: Vec<Edge>, steps: Vec<Step>, limit: u32) {
             Step::Spend(_) | Step::GiveBack(_) => {}
             Step::Turn => edge.turn().await,
             Step::Idle => edge.idle().await,
+            Step::LongIdle => edge.long_idle().await,
             Step::Midnight => edges.iter().for_each(|edge| edge.clock.advance(Duration::from_secs(86_400))),
             Step::Yield => tokio::task::yield_now().await,
             Step::Down(down) => edge.store.faults.down.store(down, Ordering::SeqCst),

@@ -34,6 +34,8 @@ enum Step {
     GiveBack(usize, usize),
     /// Milliseconds.
     Wait(u16),
+    /// A minute in which nobody asks.
+    Rest,
     /// To the evening of the same day, or over midnight.
     Jump(u16),
     Crash(usize),
@@ -65,6 +67,7 @@ fn steps(world: World) -> impl Strategy<Value = Vec<Step>> {
         5 => (edge.clone(), any::<usize>()).prop_map(|(edge, place)| Step::Spend(edge, place)),
         5 => (edge.clone(), any::<usize>()).prop_map(|(edge, place)| Step::GiveBack(edge, place)),
         5 => (0..1_500_u16).prop_map(Step::Wait),
+        1 => Just(Step::Rest),
         1 => (0..12_u16).prop_map(Step::Jump),
         1 => edge.clone().prop_map(Step::Crash),
         2 => edge.clone().prop_map(Step::Restart),
@@ -171,6 +174,7 @@ impl Model {
                 self.base.advance(time);
                 tokio::time::sleep(time).await;
             }
+            Step::Rest => self.rest().await,
             Step::Jump(seconds) => self.base.advance(Duration::from_secs(seconds.into())),
             Step::Crash(edge) => self.crash(edge),
             Step::Restart(edge) => self.restart(edge).await,
@@ -183,6 +187,13 @@ impl Model {
             }
             Step::Unheard(unheard) => self.store.unheard.store(unheard, Ordering::SeqCst),
         }
+    }
+
+    async fn rest(&self) {
+        for (life, day) in self.lives().flat_map(|life| self.days().map(move |day| (life, day))) {
+            life.limiter.0.known(ADA, day).iter().for_each(|slot| slot.lock().rest());
+        }
+        tokio::time::sleep(2 * TURN).await;
     }
 
     /// The record says so first, and whoever has the place next is recorded anew.

@@ -13,7 +13,7 @@ use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, UserId};
 pub const LARGEST_LEASE: u32 = 32;
 /// The same for an edge that is alone: nobody waits for what lies unused, and a quarter of the grants is a quarter of
 /// the transactions.
-const LARGEST_ALONE: u32 = 128;
+pub(super) const LARGEST_ALONE: u32 = 128;
 
 /// Counters of requests per UTC day.
 #[async_trait]
@@ -110,7 +110,7 @@ pub struct Ask {
     pub day: Day,
     /// Requests per day for this subject, as the edge's configuration has it now.
     pub limit: u32,
-    /// The most to set aside: 1 for an edge that could not hear a recall.
+    /// The most to set aside, by the pace of its requests: 1 for an edge that could not hear a recall.
     pub most: u32,
     /// What became of earlier leases of the same subject.
     pub settled: Vec<Settlement>,

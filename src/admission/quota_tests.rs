@@ -1,3 +1,4 @@
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -47,9 +48,27 @@ impl Edge {
         self.store.count(self.user, self.today())
     }
 
-    /// Turns of the background task, as many as make one second or more of idleness.
+    /// One second or more of idleness.
     async fn idle(&self) {
-        for _ in 0..6 {
+        self.turns(6).await;
+    }
+
+    /// After this nothing is kept for anybody, as if a minute had passed without a request.
+    async fn long_idle(&self) {
+        self.limiter.0.slots.iter().for_each(|shard| lock(shard).values().for_each(|slot| slot.lock().rest()));
+        self.idle().await;
+    }
+
+    /// What is unused goes back to the store, as if another edge had asked for it, and the day is remembered.
+    async fn recalled(&self) {
+        self.limiter.0.on_recall(self.user, self.today());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(self.stored().1, 0);
+    }
+
+    /// Turns of the background task.
+    async fn turns(&self, turns: u32) {
+        for _ in 0..turns {
             self.turn().await;
         }
     }
@@ -124,11 +143,13 @@ async fn a_limit_raised_by_configuration_ends_the_exhaustion_and_a_lowered_one_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_lease_goes_back_and_a_busy_one_is_reported() {
+async fn a_lease_in_use_is_reported_and_goes_back_after_a_minute_without_a_request() {
     let edge = Edge::new();
     edge.spend(3, 1_000).await;
-    assert_eq!(edge.stored(), (0, 128));
+    assert_eq!(edge.stored(), (0, 8));
     edge.idle().await;
+    assert_eq!(edge.stored(), (3, 5), "reported, and kept");
+    edge.turns(4 * 60).await;
     assert_eq!(edge.stored(), (3, 0));
     for _ in 0..8 {
         edge.spend(1, 1_000).await;
@@ -137,6 +158,66 @@ async fn an_idle_lease_goes_back_and_a_busy_one_is_reported() {
     let (used, leased) = edge.stored();
     assert!(used >= 3 + 4 && leased > 0, "the count lags by little more than a second: {used} {leased}");
     assert_eq!(edge.limiter.used(edge.user, edge.today()).await.unwrap(), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_once_in_five_seconds_waits_for_the_store_once_and_leaves_little_unused() {
+    let edge = Edge::new();
+    let (mut waited, mut unused) = (0, 0);
+    for _ in 0..120 {
+        let now = edge.take(1_000).now_or_never();
+        waited += u32::from(now.is_none());
+        match now {
+            Some(taken) => taken.unwrap().spend(),
+            None => edge.spend(1, 1_000).await,
+        }
+        edge.turns(4 * 5).await;
+        unused = unused.max(edge.stored().1);
+    }
+    assert_eq!(waited, 1, "the first of ten minutes");
+    assert!(edge.limiter.leases_granted() <= 120 / 5, "{} leases", edge.limiter.leases_granted());
+    assert!(unused <= 20, "{unused} would be lost with the process");
+    assert_eq!(edge.stored().0, 120, "the count lags by a second, whatever is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_grow_with_the_pace_and_shrink_with_it() {
+    let edge = Edge::new();
+    let slot = edge.limiter.0.slot(edge.user, edge.today());
+    edge.spend(200, 100_000).await;
+    let mut sizes = vec![slot.lock().last_granted()];
+    let mut leases = edge.limiter.leases_granted();
+    while sizes.len() < 6 {
+        edge.spend(1, 100_000).await;
+        edge.turns(4 * 5).await;
+        if edge.limiter.leases_granted() > leases {
+            leases = edge.limiter.leases_granted();
+            sizes.push(slot.lock().last_granted());
+        }
+    }
+    assert_eq!(sizes, [128, 64, 32, 16, 8, 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_many_used_within_a_second_is_said_in_one_call() {
+    let edge = Edge::new();
+    let day = edge.today();
+    let user = |number: u128| Subject::User(UserId(Uuid::from_u128(number)));
+    let ask = |number: u128| edge.limiter.check_and_increment(user(number), day, 1_000);
+    for number in 0..40 {
+        ask(number).await.unwrap().spend();
+    }
+    edge.turns(4).await;
+    let calls = edge.store.faults.calls();
+    for number in 0..40 {
+        ask(number).await.unwrap().spend();
+        if number % 10 == 9 {
+            edge.turn().await;
+        }
+    }
+    assert_eq!(edge.store.faults.calls() - calls, 1);
+    edge.turns(4).await;
+    assert!((0..40).all(|number| edge.store.count(user(number), day) == (2, 6)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,7 +233,7 @@ async fn midnight_starts_a_new_count_and_settles_the_old_one() {
     drop(late);
     edge.idle().await;
     assert_eq!(edge.store.count(edge.user, yesterday), (10, 0), "given back to the day it was taken on");
-    assert_eq!(edge.stored(), (4, 0));
+    assert_eq!(edge.stored().0, 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +265,7 @@ async fn only_an_answer_in_time_lets_a_request_wait_for_another() {
 async fn a_store_that_hangs_costs_one_patience_and_then_nothing() {
     let edge = Edge::new();
     edge.spend(1, 100).await;
-    edge.idle().await;
+    edge.recalled().await;
     edge.store.faults.hung.store(true, Ordering::SeqCst);
     let began = tokio::time::Instant::now();
     edge.take(100).await.unwrap().spend();
@@ -197,15 +278,17 @@ async fn a_store_that_hangs_costs_one_patience_and_then_nothing() {
     for _ in 0..40 {
         edge.turn().await;
     }
-    assert_eq!(edge.stored(), (100, 0), "posted once the store is back");
+    assert_eq!(edge.stored().0, 100, "posted once the store is back");
     assert_eq!(edge.take(100).await.unwrap_err(), exhausted(100));
+    edge.long_idle().await;
+    assert_eq!(edge.stored(), (100, 0), "what was granted too late for anyone went back");
 }
 
 #[tokio::test(start_paused = true)]
 async fn lost_answers_are_not_counted_twice() {
     let edge = Edge::new();
     edge.spend(1, 100).await;
-    edge.idle().await;
+    edge.recalled().await;
     edge.store.faults.mute.store(true, Ordering::SeqCst);
     edge.spend(5, 100).await;
     for _ in 0..8 {
@@ -222,14 +305,14 @@ async fn lost_answers_are_not_counted_twice() {
 async fn a_lease_that_comes_late_is_not_added_to_what_was_admitted_meanwhile() {
     let edge = Edge::new();
     edge.spend(1, 4).await;
-    edge.idle().await;
+    edge.recalled().await;
     edge.store.faults.hung.store(true, Ordering::SeqCst);
     edge.spend(3, 4).await;
     edge.store.faults.hung.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(edge.limiter.leases_granted() >= 2, "the store has answered");
     assert_eq!(edge.take(4).await.unwrap_err(), exhausted(4));
-    edge.idle().await;
+    edge.long_idle().await;
     assert_eq!(edge.stored(), (4, 0));
 }
 

@@ -240,7 +240,7 @@ async fn a_killed_process_loses_no_row_and_accounts_for_its_lease_when_it_is_bac
     let store = disk.open();
     let user = Subject::User(UserId(Uuid::from_u128(1)));
     let open = store.open_leases(VICTIMS_EDGE).await.unwrap();
-    assert_eq!((store.used(user, TODAY).await.unwrap(), open[0].granted), (0, 25), "opening the file changes nothing");
+    assert_eq!((store.used(user, TODAY).await.unwrap(), open[0].granted), (0, 8), "opening the file changes nothing");
 
     let another = EdgeId(Uuid::new_v4());
     let settled = limiter_of(disk.open(), another).recover(another, &HashMap::new()).await.unwrap();
