@@ -12,8 +12,8 @@ use super::body::Body;
 use super::caller::Caller;
 use super::cookie::Jar;
 use super::refusal::{Code, Refusal};
-use super::sign_in::{answer, chosen};
-use super::{Shared, api};
+use super::sign_in::{answer, chosen, to_its_end};
+use super::{Control, Shared, api};
 use crate::identity::{Password, Session, SessionToken};
 use crate::units::Timestamp;
 
@@ -86,34 +86,41 @@ pub(super) async fn set_password(
     Body(change): Body<api::NewPassword>,
 ) -> Result<StatusCode, Refusal> {
     let new = chosen("new", change.new)?;
-    let (user, asker) = (caller.account.id, control.throttle.asker(caller.visitor.address));
-    let hash = control.ports.accounts.password(user).await?;
-    if hash.is_none() && change.current.is_some() {
-        return Err(Refusal::field("current", "`current` must be left out: you have no password yet"));
-    }
-    if let Some(hash) = hash {
-        let Some(current) = change.current else {
-            return Err(Refusal::new(Code::MissingField, "`current` is missing: you have a password").at("current"));
-        };
-        // A session that was left open is no way to the password.
-        let tried = control.throttle.begin(caller.account.email.as_str(), caller.visitor.address)?;
-        let is_theirs = match Password::try_with(current) {
-            Ok(current) => control.hashing.is_of(asker, current, Some(hash)).await,
-            Err(_) => Ok(false),
-        };
-        match is_theirs {
-            Ok(true) => tried.succeeded(),
-            Ok(false) => {
-                tried.failed();
-                return Err(Refusal::new(Code::WrongPassword, "`current` is not your password").at("current"));
-            }
-            Err(refusal) => {
-                tried.came_to_nothing();
-                return Err(refusal);
+    to_its_end(async move { control.change_password(&caller, change.current, new).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Control {
+    async fn change_password(&self, caller: &Caller, current: Option<String>, new: Password) -> Result<(), Refusal> {
+        let (user, asker) = (caller.account.id, self.throttle.asker(caller.visitor.address));
+        let hash = self.ports.accounts.password(user).await?;
+        if hash.is_none() && current.is_some() {
+            return Err(Refusal::field("current", "`current` must be left out: you have no password yet"));
+        }
+        if let Some(hash) = hash {
+            let Some(current) = current else {
+                return Err(Refusal::new(Code::MissingField, "`current` is missing: you have a password").at("current"));
+            };
+            // A session that was left open is no way to the password.
+            let tried = self.throttle.begin(caller.account.email.as_str(), caller.visitor.address)?;
+            let is_theirs = match Password::try_with(current) {
+                Ok(current) => self.hashing.is_of(asker, current, Some(hash)).await,
+                Err(_) => Ok(false),
+            };
+            match is_theirs {
+                Ok(true) => tried.succeeded(),
+                Ok(false) => {
+                    tried.failed();
+                    return Err(Refusal::new(Code::WrongPassword, "`current` is not your password").at("current"));
+                }
+                Err(refusal) => {
+                    tried.came_to_nothing();
+                    return Err(refusal);
+                }
             }
         }
+        let hash = self.hashing.hash(asker, new).await?;
+        self.ports.accounts.set_password(user, hash, Some(caller.session.token_hash)).await?;
+        Ok(())
     }
-    let hash = control.hashing.hash(asker, new).await?;
-    control.ports.accounts.set_password(user, hash, Some(caller.token.hash())).await?;
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -75,7 +75,9 @@ pub struct Ports {
 pub struct Control {
     ports: Ports,
     hashing: Hashing,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
+    /// New passwords by a link, while they are hashed: one an account.
+    passwords_by_link: Arc<Places>,
     /// Accounts that an address registers without an invitation.
     registrations: Pace,
     /// Keys of a user, and those of the playground.
@@ -95,7 +97,8 @@ impl Control {
         Self {
             ports,
             hashing: Hashing::default(),
-            throttle: Throttle::default(),
+            throttle: Arc::default(),
+            passwords_by_link: Places::new(1, usize::MAX),
             registrations: Pace::new(sign_in::MOST_AN_HOUR, sign_in::HOUR, "registrations"),
             new_keys: Pace::new(keys::MOST_A_MINUTE, keys::MINUTE, "keys"),
             new_playground_keys: Pace::new(keys::MOST_PLAYGROUND_A_MINUTE, keys::MINUTE, "keys"),
