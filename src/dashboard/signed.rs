@@ -72,7 +72,7 @@ impl Signed {
 
 /// Lets whoever is signed in through, as [`Signed`], and keeps the session alive while pages are opened.
 pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request: Request, next: Next) -> Response {
-    let Some(mut visitor) = request.extensions().get::<Visitor>().cloned() else {
+    let Some(visitor) = request.extensions().get::<Visitor>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let Some(mut token) = visitor.token.clone() else { return to_sign_in(&visitor) };
@@ -104,9 +104,9 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
             dashboard.edge.send::<NewSession>(&visitor, Method::POST, "/api/refresh", &serde_json::json!({})).await
         && let Some(renewed) = SessionToken::parse(&session.token)
     {
+        // The edge is asked by the old one still: it takes what shows the new one for proof that this answer has arrived.
         kept = keep(&dashboard, &visitor, &session);
-        (me, token) = (session.me, renewed.clone());
-        visitor.token = Some(renewed);
+        (me, token) = (session.me, renewed);
     }
     request.extensions_mut().insert(Signed { visitor, me, token, dashboard });
     let mut answer = next.run(request).await;

@@ -20,4 +20,4 @@ pub use letters::{made_visible, unseen};
 pub use link::{Link, LinkStore, LinkToken, Purpose};
 pub use network::network;
 pub use password::{NotAPassword, Password, PasswordHash};
-pub use session::{Session, SessionStore, SessionToken, Signed};
+pub use session::{OVERLAP, Renewal, Session, SessionStore, SessionToken, Shown, Signed};

@@ -44,6 +44,7 @@ async fn a_password_of_supabases_opens_a_session_of_ours() {
     harness.gotrue().set_away(true);
     let next = harness.ask(Method::POST, "/api/refresh").by(&ada).send().await.session(200);
     harness.get("/api/me").by(&next).send().await.ok(200);
+    harness.clock.advance(cfx::identity::OVERLAP);
     harness.get("/api/me").by(&ada).send().await.refused(401, "invalid_session");
 }
 
