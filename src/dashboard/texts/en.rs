@@ -317,6 +317,8 @@ pub(super) static EN: Texts = Texts {
     too_many_pages: "That was too quick",
     too_many_pages_words: "You have asked for more pages than are made for one user. Wait a moment and try again; requests to \
         /v1 are not counted here.",
+    too_many_forms_words: "From your account more is being sent than is taken of one user. Nothing was done: go back and send it again in a \
+        moment. If that was not you, change your password.",
     busy: "There are too many at once",
     busy_words: "More pages are being asked for than are made. Requests to /v1 go before them; try again in a moment.",
     not_done_words: "More is being asked for than is answered. Nothing was done: go back and send it again in a moment.",

@@ -71,7 +71,7 @@ texts! {
     register_words, invitation, email, password, needs_https, needs_https_words, said_signed_out,
     not_found, not_found_words, away, away_words, unread, unread_words, too_much_words, foreign, foreign_words, stale,
     stale_words, too_large, too_large_words, too_slow, too_slow_words, operators_only, operators_only_words, too_many_pages,
-    too_many_pages_words, busy, busy_words, not_done_words, refused, problem_credentials,
+    too_many_pages_words, too_many_forms_words, busy, busy_words, not_done_words, refused, problem_credentials,
     problem_throttled, problem_link, problem_closed, problem_invitation, problem_taken, problem_wrong_password,
     problem_unconfirmed, problem_supabase, problem_too_many_keys, problem_key_not_active, problem_own_account, problem_generic,
 }

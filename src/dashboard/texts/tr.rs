@@ -318,6 +318,8 @@ pub(super) static TR: Texts = Texts {
     too_many_pages: "Bu biraz hızlı oldu",
     too_many_pages_words: "Bir kullanıcı için hazırlanandan daha çok sayfa istediniz. Biraz bekleyip yeniden deneyin; /v1 \
         istekleri buna sayılmaz.",
+    too_many_forms_words: "Hesabınızdan, bir kullanıcıdan kabul edilenden daha çok şey gönderiliyor. Hiçbir şey yapılmadı: geri dönüp birazdan \
+        yeniden gönderin. Bunu yapan siz değilseniz parolanızı değiştirin.",
     busy: "Şu anda çok yoğun",
     busy_words: "Hazırlanabilecekten daha çok sayfa isteniyor. /v1 istekleri önceliklidir; birazdan yeniden deneyin.",
     not_done_words: "Yanıtlanabilecekten daha çok şey isteniyor. Hiçbir şey yapılmadı: geri dönüp birazdan yeniden gönderin.",
