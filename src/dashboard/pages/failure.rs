@@ -36,7 +36,7 @@ pub(in crate::dashboard) enum Failure {
     /// The same, where a form was sent: by this user, or by others.
     TooManyForms,
     NotDone,
-    /// The edge's own words.
+    /// The edge said why.
     Refused(String),
 }
 
@@ -61,10 +61,13 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
     if visitor.wants_json {
         return told(status, words);
     }
-    let again = matches!(
-        failure,
-        Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy | Failure::Strange
-    );
+    let again = match failure {
+        Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy | Failure::Strange => {
+            true
+        }
+        Failure::Refused(_) => matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+        _ => false,
+    };
     let body = html! {
         section.failure {
             p.code { (status.as_u16()) }
