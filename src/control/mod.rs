@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
+use tokio::sync::Mutex;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -84,6 +85,8 @@ pub struct Control {
     new_keys: Pace,
     new_playground_keys: Pace,
     supabase: Supabase,
+    /// Held while an operator takes somebody's rights.
+    operators: Mutex<()>,
     /// Live tails that are open.
     tails: Arc<Places>,
     /// Exports under way.
@@ -103,6 +106,7 @@ impl Control {
             new_keys: Pace::new(keys::MOST_A_MINUTE, keys::MINUTE, "keys"),
             new_playground_keys: Pace::new(keys::MOST_PLAYGROUND_A_MINUTE, keys::MINUTE, "keys"),
             supabase: Supabase::default(),
+            operators: Mutex::default(),
             tails: Places::new(logs::TAILS_PER_USER, logs::TAILS),
             exports: Places::new(logs::EXPORTS_PER_USER, logs::EXPORTS),
         }
