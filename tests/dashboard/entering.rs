@@ -187,6 +187,16 @@ async fn signing_out_ends_the_session_and_forgets_the_cookie() {
     assert_eq!((answer.status, answer.header("location")), (303, "/sign-in?said=signed_out"));
     assert!(answer.header("set-cookie").starts_with("cfx_session=; Path=/; Max-Age=0;"));
     assert!(stand.asked().contains(&"POST /api/logout".to_owned()));
+
+    *stand.api.keeps.lock().unwrap() = Some((503, "store_unavailable", 2));
+    let kept = stand.post("/sign-out", "").await;
+    assert_eq!(
+        (kept.status, kept.header("retry-after"), kept.header("set-cookie")),
+        (503, "2", ""),
+        "it is none the less one"
+    );
+    *stand.api.keeps.lock().unwrap() = Some((401, "invalid_session", 0));
+    assert!(stand.post("/sign-out", "").await.header("set-cookie").contains("Max-Age=0"), "it was over already");
 }
 
 #[tokio::test]

@@ -125,9 +125,11 @@ pub(super) async fn register(State(dashboard): Board, Extension(visitor): Extens
 
 pub(super) async fn sign_out(State(dashboard): Board, SignedForm { signed, .. }: SignedForm) -> Response {
     let done = dashboard.edge.tell(&signed.visitor, Method::POST, "/api/logout", &serde_json::json!({})).await;
-    if let Err(EdgeError::Away) = done {
+    match done {
+        Ok(()) => {}
+        Err(EdgeError::Refused(problem)) if problem.status == StatusCode::UNAUTHORIZED => {}
         // A cookie forgotten here would still be a session there.
-        return signed.failed(&EdgeError::Away);
+        Err(error) => return signed.failed(&error),
     }
     dashboard.pace.forget(&signed.token);
     let mut answer = redirect("/sign-in?said=signed_out");

@@ -48,6 +48,8 @@ pub struct Api {
     pub named: Mutex<String>,
     /// Status and code that who is signed in is refused with; after so many seconds it may be asked again.
     pub refuses: Mutex<Option<(u16, &'static str, u64)>>,
+    /// The same, where somebody signs out.
+    pub keeps: Mutex<Option<(u16, &'static str, u64)>>,
     /// The sessions that were shown, in order.
     pub shown: Mutex<Vec<SessionToken>>,
 }
@@ -63,7 +65,7 @@ impl Api {
         let labels = ["Laptop, Roo Code", "CI", "Ada’s workstation"];
         let keys = (1..).zip(labels).map(|(id, label)| key(id, if hostile { HOSTILE } else { label })).collect();
         let (renewed, asked, changes, introduced) = Default::default();
-        let (named, refuses, shown) = Default::default();
+        let (named, refuses, keeps, shown) = Default::default();
         Self {
             token: SessionToken::mint().unwrap(),
             role,
@@ -78,6 +80,7 @@ impl Api {
             introduced,
             named,
             refuses,
+            keeps,
             shown,
         }
     }
@@ -178,7 +181,7 @@ pub fn router(api: Arc<Api>) -> Router {
             }),
         )
         .route("/api/me/password", put(|| async { StatusCode::NO_CONTENT }))
-        .route("/api/logout", post(|| async { StatusCode::NO_CONTENT }))
+        .route("/api/logout", post(log_out))
         .route("/api/refresh", post(|State(api): At| async move { api.session(&api.renew()) }))
         .route("/api/keys", get(keys).post(make))
         .route("/api/keys/playground", post(playground))
@@ -241,6 +244,14 @@ async fn register(State(api): At, Json(registration): Json<api::Registration>) -
         None if registration.email.starts_with("new") => problem(StatusCode::FORBIDDEN, "invalid_invitation", "needed"),
         None => problem(StatusCode::FORBIDDEN, "registration_closed", "closed"),
         Some(_) => problem(StatusCode::FORBIDDEN, "invalid_invitation", "not this one"),
+    }
+}
+
+async fn log_out(State(api): At) -> Response {
+    let kept = *api.keeps.lock().unwrap();
+    match kept {
+        Some((status, code, wait)) => problem_for(wait, StatusCode::from_u16(status).unwrap(), code),
+        None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
