@@ -10,7 +10,7 @@ use super::cookie::Jar;
 use super::refusal::{Code, Refusal};
 use super::visitor::Visitor;
 use super::{Control, Shared};
-use crate::identity::{Account, Role, Session, SessionToken, Signed};
+use crate::identity::{Account, OVERLAP, Role, Session, SessionToken, Shown, Signed};
 use crate::units::Timestamp;
 
 pub(super) const CSRF: &str = "x-csrf-token";
@@ -22,6 +22,8 @@ pub(super) struct Caller {
     pub account: Account,
     pub session: Session,
     pub has_password: bool,
+    /// Which of the session's tokens `token` is.
+    pub shown: Shown,
     pub token: SessionToken,
     pub visitor: Visitor,
     pub now: Timestamp,
@@ -65,17 +67,21 @@ impl Control {
         if signed.account.disabled_at.is_some() || signed.session.expires_at <= now {
             return Err(over());
         }
-        let Signed { account, session, has_password } = signed;
-        Ok(Caller { account, session, has_password, token, visitor, now })
+        let Signed { account, session, has_password, shown } = signed;
+        let overlap = now.after(OVERLAP);
+        if matches!(shown, Shown::Present(Some(until)) if until > overlap) {
+            self.ports.sessions.arrived(session.token_hash, overlap).await?;
+        }
+        Ok(Caller { account, session, has_password, shown, token, visitor, now })
     }
 }
 
-struct Shown {
+struct Credential {
     token: SessionToken,
     by_cookie: bool,
 }
 
-fn shown(headers: &HeaderMap, visitor: &Visitor) -> Result<Shown, Refusal> {
+fn shown(headers: &HeaderMap, visitor: &Visitor) -> Result<Credential, Refusal> {
     let bearer = bearer(headers)?;
     let cookie = match Jar::of(visitor) {
         Some(jar) => jar.token(headers)?,
@@ -100,7 +106,7 @@ fn shown(headers: &HeaderMap, visitor: &Visitor) -> Result<Shown, Refusal> {
     if text.starts_with("cfx_live_") {
         return Err(Refusal::new(Code::InvalidSession, "this is an API key, which is for /v1: sign in for a session"));
     }
-    Ok(Shown { token: SessionToken::parse(text).ok_or_else(over)?, by_cookie })
+    Ok(Credential { token: SessionToken::parse(text).ok_or_else(over)?, by_cookie })
 }
 
 /// Other schemes are somebody else's: a route's guard may ask for `Basic`.

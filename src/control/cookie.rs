@@ -43,9 +43,11 @@ impl Jar {
 
     /// The session's token, where the client shows one. Two that differ are an attempt at something.
     pub fn token(self, headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-        let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut values = pairs
-            .flat_map(|line| line.split(';'))
+        let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        // Browsers send octets (RFC 6265, 5.4): another application's cookie may be no text, and ours beside it is one.
+        let mut values = lines
+            .flat_map(|line| line.split(|byte| *byte == b';'))
+            .filter_map(|pair| str::from_utf8(pair).ok())
             .filter_map(|pair| pair.trim().split_once('='))
             .filter(|(name, _)| *name == self.name)
             .map(|(_, value)| value);
@@ -72,5 +74,20 @@ impl Jar {
         let secure = if self.secure { "; Secure" } else { "" };
         let line = format!("{}={value}; Path=/; Max-Age={seconds}; HttpOnly{secure}; SameSite=Strict", self.name);
         HeaderValue::from_str(&line).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_of_other_applications_may_be_anything() {
+        let jar = Jar { name: SECURE, secure: true };
+        for other in ["ad=Ayşe".as_bytes(), b"ad=\xff\xfe", b"\xff", b"", b"=", b"__Host-cfx_session\xff=1"] {
+            let line = [other, b"; __Host-cfx_session=cfx_sess_a"].concat();
+            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(&line).unwrap())]);
+            assert_eq!(jar.token(&headers).unwrap(), Some("cfx_sess_a"), "{other:?}");
+        }
     }
 }

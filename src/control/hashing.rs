@@ -1,8 +1,8 @@
 //! Passwords are hashed on half of the processors, at least on one: each takes a core for 20 ms and 19 MiB, and `/v1` is on the
 //! same machine.
 //!
-//! Who waits for that is let in by how much has failed from their network lately, and how much of its waits already; the
-//! order of arrival decides between equals. Where there is no place left to wait, whoever stands last in that order makes
+//! Who waits for that is let in by how much has failed from their network lately, and networks take turns, so that many from
+//! one are as one that comes again and again; the order of arrival decides between equals, and within a network. Where there is no place left to wait, whoever stands last in that order makes
 //! room. So those who guess by the hundred, from fewer networks than there are places, keep nobody out who comes from
 //! elsewhere; who has more networks than that can.
 
@@ -44,23 +44,35 @@ pub(super) struct Asker {
     pub failures: u32,
 }
 
+impl Asker {
+    /// For what is no try, and goes before none.
+    pub fn failed_once_more(self) -> Self {
+        Self { failures: self.failures.saturating_add(1), ..self }
+    }
+}
+
 struct Line {
     /// Places at work that are free. While there are any, nobody waits.
     free: usize,
     most: usize,
     waiting: Vec<Waiting>,
     come: u64,
+    /// The one that was let in last, or a later one.
+    round: u64,
 }
 
 struct Waiting {
     network: Option<IpAddr>,
+    /// In which a network has one turn: whoever waits longest there.
+    round: u64,
     rank: Rank,
     /// Dropped: there is no room for them.
     turn: oneshot::Sender<Turn>,
 }
 
-/// Failures and others of one's own who wait, then the order of arrival: the least comes first.
-type Rank = (u32, u64);
+/// The round and, on top of it, failures; then the order of arrival: the least comes first. Of one network nobody has a lesser
+/// one than who came before, also where less has failed from there meanwhile.
+type Rank = (u64, u64);
 
 /// A place at work. Dropping it lets the next one in.
 struct Turn(Option<Arc<Mutex<Line>>>);
@@ -74,7 +86,7 @@ impl Default for Hashing {
 impl Hashing {
     fn on(processors: usize) -> Self {
         let at_work = (processors / 2).clamp(1, MOST_AT_WORK);
-        let line = Line { free: at_work, most: at_work * WAITING, waiting: Vec::new(), come: 0 };
+        let line = Line { free: at_work, most: at_work * WAITING, waiting: Vec::new(), come: 0, round: 0 };
         Self { line: Arc::new(Mutex::new(line)) }
     }
 
@@ -132,8 +144,11 @@ impl Hashing {
 impl Line {
     fn join(&mut self, asker: Asker) -> Option<oneshot::Receiver<Turn>> {
         self.waiting.retain(|one| !one.turn.is_closed());
-        let own = self.waiting.iter().filter(|one| asker.network.is_some() && one.network == asker.network).count();
-        let rank = (asker.failures.min(MANY).saturating_add(u32::try_from(own).unwrap_or(u32::MAX)), self.come);
+        let own = self.waiting.iter().filter(|one| asker.network.is_some() && one.network == asker.network);
+        let before = own.max_by_key(|one| one.rank);
+        let round = before.map_or(self.round, |before| self.round.max(before.round + 1));
+        let behind = round + u64::from(asker.failures.min(MANY));
+        let rank = (before.map_or(behind, |before| behind.max(before.rank.0)), self.come);
         if self.waiting.len() >= self.most {
             let last = (0..self.waiting.len()).max_by_key(|place| self.waiting.get(*place).map(|one| one.rank))?;
             if self.waiting.get(last)?.rank <= rank {
@@ -143,13 +158,15 @@ impl Line {
         }
         self.come += 1;
         let (turn, comes) = oneshot::channel();
-        self.waiting.push(Waiting { network: asker.network, rank, turn });
+        self.waiting.push(Waiting { network: asker.network, round, rank, turn });
         Some(comes)
     }
 
     fn next(&mut self) -> Option<Waiting> {
         let first = (0..self.waiting.len()).min_by_key(|place| self.waiting.get(*place).map(|one| one.rank))?;
-        Some(self.waiting.swap_remove(first))
+        let first = self.waiting.swap_remove(first);
+        self.round = self.round.max(first.round);
+        Some(first)
     }
 }
 
@@ -258,6 +275,30 @@ mod tests {
         let second = other.await.unwrap().unwrap();
         assert!(office.iter().all(|one| !one.is_finished()));
         drop(second);
+        for one in office {
+            assert!(one.await.unwrap().is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn of_one_network_who_came_first_is_first() {
+        let hashing = Arc::new(Hashing::on(2));
+        let mut at_work = hashing.turn(Asker::default()).await.unwrap();
+        let (mut office, desk) = (std::collections::VecDeque::new(), |failures| from([192, 0, 2, 1], failures));
+        // What is under way counts as failed: more do while more wait.
+        for failures in [3, 9, 12] {
+            office.push_back(waits(&hashing, desk(failures)).await);
+        }
+        // Each who is let in has the next one come, with less that failed.
+        for failures in [5, 2, 1, 0, 0, 0] {
+            drop(at_work);
+            at_work = office.pop_front().unwrap().await.unwrap().unwrap();
+            assert!(office.iter().all(|later| !later.is_finished()));
+            office.push_back(waits(&hashing, desk(failures)).await);
+        }
+        let other = waits(&hashing, from([203, 0, 113, 9], 1)).await;
+        drop(at_work);
+        drop(other.await.unwrap().expect("who comes from elsewhere has their turn all the same"));
         for one in office {
             assert!(one.await.unwrap().is_some());
         }

@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
+use tokio::sync::Mutex;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -75,13 +76,17 @@ pub struct Ports {
 pub struct Control {
     ports: Ports,
     hashing: Hashing,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
+    /// New passwords by a link, while they are hashed: one an account.
+    passwords_by_link: Arc<Places>,
     /// Accounts that an address registers without an invitation.
     registrations: Pace,
     /// Keys of a user, and those of the playground.
     new_keys: Pace,
     new_playground_keys: Pace,
     supabase: Supabase,
+    /// Held while an operator takes somebody's rights.
+    operators: Mutex<()>,
     /// Live tails that are open.
     tails: Arc<Places>,
     /// Exports under way.
@@ -95,11 +100,13 @@ impl Control {
         Self {
             ports,
             hashing: Hashing::default(),
-            throttle: Throttle::default(),
+            throttle: Arc::default(),
+            passwords_by_link: Places::new(1, usize::MAX),
             registrations: Pace::new(sign_in::MOST_AN_HOUR, sign_in::HOUR, "registrations"),
             new_keys: Pace::new(keys::MOST_A_MINUTE, keys::MINUTE, "keys"),
             new_playground_keys: Pace::new(keys::MOST_PLAYGROUND_A_MINUTE, keys::MINUTE, "keys"),
             supabase: Supabase::default(),
+            operators: Mutex::default(),
             tails: Places::new(logs::TAILS_PER_USER, logs::TAILS),
             exports: Places::new(logs::EXPORTS_PER_USER, logs::EXPORTS),
         }

@@ -102,8 +102,13 @@ pub(super) async fn change_user(
         daily_requests: daily_requests.map(|limit| Some(limit).filter(|limit| *limit > 0)),
         role,
     };
-    if !control.ports.accounts.change(account.id, change).await? {
-        return Err(Refusal::not_found("user"));
+    if wanted.disabled == Some(true) || role == Some(Role::Member) {
+        // Of two operators who take each other's rights at once on this edge, one is left with theirs.
+        let _turn = control.operators.lock().await;
+        control.is_operator_still(&caller).await?;
+        control.change(account.id, change).await?;
+    } else {
+        control.change(account.id, change).await?;
     }
     Ok(Json(describe::user(&control.user(id).await?)))
 }
@@ -191,6 +196,22 @@ impl Control {
         let expires_at = now.after(life);
         self.ports.links.put(Link { token_hash: token.hash(), purpose, created_at: now, expires_at }).await?;
         Ok(api::Invitation { link: token.expose().to_owned(), expires_at: expires_at.rfc3339() })
+    }
+}
+
+impl Control {
+    async fn change(&self, user: UserId, change: Change) -> Result<(), Refusal> {
+        let changed = self.ports.accounts.change(user, change).await?;
+        changed.then_some(()).ok_or_else(|| Refusal::not_found("user"))
+    }
+
+    /// Who asks was one a moment ago.
+    async fn is_operator_still(&self, caller: &Caller) -> Result<(), Refusal> {
+        let account = self.ports.accounts.by_id(caller.account.id).await?;
+        match account.filter(|account| account.role == Role::Operator && account.disabled_at.is_none()) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(Code::NotPermitted, "only operators may do this")),
+        }
     }
 }
 

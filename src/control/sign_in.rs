@@ -1,6 +1,7 @@
 //! Becoming somebody: by a password, by a link that works once, by registering.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,6 +15,7 @@ use super::body::Body;
 use super::cookie::Jar;
 use super::hashing::Asker;
 use super::refusal::{Code, Refusal};
+use super::throttle::Try;
 use super::visitor::Visitor;
 use super::{Control, Shared, api, words};
 use crate::config::Registration;
@@ -46,13 +48,17 @@ pub(super) async fn register(
     control.throttle.check_address(visitor.address)?;
     let email = words::email(&registration.email)?;
     let password = chosen("password", registration.password)?;
-    let invitation = registration.invitation.as_deref();
-    let registered = control.register(email, password, invitation, visitor.address).await;
-    // Whether an address is taken, and whether an invitation is one, is not to be found out by the thousand.
-    if registered.as_ref().is_err_and(|refusal| matches!(refusal.code, Code::EmailTaken | Code::InvalidInvitation)) {
-        control.throttle.address_failed(visitor.address);
-    }
-    let mut answer = open_session(&control, jar, registered?).await?;
+    let (registrar, from) = (Arc::clone(&control), visitor.address);
+    let registered = to_its_end(async move {
+        let registered = registrar.register(email, password, registration.invitation.as_deref(), from).await;
+        // Whether an address is taken, and whether an invitation is one, is not to be found out by the thousand.
+        if registered.as_ref().is_err_and(|refusal| matches!(refusal.code, Code::EmailTaken | Code::InvalidInvitation))
+        {
+            registrar.throttle.address_failed(from);
+        }
+        registered
+    });
+    let mut answer = open_session(&control, jar, registered.await?).await?;
     *answer.status_mut() = StatusCode::CREATED;
     Ok(answer)
 }
@@ -61,8 +67,8 @@ pub(super) async fn register(
 ///
 /// The account's own is tried first; then, where the gateway has a Supabase project and its public key, that of the project's
 /// user, who gets an account by it unless registration is closed. Unknown accounts, disabled ones and wrong passwords have one
-/// and the same answer. Failures are counted by account and by address: from an account's fifth on, and an address's fiftieth,
-/// each doubles the wait before the next.
+/// and the same answer. Failures are counted: from an account's fifth from one address on, and an address's fiftieth, each
+/// doubles the wait before the next; from an account's hundredth on, wherever from, up to half a minute.
 #[utoipa::path(
     post, path = "/api/login", tag = "session", security(()), request_body = api::Login,
     responses(
@@ -80,36 +86,8 @@ pub(super) async fn login(
 ) -> Result<Response, Refusal> {
     let jar = Jar::to_sign_in(&visitor)?;
     let tried = control.throttle.begin(&login.email.to_lowercase(), visitor.address)?;
-    let own = match control.by_password(control.throttle.asker(visitor.address), &login.email, &login.password).await {
-        Ok(own) => own,
-        Err(refusal) => {
-            tried.came_to_nothing();
-            return Err(refusal);
-        }
-    };
-    let found = match own {
-        Some(account) => Ok(Some(account)),
-        None => control.by_supabases_password(&login.email, &login.password).await,
-    };
-    match found {
-        Ok(Some(account)) => {
-            tried.succeeded();
-            open_session(&control, jar, account).await
-        }
-        Ok(None) => {
-            tried.failed();
-            Err(Refusal::new(Code::InvalidCredentials, "no account has this e-mail address and this password"))
-        }
-        // That it is not the account's own was found out, and counts: else who keeps Supabase busy could guess for ever.
-        Err(refusal) if matches!(refusal.code, Code::SupabaseUnavailable | Code::Overloaded) => {
-            tried.failed();
-            Err(refusal)
-        }
-        Err(refusal) => {
-            tried.came_to_nothing();
-            Err(refusal)
-        }
-    }
+    let account = to_its_end(Arc::clone(&control).tried(tried, login, visitor.address)).await?;
+    open_session(&control, jar, account).await
 }
 
 /// Sign in with a link that works once
@@ -129,7 +107,7 @@ pub(super) async fn login_by_link(
     Body(login): Body<api::LinkLogin>,
 ) -> Result<Response, Refusal> {
     let jar = Jar::to_sign_in(&visitor)?;
-    let link = control.shown_link(&login.link, &visitor).await?;
+    let (link, _) = control.shown_link(&login.link, &visitor).await?;
     let account = control.take(&link).await?.ok_or_else(no_link)?;
     open_session(&control, jar, account).await
 }
@@ -152,12 +130,32 @@ pub(super) async fn password_by_link(
 ) -> Result<Response, Refusal> {
     let jar = Jar::to_sign_in(&visitor)?;
     let password = chosen("new", change.new)?;
-    let link = control.shown_link(&change.link, &visitor).await?;
-    // Before the link is taken: who is told to come again in a moment has it still.
-    let hash = control.hashing.hash(Asker::default(), password).await?;
-    let account = control.take(&link).await?.ok_or_else(no_link)?;
-    control.ports.accounts.set_password(account.id, hash, None).await?;
-    open_session(&control, jar, account).await
+    let (link, user) = control.shown_link(&change.link, &visitor).await?;
+    // Else who has one link could have all passwords wait for hashes that come to nothing.
+    let place = control.passwords_by_link.take(user).ok_or_else(|| {
+        let message = "a password is being set with a link to this account at this moment";
+        Refusal::new(Code::Overloaded, message).retry_after(Duration::from_secs(2))
+    })?;
+    // As though this were a try, too.
+    let asker = control.throttle.asker(visitor.address).failed_once_more();
+    let setter = Arc::clone(&control);
+    let account = to_its_end(async move {
+        let _place = place;
+        // Before the link is taken: who is told to come again in a moment has it still.
+        let hash = setter.hashing.hash(asker, password).await?;
+        let account = setter.take(&link).await?.ok_or_else(no_link)?;
+        setter.ports.accounts.set_password(account.id, hash, None).await?;
+        Ok(account)
+    });
+    open_session(&control, jar, account.await?).await
+}
+
+/// Does what was asked for to its end, also where who asked has left: what somebody cuts off would else be as though it had
+/// never been begun, but for its cost.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(|error| Refusal::internal(error.to_string()))?
 }
 
 /// Opens a session of `account` and answers with it: as a body, and as a cookie for browsers.
@@ -203,6 +201,40 @@ pub(super) fn chosen(field: &'static str, text: String) -> Result<Password, Refu
 }
 
 impl Control {
+    /// Whose e-mail address and password these are. The try is settled by that.
+    async fn tried(self: Arc<Self>, tried: Try, login: api::Login, from: Option<IpAddr>) -> Result<Account, Refusal> {
+        let own = match self.by_password(self.throttle.asker(from), &login.email, &login.password).await {
+            Ok(own) => own,
+            Err(refusal) => {
+                tried.came_to_nothing();
+                return Err(refusal);
+            }
+        };
+        let found = match own {
+            Some(account) => Ok(Some(account)),
+            None => self.by_supabases_password(&login.email, &login.password).await,
+        };
+        match found {
+            Ok(Some(account)) => {
+                tried.succeeded();
+                Ok(account)
+            }
+            Ok(None) => {
+                tried.failed();
+                Err(Refusal::new(Code::InvalidCredentials, "no account has this e-mail address and this password"))
+            }
+            // That it is not the account's own was found out, and counts: else who keeps Supabase busy could guess for ever.
+            Err(refusal) if matches!(refusal.code, Code::SupabaseUnavailable | Code::Overloaded) => {
+                tried.failed();
+                Err(refusal)
+            }
+            Err(refusal) => {
+                tried.came_to_nothing();
+                Err(refusal)
+            }
+        }
+    }
+
     /// By the password that Supabase's user has, where there is a project.
     async fn by_supabases_password(&self, email: &str, password: &str) -> Result<Option<Account>, Refusal> {
         let snapshot = self.snapshot();
@@ -227,8 +259,8 @@ impl Control {
         Ok(account.filter(|account| is_theirs && account.disabled_at.is_none()))
     }
 
-    /// A link that holds, whatever others have tried from the same address: nobody guesses one.
-    async fn shown_link(&self, text: &str, visitor: &Visitor) -> Result<LinkToken, Refusal> {
+    /// A link that holds, and whose it is, whatever others have tried from the same address: nobody guesses one.
+    async fn shown_link(&self, text: &str, visitor: &Visitor) -> Result<(LinkToken, UserId), Refusal> {
         if let Some(link) = self.sign_in_link(text).await? {
             return Ok(link);
         }
@@ -237,12 +269,14 @@ impl Control {
         Err(no_link())
     }
 
-    /// A link that holds, and signs in. It is not taken by that.
-    async fn sign_in_link(&self, text: &str) -> Result<Option<LinkToken>, Refusal> {
+    /// A link that holds, and signs in. It is not taken by that; nor by trying it while its account is disabled.
+    async fn sign_in_link(&self, text: &str) -> Result<Option<(LinkToken, UserId)>, Refusal> {
         let Some(link) = LinkToken::parse(text) else { return Ok(None) };
         let found = self.ports.links.look(link.hash(), self.ports.clock.now()).await?;
         // An invitation is no way in by itself, and it is not spent on the attempt.
-        Ok(matches!(found, Some(Purpose::SignIn(_))).then_some(link))
+        let Some(Purpose::SignIn(user)) = found else { return Ok(None) };
+        let account = self.ports.accounts.by_id(user).await?.filter(|account| account.disabled_at.is_none());
+        Ok(account.map(|account| (link, account.id)))
     }
 
     /// The account that a link signs in to. Nobody has it a second time.
@@ -286,8 +320,7 @@ impl Control {
             return Err(taken());
         }
         // As though this were a try, too: no account goes before those there are.
-        let asker = self.throttle.asker(from);
-        let asker = Asker { failures: asker.failures.saturating_add(1), ..asker };
+        let asker = self.throttle.asker(from).failed_once_more();
         let hash = self.hashing.hash(asker, password).await?;
         let role = match &link {
             None => Role::Member,
@@ -317,4 +350,35 @@ fn no_link() -> Refusal {
 
 fn taken() -> Refusal {
     Refusal::new(Code::EmailTaken, "there is an account with this e-mail address").at("email")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::control::throttle::Throttle;
+
+    #[tokio::test]
+    async fn who_hangs_up_with_the_right_password_has_guessed_nothing() {
+        let throttle = Arc::<Throttle>::default();
+        for _ in 0..10 {
+            let tried = throttle.begin("ada@example.org", None).expect("nothing has failed");
+            let (begun, begins) = oneshot::channel();
+            let (go_on, goes_on) = oneshot::channel::<()>();
+            let (settled, settles) = oneshot::channel();
+            let asked = tokio::spawn(to_its_end(async move {
+                let _ = begun.send(());
+                let _ = goes_on.await;
+                tried.succeeded();
+                let _ = settled.send(());
+                Ok(())
+            }));
+            begins.await.unwrap();
+            asked.abort();
+            assert!(asked.await.is_err());
+            go_on.send(()).unwrap();
+            settles.await.unwrap();
+        }
+    }
 }

@@ -108,8 +108,10 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn all<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    // Browsers send octets (RFC 6265, 5.4): another application's cookie may be no text, and ours beside it is one.
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).filter_map(|pair| str::from_utf8(pair).ok());
+    let pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(move |(named, _)| *named == name).map(|(_, value)| value)
 }
 
@@ -181,6 +183,19 @@ mod tests {
             "the cookie without the prefix is anybody's to set"
         );
         assert_eq!(origin(false, "edge.example.org").session(&headers), Ok(None));
+    }
+
+    #[test]
+    fn cookies_of_other_applications_may_be_anything() {
+        let token = SessionToken::mint().unwrap();
+        for other in ["ad=Ayşe".as_bytes(), b"ad=\xff\xfe", b"\xff", b"", b"=", b"cfx_session\xff=1"] {
+            let own = format!("; cfx_session={}; cfx_theme=light", token.expose());
+            let line = [other, own.as_bytes()].concat();
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, HeaderValue::from_bytes(&line).unwrap());
+            assert_eq!(origin(false, "localhost").session(&headers).unwrap().as_ref(), Some(&token), "{other:?}");
+            assert_eq!(find(&headers, THEME), Some("light"), "{other:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::problem::Problem;
 use super::visitor::Visitor;
 use crate::control::api::{self, Offer};
 
@@ -47,8 +48,8 @@ pub struct NoTrust(#[from] rustls::Error);
 pub enum EdgeError {
     /// Not reached, not in time, or not understood.
     Away,
-    /// The edge's own word, as status and code (`invalid_credentials`), and a message fit for who asked.
-    Refused { status: StatusCode, code: String, message: String },
+    /// The edge's own word.
+    Refused(Problem),
 }
 
 impl EdgeClient {
@@ -124,9 +125,9 @@ impl EdgeClient {
             }
         }
         let request = request.body(body).map_err(|_| EdgeError::Away)?;
-        let (status, _, answer) = self.exchange(request).await?;
+        let (status, headers, answer) = self.exchange(request).await?;
         if !status.is_success() {
-            return Err(refusal(status, &answer));
+            return Err(refusal(status, &headers, &answer));
         }
         // 204 has no body where the caller reads none.
         let answer: &[u8] = if answer.is_empty() { b"null" } else { &answer };
@@ -158,9 +159,16 @@ impl EdgeClient {
     }
 }
 
-fn refusal(status: StatusCode, answer: &[u8]) -> EdgeError {
+fn refusal(status: StatusCode, headers: &HeaderMap, answer: &[u8]) -> EdgeError {
+    let wait = || headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
     match serde_json::from_slice::<api::Problem>(answer) {
-        Ok(problem) => EdgeError::Refused { status, code: problem.error.code, message: problem.error.message },
+        Ok(api::Problem { error, .. }) => EdgeError::Refused(Problem {
+            status,
+            code: error.code,
+            field: error.param.unwrap_or_default(),
+            message: error.message,
+            wait: wait(),
+        }),
         // An error page of whatever stands between is no word of the edge.
         Err(_) => EdgeError::Away,
     }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::pages::failure::{self, Failure};
 use super::signed::Signed;
@@ -105,6 +107,23 @@ impl<S: Send + Sync> FromRequest<S> for Form {
             Ok(Ok(body)) => Ok(Self::read(&body)),
             Err(_) => Err(failure::page(&visitor, None, StatusCode::REQUEST_TIMEOUT, Failure::TooSlow)),
             Ok(Err(_)) => Err(failure::page(&visitor, None, StatusCode::PAYLOAD_TOO_LARGE, Failure::TooLarge)),
+        }
+    }
+}
+
+/// Whose key or account it is that a form is for.
+pub(super) struct Id(pub Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Path::<Uuid>::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => {
+                let me = parts.extensions.get::<Signed>().map(|signed| &signed.me);
+                Err(failure::page(&Visitor::of(parts), me, StatusCode::NOT_FOUND, Failure::NotFound))
+            }
         }
     }
 }

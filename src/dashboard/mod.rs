@@ -14,6 +14,7 @@ mod guard;
 mod pace;
 mod pages;
 mod parts;
+mod problem;
 mod shown;
 mod signed;
 mod texts;

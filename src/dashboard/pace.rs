@@ -1,6 +1,6 @@
 //! How many pages are made: each costs the edge and the database time that requests to models want, too.
 //!
-//! A user has a pace, and all users together have one. Of that one, whoever was made many pages lately leaves up to half to
+//! A user has a pace, and another one for what they send; all users together have one. Of that one, whoever was made many pages lately leaves up to half to
 //! the others, so that a few who ask as fast as they may keep nobody waiting who has not asked. Who shows a session that the
 //! edge has not vouched for yet has a pace by address, and all of those together have theirs: made-up sessions take nothing
 //! from who is signed in. What is beyond costs neither edge nor database anything.
@@ -44,6 +44,8 @@ pub const PAGES: NonZeroU32 = NonZeroU32::new(25).unwrap();
 pub struct Pace {
     all: Shared,
     users: Cache<Uuid, Shared>,
+    /// What users send, apart from the pages they ask for.
+    senders: Cache<Uuid, Shared>,
     all_strangers: Shared,
     /// By network.
     strangers: Cache<Option<IpAddr>, Shared>,
@@ -77,7 +79,8 @@ pub(super) enum Asker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Page,
-    /// A form was sent: no load of others keeps a user from revoking a key.
+    /// A form was sent: neither a load of others nor pages asked for with another session of theirs keep a user from revoking
+    /// a key.
     Form,
 }
 
@@ -136,6 +139,7 @@ impl Pace {
         Self {
             all: nothing(),
             users: bounded().time_to_idle(LATELY).build(),
+            senders: bounded().time_to_idle(AT_ONCE).build(),
             all_strangers: nothing(),
             strangers: bounded().time_to_idle(AT_ONCE).build(),
             sessions: bounded().expire_after(AtItsEnd).build(),
@@ -168,7 +172,11 @@ impl Pace {
     /// Counts what this user asks for, whichever the session.
     pub(super) fn take_as(&self, user: Uuid, asked: Asked) -> Result<(), Refused> {
         let now = Instant::now();
-        let own = self.users.get_with(user, nothing);
+        let own = match asked {
+            Asked::Page => &self.users,
+            Asked::Form => &self.senders,
+        };
+        let own = own.get_with(user, nothing);
         let mut own = locked(&own);
         self.of_each.room(&own, Duration::ZERO, now).map_err(Refused::TooMany)?;
         if asked == Asked::Page {
@@ -287,6 +295,19 @@ mod tests {
         assert_eq!(spell.pace.take(&other, HERE, Asked::Page), Err(Refused::TooMany(wait)));
         pass(200).await;
         assert_eq!(spell.made(0, 9), 1, "five a second after the twenty-five at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_keep_no_user_from_sending_forms_nor_forms_from_pages() {
+        let spell = Spell::<1>::of(25);
+        assert_eq!(spell.made(0, 100), 25, "whoever has another session of hers");
+        let send = || spell.pace.take(&spell.sessions[0], HERE, Asked::Form);
+        for _ in 0..25 {
+            assert_eq!(send(), Ok(Asker::User));
+        }
+        assert_eq!(send(), Err(Refused::TooMany(Duration::from_millis(200))));
+        pass(200).await;
+        assert_eq!((spell.made(0, 2), send()), (1, Ok(Asker::User)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -49,16 +49,7 @@ impl Signed {
 
     /// The page for an edge that did not answer, or refused what no form is at fault for.
     pub fn failed(&self, error: &EdgeError) -> Response {
-        match error {
-            EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. } => to_sign_in(&self.visitor),
-            EdgeError::Refused { status: StatusCode::NOT_FOUND, .. } => {
-                failure::page(&self.visitor, Some(&self.me), StatusCode::NOT_FOUND, Failure::NotFound)
-            }
-            EdgeError::Refused { status, message, .. } => {
-                failure::page(&self.visitor, Some(&self.me), *status, Failure::Refused(message.clone()))
-            }
-            EdgeError::Away => failure::page(&self.visitor, Some(&self.me), StatusCode::BAD_GATEWAY, Failure::Away),
-        }
+        failed(&self.visitor, Some(&self.me), error)
     }
 
     pub fn is_operator(&self) -> bool {
@@ -72,7 +63,7 @@ impl Signed {
 
 /// Lets whoever is signed in through, as [`Signed`], and keeps the session alive while pages are opened.
 pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request: Request, next: Next) -> Response {
-    let Some(mut visitor) = request.extensions().get::<Visitor>().cloned() else {
+    let Some(visitor) = request.extensions().get::<Visitor>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let Some(mut token) = visitor.token.clone() else { return to_sign_in(&visitor) };
@@ -83,11 +74,12 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
     };
     let mut me = match dashboard.edge.get::<Me>(&visitor, "/api/me").await {
         Ok(me) => me,
-        Err(EdgeError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => {
-            dashboard.pace.forget(&token);
-            return to_sign_in(&visitor);
+        Err(error) => {
+            if matches!(&error, EdgeError::Refused(problem) if problem.status == StatusCode::UNAUTHORIZED) {
+                dashboard.pace.forget(&token);
+            }
+            return failed(&visitor, None, &error);
         }
-        Err(_) => return failure::page(&visitor, None, StatusCode::BAD_GATEWAY, Failure::Away),
     };
     vouch(&dashboard, &token, &me);
     // A user who has their session renewed before each page would show a stranger's each time.
@@ -104,9 +96,9 @@ pub(super) async fn signed(State(dashboard): State<Arc<Dashboard>>, mut request:
             dashboard.edge.send::<NewSession>(&visitor, Method::POST, "/api/refresh", &serde_json::json!({})).await
         && let Some(renewed) = SessionToken::parse(&session.token)
     {
+        // The edge is asked by the old one still: it takes what shows the new one for proof that this answer has arrived.
         kept = keep(&dashboard, &visitor, &session);
-        (me, token) = (session.me, renewed.clone());
-        visitor.token = Some(renewed);
+        (me, token) = (session.me, renewed);
     }
     request.extensions_mut().insert(Signed { visitor, me, token, dashboard });
     let mut answer = next.run(request).await;
@@ -134,6 +126,19 @@ fn wants_refresh(me: &Me, now: Timestamp) -> bool {
     let [made, end, for_good] = [&me.created_at, &me.expires_at, &me.ends_at].map(|time| Timestamp::parse(time));
     let (Some(made), Some(end), Some(for_good)) = (made, end, for_good) else { return false };
     end < for_good && now.until(end) < made.until(end) / 2
+}
+
+fn failed(visitor: &Visitor, me: Option<&Me>, error: &EdgeError) -> Response {
+    let EdgeError::Refused(problem) = error else {
+        return failure::page(visitor, me, StatusCode::BAD_GATEWAY, Failure::Away);
+    };
+    let failure = match (problem.status, problem.code.as_str()) {
+        (StatusCode::UNAUTHORIZED, _) => return to_sign_in(visitor),
+        (StatusCode::NOT_FOUND, _) => Failure::NotFound,
+        (_, "store_unavailable") => Failure::Unread,
+        _ => Failure::Refused(problem.words(visitor.texts())),
+    };
+    problem.dress(failure::page(visitor, me, problem.status, failure))
 }
 
 /// To the sign-in page, and back from there to what was asked for. The cookie stays: another tab may have just renewed it. Two

@@ -3,8 +3,8 @@
 use argon2::password_hash::phc::PasswordHash as Phc;
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 
-/// Shorter ones are guessed; NIST SP 800-63B asks for no more than a length.
-const SHORTEST: usize = 10;
+/// In characters. Shorter ones are guessed; NIST SP 800-63B asks for no more than a length.
+pub const SHORTEST_PASSWORD: usize = 10;
 /// In bytes. Hashing is dear, and a megabyte is nobody's password.
 const LONGEST: usize = 512;
 
@@ -27,7 +27,7 @@ pub enum NotAPassword {
 impl Password {
     /// One that is chosen.
     pub fn choose(text: String) -> Result<Self, NotAPassword> {
-        if text.chars().count() < SHORTEST {
+        if text.chars().count() < SHORTEST_PASSWORD {
             return Err(NotAPassword::Short);
         }
         Self::try_with(text)

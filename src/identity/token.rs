@@ -22,6 +22,13 @@ pub(super) fn mint(prefix: &str) -> Result<String, getrandom::Error> {
     Ok(text)
 }
 
+/// The same of a secret: always the same text, which does not tell the secret.
+pub(super) fn derive(prefix: &str, secret: [u8; 32]) -> String {
+    let blocks = (0_u32..).map(|block| Sha256::new().chain_update(secret).chain_update(block.to_be_bytes()).finalize());
+    let fair = blocks.flatten().filter(|byte| *byte < 248).filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
+    prefix.chars().chain(fair.map(|character| char::from(*character)).take(RANDOM)).collect()
+}
+
 /// Whether `text` could be one of `prefix`.
 pub(super) fn is_formed(text: &str, prefix: &str) -> bool {
     let random = text.strip_prefix(prefix);
@@ -43,6 +50,9 @@ mod tests {
         for text in [&one, &other] {
             assert!(is_formed(text, "cfx_x_"), "{text}");
         }
+        let derived = derive("cfx_x_", [7; 32]);
+        assert!(is_formed(&derived, "cfx_x_") && derived == derive("cfx_x_", [7; 32]));
+        assert_ne!(derived, derive("cfx_x_", [8; 32]));
         assert!(!is_formed(&one, "cfx_y_"));
         assert!(!is_formed(&one[..one.len() - 1], "cfx_x_"));
         assert!(!is_formed(&one.replace("cfx_x_", "cfx_x_é"), "cfx_x_"));

@@ -41,9 +41,61 @@ pub fn seal(headers: &mut HeaderMap) {
     headers.extend(HEADERS);
 }
 
+/// Whether HTML is asked for by its name, and nothing that JSON is rather (RFC 9110, 12.5.1).
 fn opens_a_page(asked: &RequestHeader) -> bool {
+    if !matches!(asked.method, Method::GET | Method::HEAD) {
+        return false;
+    }
+    let (mut html, mut json) = (0.0_f32, 0.0_f32);
     let named = asked.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut kinds = named.flat_map(|value| value.split(',')).filter_map(|kind| kind.split(';').next());
-    matches!(asked.method, Method::GET | Method::HEAD)
-        && kinds.any(|kind| kind.trim().eq_ignore_ascii_case("text/html"))
+    for range in named.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('='));
+        let weight = weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0));
+        match kind.as_str() {
+            "text/html" => html = html.max(weight),
+            "application/json" | "application/*" | "*/*" => json = json.max(weight),
+            _ => {}
+        }
+    }
+    html > 0.0 && html >= json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opens(accepted: &[&'static str]) -> bool {
+        let mut asked = RequestHeader::build("GET", b"/", None).unwrap();
+        for value in accepted {
+            asked.append_header(ACCEPT, *value).unwrap();
+        }
+        opens_a_page(&asked)
+    }
+
+    #[test]
+    fn a_page_is_for_who_would_rather_have_one() {
+        for browser in [
+            &["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"][..],
+            &["text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8"],
+            &["TEXT/HTML ; Q=0.5"],
+            &["application/json;q=0.9", "text/html"],
+            &["text/html;level=1;q=0.7, application/json;q=0.2"],
+        ] {
+            assert!(opens(browser), "{browser:?}");
+        }
+        for program in [
+            &[][..],
+            &["*/*"],
+            &["text/html;q=0"],
+            &["text/html; q=0.000"],
+            &["application/json;q=1, text/html;q=0.1"],
+            &["text/html;q=0.3, */*"],
+            &["text/html;q=nan"],
+            &["text/htmlx, text/plain"],
+        ] {
+            assert!(!opens(program), "{program:?}");
+        }
+    }
 }

@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use crate::identity::{
-    Account, AccountStore, Change, Email, Link, LinkStore, LinkToken, PasswordHash, Purpose, Role, Session,
-    SessionStore, SessionToken,
+    Account, AccountStore, Change, Email, Link, LinkStore, LinkToken, PasswordHash, Purpose, Renewal, Role, Session,
+    SessionStore, SessionToken, Shown,
 };
 use crate::storage::conformance::NOON;
 use crate::units::{Timestamp, UserId};
@@ -80,19 +80,60 @@ pub(super) async fn sessions<S: SessionStore + AccountStore>(store: &S) {
     assert_eq!(store.signed(first.token_hash, after(1)).await.unwrap(), None, "it is over at its end");
 
     let second = Session { created_at: Timestamp(NOON.0 + 5), expires_at: after(2), ..session(carol.id) };
-    assert!(store.replace(first.token_hash, second.clone()).await.unwrap());
-    assert!(!store.replace(first.token_hash, session(carol.id)).await.unwrap(), "it was replaced already");
-    assert_eq!(store.signed(first.token_hash, NOON).await.unwrap(), None);
-    assert_eq!(store.signed(second.token_hash, after(1)).await.unwrap().unwrap().session, second);
+    let renewal = |session| Renewal { session, salt: [7; 32] };
+    assert!(store.replace(first.token_hash, renewal(second.clone())).await.unwrap());
+    assert!(!store.replace(first.token_hash, renewal(session(carol.id))).await.unwrap(), "it was replaced already");
+    let found = store.signed(second.token_hash, after(1)).await.unwrap().unwrap();
+    assert_eq!((found.session, found.shown), (second.clone(), Shown::Present(Some(after(1)))));
+    the_token_before_holds_until_the_new_one_has_arrived(store, &first, &second).await;
     let late = Session { created_at: after(2), expires_at: after(9), ..session(carol.id) };
-    assert!(!store.replace(second.token_hash, late).await.unwrap(), "what is over is not refreshed");
+    assert!(!store.replace(second.token_hash, renewal(late)).await.unwrap(), "what is over is not refreshed");
     let elses = session(UserId(Uuid::new_v4()));
-    assert!(!store.replace(second.token_hash, elses).await.unwrap(), "nor handed to another");
+    assert!(!store.replace(second.token_hash, renewal(elses)).await.unwrap(), "nor handed to another");
     assert!(store.end(second.token_hash).await.unwrap());
     assert!(!store.end(second.token_hash).await.unwrap());
     assert_eq!(store.signed(second.token_hash, NOON).await.unwrap(), None);
     a_disabled_account_and_a_new_password_end_sessions(store, carol.id).await;
     many_who_refresh_at_once_have_one_session(store, carol.id).await;
+}
+
+async fn the_token_before_holds_until_the_new_one_has_arrived<S: SessionStore>(
+    store: &S,
+    first: &Session,
+    second: &Session,
+) {
+    let before = async |at: Timestamp| store.signed(first.token_hash, at).await.unwrap();
+    let found = before(NOON).await.unwrap();
+    let told = Session { created_at: second.began_at, expires_at: after(1), ..second.clone() };
+    assert_eq!((found.session, found.shown), (told, Shown::Before([7; 32])), "it leads to the other");
+    assert_eq!(before(after(1)).await, None, "it is over when it would have been");
+    let moment = |seconds: i64| Timestamp(NOON.0 + seconds * 1_000_000);
+    for until in [moment(30), moment(60)] {
+        store.arrived(second.token_hash, until).await.unwrap();
+        let found = before(moment(29)).await.unwrap();
+        assert_eq!(found.session.expires_at, moment(30), "what has arrived once does not take it back");
+        assert_eq!(before(moment(30)).await, None);
+    }
+    store.arrived(first.token_hash, moment(1)).await.unwrap();
+    assert!(before(moment(29)).await.is_some(), "it is not the one that has arrived");
+
+    // By either it ends, and a third leaves nothing of the first.
+    for (by_old, third) in [(true, false), (false, false), (false, true)] {
+        let [old, new, newest] = [(); 3].map(|()| session(second.user));
+        let renewal = |session: &Session| Renewal { session: session.clone(), salt: [1; 32] };
+        store.open(old.clone()).await.unwrap();
+        assert!(store.replace(old.token_hash, renewal(&new)).await.unwrap());
+        if third {
+            assert!(store.replace(new.token_hash, renewal(&newest)).await.unwrap());
+            assert_eq!(store.signed(old.token_hash, NOON).await.unwrap(), None);
+            assert!(store.signed(new.token_hash, NOON).await.unwrap().is_some());
+        }
+        let by = if by_old { &old } else { &new };
+        assert!(store.end(by.token_hash).await.unwrap());
+        for gone in [&old, &new, &newest] {
+            assert_eq!(store.signed(gone.token_hash, NOON).await.unwrap(), None);
+        }
+    }
 }
 
 async fn a_disabled_account_and_a_new_password_end_sessions<S: SessionStore + AccountStore>(store: &S, user: UserId) {
@@ -122,7 +163,9 @@ async fn a_disabled_account_and_a_new_password_end_sessions<S: SessionStore + Ac
 async fn many_who_refresh_at_once_have_one_session<S: SessionStore>(store: &S, user: UserId) {
     let old = session(user);
     store.open(old.clone()).await.unwrap();
-    let replaced = join_all((0..8).map(|_| store.replace(old.token_hash, session(user)))).await;
+    let replaced =
+        join_all((0..8).map(|_| store.replace(old.token_hash, Renewal { session: session(user), salt: [2; 32] })))
+            .await;
     assert_eq!(replaced.into_iter().filter(|replaced| *replaced.as_ref().unwrap()).count(), 1);
     // A day later: what is over is forgotten, and what holds is not.
     let later = Session { created_at: after(24), expires_at: after(25), ..session(user) };

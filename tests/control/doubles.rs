@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use cfx::admission::{KeyRegistry, KeyRow, KeyStatus, NewKey};
 use cfx::identity::{
-    Account, AccountStore, Change, Email, Link, LinkStore, PasswordHash, Purpose, Session, SessionStore, Signed,
+    Account, AccountStore, Change, Email, Link, LinkStore, PasswordHash, Purpose, Renewal, Session, SessionStore,
+    Shown, Signed,
 };
 use cfx::ledger::{Cursor, DayUsage, Filter, LogRow, Overview, ReportStore, Reports, Share, TOO_LONG};
 use cfx::units::{Day, KeyId, NanoUsd, RequestId, StoreError, Timestamp, UserId};
@@ -26,12 +27,19 @@ pub struct Memory {
 #[derive(Default)]
 struct Tables {
     accounts: Vec<(Account, Option<PasswordHash>)>,
-    sessions: Vec<Session>,
+    sessions: Vec<(Session, Option<Before>)>,
     links: Vec<Link>,
     keys: Vec<KeyRow>,
     /// A key and the one in its place.
     replaced: HashMap<KeyId, KeyId>,
     rows: Vec<(UserId, LogRow)>,
+}
+
+/// The token that a session had before.
+struct Before {
+    token_hash: [u8; 32],
+    salt: [u8; 32],
+    until: Timestamp,
 }
 
 /// The reports of one user.
@@ -91,7 +99,7 @@ impl AccountStore for Memory {
         account.daily_requests = change.daily_requests.unwrap_or(account.daily_requests);
         account.role = change.role.unwrap_or(account.role);
         if account.disabled_at.is_some() {
-            tables.sessions.retain(|session| session.user != user);
+            tables.sessions.retain(|(session, _)| session.user != user);
         }
         Ok(true)
     }
@@ -112,7 +120,7 @@ impl AccountStore for Memory {
             return Ok(false);
         };
         *hash = Some(password);
-        tables.sessions.retain(|session| session.user != user || Some(session.token_hash) == keep);
+        tables.sessions.retain(|(session, _)| session.user != user || Some(session.token_hash) == keep);
         Ok(true)
     }
 }
@@ -120,32 +128,55 @@ impl AccountStore for Memory {
 #[async_trait]
 impl SessionStore for Memory {
     async fn open(&self, session: Session) -> Result<(), StoreError> {
-        Memory::open(self)?.sessions.push(session);
+        Memory::open(self)?.sessions.push((session, None));
         Ok(())
     }
 
     async fn signed(&self, token_hash: [u8; 32], now: Timestamp) -> Result<Option<Signed>, StoreError> {
         let tables = Memory::open(self)?;
-        let session =
-            tables.sessions.iter().find(|session| session.token_hash == token_hash && session.expires_at > now);
-        Ok(session.and_then(|session| {
+        let found = tables.sessions.iter().find_map(|(session, before)| match before {
+            _ if session.token_hash == token_hash => {
+                Some((session.clone(), Shown::Present(before.as_ref().map(|before| before.until))))
+            }
+            Some(before) if before.token_hash == token_hash => {
+                let session = Session { created_at: session.began_at, expires_at: before.until, ..session.clone() };
+                Some((session, Shown::Before(before.salt)))
+            }
+            _ => None,
+        });
+        let found = found.filter(|(session, _)| session.expires_at > now);
+        Ok(found.and_then(|(session, shown)| {
             let (account, hash) = tables.accounts.iter().find(|(account, _)| account.id == session.user)?;
             let has_password = hash.is_some();
-            let signed = Signed { account: account.clone(), session: session.clone(), has_password };
+            let signed = Signed { account: account.clone(), session, has_password, shown };
             account.disabled_at.is_none().then_some(signed)
         }))
     }
 
-    async fn replace(&self, token_hash: [u8; 32], session: Session) -> Result<bool, StoreError> {
+    async fn replace(&self, token_hash: [u8; 32], Renewal { session, salt }: Renewal) -> Result<bool, StoreError> {
         let mut tables = Memory::open(self)?;
-        let found = tables.sessions.iter_mut().find(|session| session.token_hash == token_hash);
-        Ok(found.map(|place| *place = session).is_some())
+        let Some(place) = tables.sessions.iter_mut().find(|(session, _)| session.token_hash == token_hash) else {
+            return Ok(false);
+        };
+        *place = (session, Some(Before { token_hash, salt, until: place.0.expires_at }));
+        Ok(true)
+    }
+
+    async fn arrived(&self, token_hash: [u8; 32], until: Timestamp) -> Result<(), StoreError> {
+        let mut tables = Memory::open(self)?;
+        let found = tables.sessions.iter_mut().find(|(session, _)| session.token_hash == token_hash);
+        if let Some((_, Some(before))) = found {
+            before.until = before.until.min(until);
+        }
+        Ok(())
     }
 
     async fn end(&self, token_hash: [u8; 32]) -> Result<bool, StoreError> {
         let mut tables = Memory::open(self)?;
         let before = tables.sessions.len();
-        tables.sessions.retain(|session| session.token_hash != token_hash);
+        tables.sessions.retain(|(session, before)| {
+            session.token_hash != token_hash && before.as_ref().is_none_or(|before| before.token_hash != token_hash)
+        });
         Ok(tables.sessions.len() < before)
     }
 }

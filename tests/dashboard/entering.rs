@@ -84,6 +84,64 @@ async fn what_supabase_has_against_it_is_said_in_the_visitors_language() {
 }
 
 #[tokio::test]
+async fn how_long_to_wait_is_said_in_the_visitors_language() {
+    let stand = start(Setting::default()).await;
+    let form = "email=ada%40example.org&password=too+often";
+    for (language, words) in [("en", "Try again in 15 min."), ("tr", "15 dk sonra yeniden deneyin.")] {
+        let answer = ask(stand.address, "POST /sign-in", &[("accept-language", language)], form).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, "900"));
+        assert!(answer.body.contains(words) && !answer.body.contains("own words"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn the_commonest_mistakes_are_said_in_the_visitors_language() {
+    let stand = start(Setting::default()).await;
+    let turkish = [("accept-language", "tr")];
+    for (form, words) in [
+        ("email=ada%40example.org&password=short", "en az 10 karakter"),
+        ("email=new%40example.org&password=long+enough+by+far", "Burada kayıt davetledir."),
+        ("email=ada%40example.org&password=long+enough+by+far&invitation=cfx_link_a", "Bu davet başka bir adres için"),
+    ] {
+        let answer = ask(stand.address, "POST /register", &turkish, form).await;
+        assert!(answer.body.contains(words) && !answer.body.contains("own words"), "{form}: {}", answer.body);
+    }
+    let page = ask(stand.address, "GET /register", &[], "").await;
+    assert!(page.body.contains(r#"minlength="10""#), "a browser says it before anything is sent");
+}
+
+#[tokio::test]
+async fn blanks_around_an_address_are_none_of_it() {
+    let stand = start(Setting::default()).await;
+    let entered =
+        ask(stand.address, "POST /sign-in", &[], &FORM.replace("email=", "email=+").replace("org", "org+%09")).await;
+    assert_eq!(entered.status, 303);
+    assert_eq!(*stand.api.named.lock().unwrap(), "ada@example.org");
+    let form = "email=+bob%40example.org+&password=long+enough+by+far";
+    ask(stand.address, "POST /register", &[], form).await;
+    assert_eq!(*stand.api.named.lock().unwrap(), "bob@example.org");
+}
+
+#[tokio::test]
+async fn why_the_edge_does_not_say_who_is_signed_in_is_told() {
+    let stand = start(Setting::default()).await;
+    for (refusal, title) in [
+        ((503, "store_unavailable", 2), "The numbers could not be read"),
+        ((429, "rate_limited", 7), "Try again in 7 s."),
+        ((503, "overloaded", 1), "There are too many at once."),
+        ((400, "conflicting_sessions", 0), "The edge refused that"),
+    ] {
+        *stand.api.refuses.lock().unwrap() = Some(refusal);
+        for asked in ["/", "/keys", "/account"] {
+            let answer = stand.get(asked).await;
+            let (status, _, wait) = refusal;
+            assert_eq!((answer.status, answer.header("retry-after")), (status, &*wait.to_string()), "{asked}");
+            assert!(answer.body.contains(title) && !answer.body.contains("does not answer"), "{}", answer.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_link_signs_in_whole_or_by_its_token() {
     let stand = start(Setting::default()).await;
     for link in ["cfx_link_abc", "https%3A%2F%2Fedge.example.org%2Fsign-in%2Flink%23cfx_link_abc"] {
@@ -106,7 +164,9 @@ async fn a_link_may_set_a_new_password_and_is_then_not_sent_of_itself() {
     assert!(!reset.body.contains(" data-send") && reset.body.contains("name=\"new\""));
     let short = ask(stand.address, "POST /sign-in/link", &[], "link=cfx_link_a&new=short").await;
     assert!(
-        short.status == 400 && short.body.contains("ten characters or more") && short.body.contains("name=\"new\"")
+        short.status == 400
+            && short.body.contains("at least 10 characters, and")
+            && short.body.contains("name=\"new\"")
     );
     let set = ask(stand.address, "POST /sign-in/link", &[], "link=cfx_link_a&new=long+enough+by+far").await;
     assert_eq!((set.status, set.header("location")), (303, "/"));
@@ -127,6 +187,16 @@ async fn signing_out_ends_the_session_and_forgets_the_cookie() {
     assert_eq!((answer.status, answer.header("location")), (303, "/sign-in?said=signed_out"));
     assert!(answer.header("set-cookie").starts_with("cfx_session=; Path=/; Max-Age=0;"));
     assert!(stand.asked().contains(&"POST /api/logout".to_owned()));
+
+    *stand.api.keeps.lock().unwrap() = Some((503, "store_unavailable", 2));
+    let kept = stand.post("/sign-out", "").await;
+    assert_eq!(
+        (kept.status, kept.header("retry-after"), kept.header("set-cookie")),
+        (503, "2", ""),
+        "it is none the less one"
+    );
+    *stand.api.keeps.lock().unwrap() = Some((401, "invalid_session", 0));
+    assert!(stand.post("/sign-out", "").await.header("set-cookie").contains("Max-Age=0"), "it was over already");
 }
 
 #[tokio::test]
@@ -145,6 +215,18 @@ async fn a_session_is_renewed_by_a_page_once_half_its_life_is_over() {
         let sent = stand.post("/keys/00000000-0000-0000-0000-000000000001/revoke", "").await;
         assert_eq!((sent.status, sent.header("set-cookie")), (303, ""), "what is sent renews nothing");
     }
+}
+
+/// It ends once the edge has seen the new one, which may not have reached the browser yet.
+#[tokio::test]
+async fn a_page_that_renews_a_session_asks_by_the_old_one_still() {
+    let stand = start(Setting { api: Api::new("member", false, 1).into(), ..Setting::default() }).await;
+    let page = stand.get("/keys").await;
+    let cookie = page.header("set-cookie").split(['=', ';']).nth(1).unwrap();
+    let renewed = SessionToken::parse(cookie).expect("a session in place of the old one");
+    assert_eq!(page.field("csrf"), renewed.csrf(), "whatever the page sends comes with the new one");
+    let shown = stand.api.shown.lock().unwrap().clone();
+    assert!(shown.len() >= 3 && shown.iter().all(|token| *token == stand.api.token), "{}", shown.len());
 }
 
 #[tokio::test]

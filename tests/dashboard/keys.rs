@@ -44,6 +44,36 @@ async fn a_key_is_revoked_renamed_and_replaced() {
     assert_eq!(unknown.status, 404, "another's key is as if it were not there");
 }
 
+/// A key is not to last for longer than somebody meant because of what no form of ours sends.
+#[tokio::test]
+async fn what_no_form_sends_makes_no_key_that_never_ends() {
+    let stand = start(Setting::default()).await;
+    for (path, form) in [
+        ("/keys".to_owned(), "label=a&expires=99999"),
+        ("/keys".to_owned(), "label=a&expires=-1"),
+        ("/keys".to_owned(), "label=a&expires=never"),
+        (format!("{ONE}/expiry"), "expires=junk"),
+        (format!("{ONE}/expiry"), "expires=0"),
+        (format!("{ONE}/rotate"), "once=z&overlap=junk"),
+        (format!("{ONE}/rotate"), "once=z&overlap=-1"),
+        (format!("{ONE}/rotate"), "once=z"),
+    ] {
+        let answer = stand.post(&path, form).await;
+        assert_eq!(answer.status, 422, "{path} {form}");
+        assert!(answer.body.contains(r#"class="notice bad""#), "it says why: {path} {form}");
+    }
+    assert!(stand.asked().iter().all(|asked| asked.starts_with("GET ")), "{:?}", stand.asked());
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_a_page_that_is_not_there() {
+    let stand = start(Setting::default()).await;
+    for path in ["/keys/x/revoke", "/keys/%ff/rename", "/operator/users/x", "/operator/users/1/link"] {
+        let answer = stand.post(path, "").await;
+        assert!(answer.status == 404 && answer.body.contains("Nothing here"), "{path}: {}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn a_form_without_the_sessions_proof_does_nothing() {
     let stand = start(Setting::default()).await;
@@ -66,7 +96,7 @@ async fn what_was_filled_in_is_there_again_beside_what_was_wrong() {
     let long = "é".repeat(101);
     let answer = stand.post("/keys", &format!("once=y&label={long}&stages=review&daily_requests=9")).await;
     assert_eq!(answer.status, 400);
-    assert!(answer.body.contains("label: at most 100 characters") && answer.body.contains(&long));
+    assert!(answer.body.contains("at most 100 characters") && answer.body.contains(&long));
     assert!(answer.body.contains(r#"name="stages" value="review" checked"#));
     let mended = stand.post("/keys", "once=y&label=short&stages=review&daily_requests=9").await;
     assert!(

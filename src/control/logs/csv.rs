@@ -63,10 +63,28 @@ pub(super) fn line(entry: &LogEntry) -> String {
         + "\r\n"
 }
 
-/// A text of somebody's. One that a spreadsheet would take for a formula gets an apostrophe before it.
+/// What spreadsheets take for the beginning of a formula (OWASP, CSV Injection), the wide forms of East Asian keyboards among
+/// it.
+const FORMULAS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// A text of somebody's. What a spreadsheet would take for a formula gets an apostrophe before it: also behind what it may take
+/// for the end of a cell. Where its list separator is `;` or a tab, as in much of Europe, commas part nothing, and quotes behind
+/// them hold nothing together.
 fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    let mut safe = String::with_capacity(text.len() + 1);
+    let mut begins = true;
+    for letter in text.chars() {
+        if begins && FORMULAS.contains(&letter) {
+            safe.push('\'');
+        }
+        safe.push(letter);
+        begins = match letter {
+            ';' | '\t' | '\r' | '\n' => true,
+            ' ' | '"' => begins,
+            _ => false,
+        };
+    }
+    let text = safe;
     if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
@@ -83,8 +101,20 @@ mod tests {
             cell("=HYPERLINK(\"http://evil.example\",\"x\")"),
             "\"'=HYPERLINK(\"\"http://evil.example\"\",\"\"x\"\")\""
         );
-        for formula in ["+1", "-1", "@sum", "\t=1"] {
+        for formula in ["+1", "-1", "@sum", "\u{ff1d}1"] {
             assert_eq!(cell(formula), format!("'{formula}"));
+        }
+        for (text, safe) in [
+            (";=cmd|'/C calc'!A0;x", ";'=cmd|'/C calc'!A0;x"),
+            ("a; =1", "a; '=1"),
+            ("a;b=1;-2", "a;b=1;'-2"),
+            ("\t=1", "'\t'=1"),
+            ("a\t@b", "a\t'@b"),
+            ("a;\"=1\"", "\"a;\"\"'=1\"\"\""),
+            ("a\r\n=1", "\"a\r'\n'=1\""),
+            ("2026-01-31;a-b", "2026-01-31;a-b"),
+        ] {
+            assert_eq!(cell(text), safe, "{text:?}");
         }
     }
 }

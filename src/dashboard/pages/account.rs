@@ -16,7 +16,7 @@ use crate::dashboard::shown::{count, instant_text};
 use crate::dashboard::signed::{Signed, redirect};
 use crate::dashboard::texts::{Language, Texts};
 use crate::dashboard::visitor::Theme;
-use crate::identity::made_visible;
+use crate::identity::{SHORTEST_PASSWORD, made_visible};
 
 pub(super) async fn page(Extension(signed): Extension<Signed>, RawQuery(query): RawQuery) -> Response {
     let query = Form::of_query(query.as_deref().unwrap_or_default());
@@ -32,9 +32,9 @@ pub(super) async fn password(SignedForm { signed, form }: SignedForm) -> Respons
     let change = NewPassword { current, new: form.text("new").to_owned() };
     match signed.dashboard.edge.tell(&signed.visitor, Method::PUT, "/api/me/password", &change).await {
         Ok(()) => redirect("/account?said=password_changed"),
-        Err(EdgeError::Refused { status, code, message }) => {
+        Err(EdgeError::Refused(problem)) => {
             // 401 may be said of a wrong password as well as of a session that is over: the next page tells them apart.
-            show(&signed, status, "", Some(&texts.problem(&code, &message)))
+            problem.dress(show(&signed, problem.status, "", Some(&problem.words(texts))))
         }
         Err(error) => signed.failed(&error),
     }
@@ -67,10 +67,10 @@ fn show(signed: &Signed, status: StatusCode, said: &str, problem: Option<&str>) 
                     input #current type="password" name="current" autocomplete="current-password" required;
                 }
                 label for="new" { (texts.new_password) }
-                input #new type="password" name="new" autocomplete="new-password" required aria-describedby="rule";
+                input #new type="password" name="new" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required aria-describedby="rule";
                 p #rule .hint { (texts.password_rule) }
                 label for="again" { (texts.password_again) }
-                input #again type="password" name="again" autocomplete="new-password" required;
+                input #again type="password" name="again" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required;
                 button type="submit" { (texts.save) }
             }
         }

@@ -19,6 +19,7 @@ use crate::dashboard::parts::{alert, flash};
 use crate::dashboard::signed::{keep, redirect};
 use crate::dashboard::texts::Texts;
 use crate::dashboard::visitor::{Visitor, own_path};
+use crate::identity::SHORTEST_PASSWORD;
 
 type Board = State<Arc<Dashboard>>;
 
@@ -55,18 +56,17 @@ pub(super) async fn by_password(
     form: Form,
 ) -> Response {
     let next = own_path(form.text("next"));
-    let (email, password) = (form.text("email"), form.text("password"));
+    let (email, password) = (form.text("email").trim(), form.text("password"));
     if !visitor.origin.may_sign_in() {
         return refused(StatusCode::FORBIDDEN, sign_in(&visitor, next, &Again::default(), ""));
     }
     let login = Login { email: email.to_owned(), password: password.to_owned() };
     match dashboard.edge.send::<NewSession>(&visitor, Method::POST, "/api/login", &login).await {
         Ok(session) => entered(&dashboard, &visitor, &session, next),
-        Err(error) => {
-            let (status, problem) = told(visitor.texts(), &error);
+        Err(error) => told(&visitor, &error, |problem| {
             let again = Again { email, problem: Some(problem) };
-            refused(status, sign_in(&visitor, next, &again, ""))
-        }
+            sign_in(&visitor, next, &again, "")
+        }),
     }
 }
 
@@ -93,10 +93,7 @@ pub(super) async fn by_link(State(dashboard): Board, Extension(visitor): Extensi
             let next = if session.me.has_password { "/" } else { "/account?said=set_password" };
             entered(&dashboard, &visitor, &session, next)
         }
-        Err(error) => {
-            let (status, problem) = told(visitor.texts(), &error);
-            refused(status, link(&visitor, new.is_some(), Some(problem)))
-        }
+        Err(error) => told(&visitor, &error, |problem| link(&visitor, new.is_some(), Some(problem))),
     }
 }
 
@@ -105,7 +102,7 @@ pub(super) async fn register_page(Extension(visitor): Extension<Visitor>) -> Res
 }
 
 pub(super) async fn register(State(dashboard): Board, Extension(visitor): Extension<Visitor>, form: Form) -> Response {
-    let email = form.text("email");
+    let email = form.text("email").trim();
     if !visitor.origin.may_sign_in() {
         return refused(StatusCode::FORBIDDEN, registration(&visitor, &Again::default()));
     }
@@ -116,18 +113,23 @@ pub(super) async fn register(State(dashboard): Board, Extension(visitor): Extens
     };
     match dashboard.edge.send::<NewSession>(&visitor, Method::POST, "/api/register", &account).await {
         Ok(session) => entered(&dashboard, &visitor, &session, "/"),
-        Err(error) => {
-            let (status, problem) = told(visitor.texts(), &error);
-            refused(status, registration(&visitor, &Again { email, problem: Some(problem) }))
-        }
+        Err(error) => told(&visitor, &error, |problem| {
+            // Of who showed none the edge says the same as of who showed one that does not hold.
+            let is_uninvited = matches!(&error, EdgeError::Refused(problem) if problem.code == "invalid_invitation")
+                && account.invitation.is_none();
+            let problem = if is_uninvited { visitor.texts().problem_invitation.to_owned() } else { problem };
+            registration(&visitor, &Again { email, problem: Some(problem) })
+        }),
     }
 }
 
 pub(super) async fn sign_out(State(dashboard): Board, SignedForm { signed, .. }: SignedForm) -> Response {
     let done = dashboard.edge.tell(&signed.visitor, Method::POST, "/api/logout", &serde_json::json!({})).await;
-    if let Err(EdgeError::Away) = done {
+    match done {
+        Ok(()) => {}
+        Err(EdgeError::Refused(problem)) if problem.status == StatusCode::UNAUTHORIZED => {}
         // A cookie forgotten here would still be a session there.
-        return signed.failed(&EdgeError::Away);
+        Err(error) => return signed.failed(&error),
     }
     dashboard.pace.forget(&signed.token);
     let mut answer = redirect("/sign-in?said=signed_out");
@@ -151,11 +153,11 @@ fn bare(text: &str) -> &str {
     text.trim().rsplit('#').next().unwrap_or_default()
 }
 
-/// A refusal in the visitor's language where it is a common one, else in the edge's own words.
-fn told(texts: &Texts, error: &EdgeError) -> (StatusCode, String) {
+/// The form anew, with why it was refused.
+fn told(visitor: &Visitor, error: &EdgeError, form: impl FnOnce(String) -> Html<String>) -> Response {
     match error {
-        EdgeError::Away => (StatusCode::BAD_GATEWAY, texts.away_words.to_owned()),
-        EdgeError::Refused { status, code, message } => (*status, texts.problem(code, message)),
+        EdgeError::Away => refused(StatusCode::BAD_GATEWAY, form(visitor.texts().away_words.to_owned())),
+        EdgeError::Refused(problem) => problem.dress(refused(problem.status, form(problem.words(visitor.texts())))),
     }
 }
 
@@ -190,7 +192,7 @@ fn link(visitor: &Visitor, reset: bool, problem: Option<String>) -> Html<String>
             input #link type="text" name="link" autocomplete="off" spellcheck="false" placeholder="cfx_link_…" required;
             @if reset {
                 label for="new" { (texts.new_password) }
-                input #new type="password" name="new" autocomplete="new-password" required aria-describedby="rule";
+                input #new type="password" name="new" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required aria-describedby="rule";
                 p #rule .hint { (texts.password_rule) }
             }
             button type="submit" { (texts.sign_in) }
@@ -207,7 +209,7 @@ fn registration(visitor: &Visitor, again: &Again<'_>) -> Html<String> {
         form.fields method="post" action="/register" data-fragment="invitation" {
             (email(texts, again.email))
             label for="password" { (texts.password) }
-            input #password type="password" name="password" autocomplete="new-password" required aria-describedby="rule";
+            input #password type="password" name="password" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required aria-describedby="rule";
             p #rule .hint { (texts.password_rule) }
             label for="invitation" { (texts.invitation) }
             input #invitation type="text" name="invitation" autocomplete="off" spellcheck="false" placeholder="cfx_link_…";

@@ -33,9 +33,10 @@ pub(in crate::dashboard) enum Failure {
     TooMany,
     Busy,
     Strange,
-    /// The same, where a form was sent.
+    /// The same, where a form was sent: by this user, or by others.
+    TooManyForms,
     NotDone,
-    /// The edge's own words.
+    /// The edge said why.
     Refused(String),
 }
 
@@ -53,16 +54,20 @@ pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: Sta
         Failure::OperatorsOnly => (texts.operators_only, texts.operators_only_words),
         Failure::TooMany => (texts.too_many_pages, texts.too_many_pages_words),
         Failure::Busy | Failure::Strange => (texts.busy, texts.busy_words),
+        Failure::TooManyForms => (texts.too_many_pages, texts.too_many_forms_words),
         Failure::NotDone => (texts.busy, texts.not_done_words),
         Failure::Refused(message) => (texts.refused, message.as_str()),
     };
     if visitor.wants_json {
         return told(status, words);
     }
-    let again = matches!(
-        failure,
-        Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy | Failure::Strange
-    );
+    let again = match failure {
+        Failure::Away | Failure::Unread | Failure::TooMuch | Failure::TooMany | Failure::Busy | Failure::Strange => {
+            true
+        }
+        Failure::Refused(_) => matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+        _ => false,
+    };
     let body = html! {
         section.failure {
             p.code { (status.as_u16()) }
@@ -92,7 +97,11 @@ pub(in crate::dashboard) fn refused(visitor: &Visitor, asked: Asked, refused: Re
         // No 503: with these anybody could call an operator to an edge that is well.
         Refused::Strange(wait) => (StatusCode::TOO_MANY_REQUESTS, Failure::Strange, wait),
     };
-    let failure = if asked == Asked::Form { Failure::NotDone } else { failure };
+    let failure = match (asked, failure) {
+        (Asked::Page, failure) => failure,
+        (Asked::Form, Failure::TooMany) => Failure::TooManyForms,
+        (Asked::Form, _) => Failure::NotDone,
+    };
     let mut answer = page(visitor, None, status, failure);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
     answer

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use axum::Extension;
-use axum::extract::{Path, RawQuery};
+use axum::extract::RawQuery;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::html;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::key_forms::{self, Sent};
 use crate::control::api::{Key, KeyChange, NewKey, Offer, RawKey, Rotation};
 use crate::dashboard::edge::EdgeError;
-use crate::dashboard::form::{Form, SignedForm};
+use crate::dashboard::form::{Form, Id, SignedForm};
 use crate::dashboard::frame::{self, Here, Page};
 use crate::dashboard::parts::{alert, copyable, flash};
 use crate::dashboard::signed::{Signed, redirect};
@@ -41,8 +41,10 @@ pub(super) async fn page(Extension(signed): Extension<Signed>, RawQuery(query): 
 pub(super) async fn create(SignedForm { signed, form }: SignedForm) -> Response {
     let sent = Sent::of(&form);
     let Ok(daily_requests) = form.number("daily_requests") else {
-        let problem = Some(signed.visitor.texts().not_a_number.to_owned());
-        return show(&signed, StatusCode::UNPROCESSABLE_ENTITY, Above { problem, sent, ..Above::default() }).await;
+        return unread(&signed, signed.visitor.texts().not_a_number, sent).await;
+    };
+    let Ok(expires_at) = ends(&signed, form.text("expires")) else {
+        return unread(&signed, signed.visitor.texts().problem_end, sent).await;
     };
     let once = form.text("once");
     if !signed.dashboard.answered.first(once) {
@@ -50,7 +52,7 @@ pub(super) async fn create(SignedForm { signed, form }: SignedForm) -> Response 
     }
     let key = NewKey {
         label: form.text("label").trim().to_owned(),
-        expires_at: ends(&signed, form.text("expires")),
+        expires_at,
         stages: form.chosen("stages"),
         models: form.chosen("models"),
         daily_requests,
@@ -59,28 +61,34 @@ pub(super) async fn create(SignedForm { signed, form }: SignedForm) -> Response 
     shown_once(&signed, once, made, sent).await
 }
 
-pub(super) async fn rotate(Path(id): Path<Uuid>, SignedForm { signed, form }: SignedForm) -> Response {
+pub(super) async fn rotate(Id(id): Id, SignedForm { signed, form }: SignedForm) -> Response {
+    let Ok(overlap_seconds) = form.text("overlap").parse() else {
+        return unread(&signed, signed.visitor.texts().problem_overlap, Sent::default()).await;
+    };
     let once = form.text("once");
     if !signed.dashboard.answered.first(once) {
         return redirect("/keys?said=already_done");
     }
-    let rotation = Rotation { overlap_seconds: form.text("overlap").parse().unwrap_or(0) };
+    let rotation = Rotation { overlap_seconds };
     let path = format!("/api/keys/{id}/rotate");
     let made = signed.dashboard.edge.send::<RawKey>(&signed.visitor, Method::POST, &path, &rotation).await;
     shown_once(&signed, once, made, Sent::default()).await
 }
 
-pub(super) async fn rename(Path(id): Path<Uuid>, SignedForm { signed, form }: SignedForm) -> Response {
+pub(super) async fn rename(Id(id): Id, SignedForm { signed, form }: SignedForm) -> Response {
     let label = Some(form.text("label").trim().to_owned());
     change(&signed, id, KeyChange { label, expires_at: None }).await
 }
 
-pub(super) async fn expiry(Path(id): Path<Uuid>, SignedForm { signed, form }: SignedForm) -> Response {
-    let expires_at = ends(&signed, form.text("expires")).unwrap_or_else(|| "never".to_owned());
+pub(super) async fn expiry(Id(id): Id, SignedForm { signed, form }: SignedForm) -> Response {
+    let Ok(expires_at) = ends(&signed, form.text("expires")) else {
+        return unread(&signed, signed.visitor.texts().problem_end, Sent::default()).await;
+    };
+    let expires_at = expires_at.unwrap_or_else(|| "never".to_owned());
     change(&signed, id, KeyChange { label: None, expires_at: Some(expires_at) }).await
 }
 
-pub(super) async fn revoke(Path(id): Path<Uuid>, SignedForm { signed, .. }: SignedForm) -> Response {
+pub(super) async fn revoke(Id(id): Id, SignedForm { signed, .. }: SignedForm) -> Response {
     let path = format!("/api/keys/{id}");
     let revoked = signed.dashboard.edge.tell(&signed.visitor, Method::DELETE, &path, &serde_json::json!({})).await;
     settled(&signed, revoked, "/keys?said=key_revoked").await
@@ -114,20 +122,29 @@ async fn shown_once(signed: &Signed, once: &str, made: Result<RawKey, EdgeError>
 
 async fn refused(signed: &Signed, error: EdgeError, sent: Sent) -> Response {
     match error {
-        EdgeError::Refused { status, code, message }
-            if ![StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND].contains(&status) =>
-        {
-            let problem = Some(signed.visitor.texts().problem(&code, &message));
-            show(signed, status, Above { problem, sent, ..Above::default() }).await
+        EdgeError::Refused(problem) if ![StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND].contains(&problem.status) => {
+            let words = Some(problem.words(signed.visitor.texts()));
+            problem.dress(show(signed, problem.status, Above { problem: words, sent, ..Above::default() }).await)
         }
         error => signed.failed(&error),
     }
 }
 
+/// What no form of ours sends: a key is not to last for longer than somebody meant because of it.
+struct Unread;
+
+async fn unread(signed: &Signed, problem: &str, sent: Sent) -> Response {
+    let problem = Some(problem.to_owned());
+    show(signed, StatusCode::UNPROCESSABLE_ENTITY, Above { problem, sent, ..Above::default() }).await
+}
+
 /// RFC 3339, so many days from now. None: never.
-fn ends(signed: &Signed, days: &str) -> Option<String> {
-    let days = days.parse::<i64>().ok().filter(|days| (1..=3_650).contains(days))?;
-    Some(Timestamp(signed.now().0 + days * DAY).rfc3339())
+fn ends(signed: &Signed, days: &str) -> Result<Option<String>, Unread> {
+    if days.is_empty() {
+        return Ok(None);
+    }
+    let days = days.parse::<i64>().ok().filter(|days| (1..=3_650).contains(days)).ok_or(Unread)?;
+    Ok(Some(Timestamp(signed.now().0 + days * DAY).rfc3339()))
 }
 
 async fn show(signed: &Signed, status: StatusCode, above: Above) -> Response {

@@ -68,8 +68,8 @@ pub(super) async fn key(SignedForm { signed, .. }: SignedForm) -> Response {
     let empty = serde_json::json!({});
     match signed.dashboard.edge.send::<RawKey>(&signed.visitor, Method::POST, "/api/keys/playground", &empty).await {
         Ok(raw) => Json(serde_json::json!({ "key": raw.key, "expires_at": raw.row.expires_at })).into_response(),
-        Err(EdgeError::Refused { status, code, message }) => {
-            failure::told(status, &signed.visitor.texts().problem(&code, &message))
+        Err(EdgeError::Refused(problem)) => {
+            problem.dress(failure::told(problem.status, &problem.words(signed.visitor.texts())))
         }
         Err(EdgeError::Away) => failure::told(StatusCode::BAD_GATEWAY, signed.visitor.texts().away_words),
     }

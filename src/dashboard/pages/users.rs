@@ -1,10 +1,8 @@
 //! Accounts, as operators keep them: made with a link that works once, disabled, limited, invited.
 
-use axum::extract::Path;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
-use uuid::Uuid;
 
 use super::account::role;
 use super::entering::NEW_PASSWORD;
@@ -12,7 +10,7 @@ use super::key_forms::proof;
 use super::operator::{only_operators, show};
 use crate::control::api::{Invitation, NewInvitation, NewUser, User, UserChange, UserWithLink};
 use crate::dashboard::edge::EdgeError;
-use crate::dashboard::form::{SignedForm, once};
+use crate::dashboard::form::{Id, SignedForm, once};
 use crate::dashboard::parts::copyable;
 use crate::dashboard::shown::{count, instant_text};
 use crate::dashboard::signed::{Signed, redirect};
@@ -45,7 +43,7 @@ pub(super) async fn create(SignedForm { signed, form }: SignedForm) -> Response 
     linked(&signed, once, made).await
 }
 
-pub(super) async fn link(Path(id): Path<Uuid>, SignedForm { signed, form }: SignedForm) -> Response {
+pub(super) async fn link(Id(id): Id, SignedForm { signed, form }: SignedForm) -> Response {
     let once = form.text("once");
     if !signed.dashboard.answered.first(once) {
         return redirect("/operator?said=already_done");
@@ -68,7 +66,7 @@ pub(super) async fn invite(SignedForm { signed, form }: SignedForm) -> Response 
     answered(&signed, once, made).await
 }
 
-pub(super) async fn change(Path(id): Path<Uuid>, SignedForm { signed, form }: SignedForm) -> Response {
+pub(super) async fn change(Id(id): Id, SignedForm { signed, form }: SignedForm) -> Response {
     let Ok(daily_requests) = form.number("daily_requests") else { return not_a_number(&signed).await };
     let disabled = match form.text("disabled") {
         "yes" => Some(true),
@@ -109,9 +107,9 @@ async fn refused(signed: &Signed, error: EdgeError) -> Response {
         return answer;
     }
     match error {
-        EdgeError::Refused { status, code, message } if status != StatusCode::UNAUTHORIZED => {
-            let problem = signed.visitor.texts().problem(&code, &message);
-            show(signed, status, "", None, Some(problem)).await
+        EdgeError::Refused(problem) if problem.status != StatusCode::UNAUTHORIZED => {
+            let words = problem.words(signed.visitor.texts());
+            problem.dress(show(signed, problem.status, "", None, Some(words)).await)
         }
         error => signed.failed(&error),
     }

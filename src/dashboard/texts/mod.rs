@@ -71,8 +71,10 @@ texts! {
     register_words, invitation, email, password, needs_https, needs_https_words, said_signed_out,
     not_found, not_found_words, away, away_words, unread, unread_words, too_much_words, foreign, foreign_words, stale,
     stale_words, too_large, too_large_words, too_slow, too_slow_words, operators_only, operators_only_words, too_many_pages,
-    too_many_pages_words, busy, busy_words, not_done_words, refused, problem_credentials,
-    problem_throttled, problem_link, problem_closed, problem_invitation, problem_taken, problem_wrong_password,
+    too_many_pages_words, too_many_forms_words, busy, busy_words, not_done_words, refused, problem_credentials,
+    problem_throttled, problem_overloaded, again_soon, again_in_seconds, again_in_minutes, problem_link, problem_closed, problem_invitation,
+    problem_invitation_over, problem_taken, problem_wrong_password, problem_email, problem_password, problem_label, problem_limit, problem_end,
+    problem_overlap, problem_offer, problem_disabled, problem_internal,
     problem_unconfirmed, problem_supabase, problem_too_many_keys, problem_key_not_active, problem_own_account, problem_generic,
 }
 
@@ -124,30 +126,6 @@ impl Language {
             Language::English => format!("{number}%"),
             Language::Turkish => format!("%{number}"),
         }
-    }
-}
-
-impl Texts {
-    /// What the control API refused something with, in this language where it is a common code; else in its own words.
-    pub fn problem(&self, code: &str, message: &str) -> String {
-        let known = match code {
-            "invalid_credentials" => self.problem_credentials,
-            "wrong_password" => self.problem_wrong_password,
-            "email_not_confirmed" => self.problem_unconfirmed,
-            "supabase_unavailable" => self.problem_supabase,
-            "too_many_keys" => self.problem_too_many_keys,
-            "key_not_active" => self.problem_key_not_active,
-            "own_account" => self.problem_own_account,
-            "too_many_attempts" => self.problem_throttled,
-            "invalid_link" => self.problem_link,
-            "insecure_transport" => self.needs_https_words,
-            "registration_closed" => self.problem_closed,
-            "invalid_invitation" => self.problem_invitation,
-            "email_taken" => self.problem_taken,
-            _ if message.is_empty() => self.problem_generic,
-            _ => message,
-        };
-        known.to_owned()
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) const ALL: &[Known] = &[
         "0016_kept_plans",
         "to_regprocedure('cfx.overview(uuid, date, date, timestamptz, timestamptz)') is not null"
     ),
+    known!(17, "0017_renewed_sessions", "to_regclass('cfx.sessions_renewed') is not null"),
 ];
 
 /// Why a database cannot be brought to this program's form.

@@ -8,7 +8,7 @@ use super::Postgres;
 use super::accounts::account;
 use super::pool::{Statement, Value, value};
 use super::rows::{column, time, to_system};
-use crate::identity::{Session, SessionStore, Signed};
+use crate::identity::{Renewal, Session, SessionStore, Shown, Signed};
 use crate::units::{StoreError, Timestamp, UserId};
 
 /// What is over goes by the hundred, so that nobody who signs in waits for a great clearing-up; rows that somebody else is
@@ -24,20 +24,40 @@ const OPEN: Statement = Statement {
 };
 const SIGNED: Statement = Statement {
     sql: "select account.id, account.email, account.created_at, account.disabled_at, account.daily_requests, account.role,
-                 session.token_hash, session.created_at as made_at, session.began_at, session.expires_at,
+                 session.token_hash, session.began_at, session.renewed_with, session.renewed_until,
+                 session.token_hash = $1 as is_present,
+                 case when session.token_hash = $1 then session.created_at else session.began_at end as made_at,
+                 case when session.token_hash = $1 then session.expires_at else session.renewed_until end as expires_at,
                  exists (select from cfx.passwords as password where password.user_id = account.id) as has_password
             from cfx.sessions as session join cfx.accounts as account on account.id = session.user_id
-           where session.token_hash = $1 and session.expires_at > $2 and account.disabled_at is null",
+           where (session.token_hash = $1 and session.expires_at > $2
+                  or session.renewed_hash = $1 and session.renewed_until > $2)
+             and account.disabled_at is null",
     types: &[Type::BYTEA, Type::TIMESTAMPTZ],
 };
 const REPLACE: Statement = Statement {
-    sql: "update cfx.sessions set token_hash = $1, created_at = $3, began_at = $4, expires_at = $5
+    sql: "update cfx.sessions set token_hash = $1, created_at = $3, began_at = $4, expires_at = $5,
+                 renewed_hash = token_hash, renewed_with = $7, renewed_until = expires_at
            where token_hash = $6 and user_id = $2 and expires_at > $3
           returning user_id",
-    types: &[Type::BYTEA, Type::UUID, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::BYTEA],
+    types: &[
+        Type::BYTEA,
+        Type::UUID,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::BYTEA,
+        Type::BYTEA,
+    ],
 };
-const END: Statement =
-    Statement { sql: "delete from cfx.sessions where token_hash = $1 returning user_id", types: &[Type::BYTEA] };
+const ARRIVED: Statement = Statement {
+    sql: "update cfx.sessions set renewed_until = $2 where token_hash = $1 and renewed_until > $2",
+    types: &[Type::BYTEA, Type::TIMESTAMPTZ],
+};
+const END: Statement = Statement {
+    sql: "delete from cfx.sessions where token_hash = $1 or renewed_hash = $1 returning user_id",
+    types: &[Type::BYTEA],
+};
 const SESSION: &[Type] = &[Type::BYTEA, Type::UUID, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ];
 
 #[async_trait]
@@ -52,10 +72,15 @@ impl SessionStore for Postgres {
         rows.first().map(signed).transpose()
     }
 
-    async fn replace(&self, token_hash: [u8; 32], session: Session) -> Result<bool, StoreError> {
-        let mut values = values(&session);
-        values.push(value(token_hash.to_vec()));
+    async fn replace(&self, token_hash: [u8; 32], renewal: Renewal) -> Result<bool, StoreError> {
+        let mut values = values(&renewal.session);
+        values.extend([value(token_hash.to_vec()), value(renewal.salt.to_vec())]);
         Ok(!self.people.query(&REPLACE, values).await?.is_empty())
+    }
+
+    async fn arrived(&self, token_hash: [u8; 32], until: Timestamp) -> Result<(), StoreError> {
+        self.people.query(&ARRIVED, vec![value(token_hash.to_vec()), value(to_system(until))]).await?;
+        Ok(())
     }
 
     async fn end(&self, token_hash: [u8; 32]) -> Result<bool, StoreError> {
@@ -75,12 +100,20 @@ fn values(session: &Session) -> Vec<Value> {
 }
 
 fn signed(row: &Row) -> Result<Signed, StoreError> {
-    let hash: &[u8] = column(row, "token_hash")?;
+    let bytes = |bytes: &[u8]| <[u8; 32]>::try_from(bytes);
+    let odd = |_| StoreError("a session's hash has another length".to_owned());
+    let salt: Option<&[u8]> = column(row, "renewed_with")?;
+    let shown = match salt {
+        Some(salt) if !column::<bool>(row, "is_present")? => Shown::Before(bytes(salt).map_err(odd)?),
+        Some(_) => Shown::Present(Some(time(row, "renewed_until")?)),
+        None => Shown::Present(None),
+    };
     Ok(Signed {
+        shown,
         account: account(row)?,
         has_password: column(row, "has_password")?,
         session: Session {
-            token_hash: hash.try_into().map_err(|_| StoreError("a session's hash has another length".to_owned()))?,
+            token_hash: bytes(column(row, "token_hash")?).map_err(odd)?,
             user: UserId(column(row, "id")?),
             created_at: time(row, "made_at")?,
             began_at: time(row, "began_at")?,

@@ -24,6 +24,7 @@ pub(super) const ALL: &[Migration] = &[
     migration!(4, "0004_identity"),
     migration!(5, "0005_usage"),
     migration!(6, "0006_log_filters"),
+    migration!(7, "0007_renewed_sessions"),
 ];
 
 /// Why a database cannot be brought to this program's form.

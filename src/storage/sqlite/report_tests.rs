@@ -150,7 +150,9 @@ async fn an_older_file_gets_its_trees_over_what_was_logged_before() {
     let (disk, old) = (Disk::new(), Disk::new());
     let rows = conformance_of_reports::two_days(ADA);
     disk.open().append(rows.clone().into()).await.unwrap();
-    let before = "drop index request_logs_kind; drop index request_logs_session; drop index request_logs_error;
+    let before = "drop index sessions_renewed; alter table sessions drop column renewed_hash;
+        alter table sessions drop column renewed_with; alter table sessions drop column renewed_until;
+        drop index request_logs_kind; drop index request_logs_session; drop index request_logs_error;
         delete from schema_migrations where version >= 6";
     disk.sql().execute_batch(before).unwrap();
     for migration in migrations::ALL.iter().filter(|migration| migration.version < 6) {

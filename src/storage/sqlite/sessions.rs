@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::accounts::account;
-use crate::identity::{Session, SessionStore, Signed};
+use crate::identity::{Renewal, Session, SessionStore, Shown, Signed};
 use crate::storage::sqlite::{Sqlite, text};
 use crate::units::{StoreError, Timestamp, UserId};
 
@@ -36,11 +36,15 @@ impl SessionStore for Sqlite {
         let select = move |connection: &mut Connection| {
             connection
                 .prepare_cached(
-                    "select accounts.*, sessions.token_hash, sessions.created_at as made_at, sessions.began_at,
-                            sessions.expires_at,
+                    "select accounts.*, sessions.token_hash, sessions.began_at, sessions.renewed_with,
+                            sessions.renewed_until, sessions.token_hash = ?1 as is_present,
+                            iif(sessions.token_hash = ?1, sessions.created_at, sessions.began_at) as made_at,
+                            iif(sessions.token_hash = ?1, sessions.expires_at, sessions.renewed_until) as expires_at,
                             exists (select 1 from passwords where user_id = accounts.id) as has_password
                        from sessions join accounts on accounts.id = sessions.user_id
-                      where sessions.token_hash = ?1 and sessions.expires_at > ?2 and accounts.disabled_at is null",
+                      where (sessions.token_hash = ?1 and sessions.expires_at > ?2
+                             or sessions.renewed_hash = ?1 and sessions.renewed_until > ?2)
+                        and accounts.disabled_at is null",
                 )?
                 .query_row((token_hash, now.rfc3339_micros()), signed)
                 .optional()
@@ -48,11 +52,13 @@ impl SessionStore for Sqlite {
         self.people.ask(select).await
     }
 
-    async fn replace(&self, token_hash: [u8; 32], session: Session) -> Result<bool, StoreError> {
+    async fn replace(&self, token_hash: [u8; 32], renewal: Renewal) -> Result<bool, StoreError> {
+        let Renewal { session, salt } = renewal;
         let update = move |connection: &mut Connection| {
             connection
                 .prepare_cached(
-                    "update sessions set token_hash = ?1, created_at = ?3, began_at = ?4, expires_at = ?5
+                    "update sessions set token_hash = ?1, created_at = ?3, began_at = ?4, expires_at = ?5,
+                            renewed_hash = token_hash, renewed_with = ?7, renewed_until = expires_at
                       where token_hash = ?6 and user_id = ?2 and expires_at > ?3",
                 )?
                 .execute((
@@ -62,21 +68,39 @@ impl SessionStore for Sqlite {
                     session.began_at.rfc3339_micros(),
                     session.expires_at.rfc3339_micros(),
                     token_hash,
+                    salt,
                 ))
         };
         Ok(self.writer.run(update).await? == 1)
     }
 
+    async fn arrived(&self, token_hash: [u8; 32], until: Timestamp) -> Result<(), StoreError> {
+        let update = move |connection: &mut Connection| {
+            connection
+                .prepare_cached("update sessions set renewed_until = ?2 where token_hash = ?1 and renewed_until > ?2")?
+                .execute((token_hash, until.rfc3339_micros()))
+        };
+        self.writer.run(update).await.map(drop)
+    }
+
     async fn end(&self, token_hash: [u8; 32]) -> Result<bool, StoreError> {
         let delete = move |connection: &mut Connection| {
-            connection.prepare_cached("delete from sessions where token_hash = ?1")?.execute([token_hash])
+            connection
+                .prepare_cached("delete from sessions where token_hash = ?1 or renewed_hash = ?1")?
+                .execute([token_hash])
         };
         Ok(self.writer.run(delete).await? == 1)
     }
 }
 
 fn signed(row: &Row<'_>) -> rusqlite::Result<Signed> {
+    let shown = match row.get::<_, Option<[u8; 32]>>("renewed_with")? {
+        Some(salt) if !row.get::<_, bool>("is_present")? => Shown::Before(salt),
+        Some(_) => Shown::Present(Some(text::time(row, "renewed_until")?)),
+        None => Shown::Present(None),
+    };
     Ok(Signed {
+        shown,
         account: account(row)?,
         has_password: row.get("has_password")?,
         session: Session {

@@ -5,7 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::start;
-use crate::harness::PASSWORD;
+use crate::harness::{PASSWORD, Someone};
 
 #[tokio::test]
 async fn an_operator_makes_an_account_whose_user_signs_in_by_its_link() {
@@ -66,6 +66,24 @@ async fn an_operator_does_not_lock_themselves_out() {
     );
     assert_eq!(patch(json!({ "role": "member" })).send().await.refused(409, "own_account")["error"]["param"], "role");
     patch(json!({ "daily_requests": 9, "disabled": false, "role": "operator" })).send().await.ok(200);
+}
+
+#[tokio::test]
+async fn of_two_operators_who_demote_each_other_at_once_one_is_left() {
+    let harness = start().await;
+    for (round, body) in
+        [json!({ "role": "member" }), json!({ "disabled": true })].into_iter().cycle().take(8).enumerate()
+    {
+        let olga = harness.someone(&format!("olga{round}@example.org"), Role::Operator).await;
+        let otto = harness.someone(&format!("otto{round}@example.org"), Role::Operator).await;
+        let patch = |of: &Someone, by: &Someone| {
+            let path = format!("/api/operator/users/{}", of.id.0);
+            harness.ask(Method::PATCH, &path).json(&body).by(by).send()
+        };
+        let (hers, his) = tokio::join!(patch(&otto, &olga), patch(&olga, &otto));
+        let done = [hers.status, his.status].iter().filter(|status| **status == 200).count();
+        assert_eq!(done, 1, "{} {}", hers.status, his.status);
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::json;
 
 use super::start;
-use crate::harness::PASSWORD;
+use crate::harness::{PASSWORD, Someone};
 
 fn login(email: &str, password: &str) -> serde_json::Value {
     json!({ "email": email, "password": password })
@@ -128,8 +128,7 @@ async fn refreshing_rotates_the_token_for_thirty_days_at_most() {
         let answer = harness.ask(Method::POST, "/api/refresh").by(&ada).send().await;
         let next = answer.session(200);
         assert_ne!(next.token, ada.token);
-        harness.get("/api/me").by(&ada).send().await.refused(401, "invalid_session");
-        ada = next;
+        let old = std::mem::replace(&mut ada, next);
         refreshed += 1;
         let body = answer.json();
         let end = cfx::units::Timestamp::parse(body["expires_at"].as_str().unwrap()).unwrap();
@@ -142,10 +141,62 @@ async fn refreshing_rotates_the_token_for_thirty_days_at_most() {
             harness.clock.advance(left);
             break;
         }
+        harness.get("/api/me").by(&ada).send().await.ok(200);
         harness.clock.advance(Duration::from_secs(11 * 3600));
+        harness.get("/api/me").by(&old).send().await.refused(401, "invalid_session");
     }
     assert!(refreshed > 60, "{refreshed}");
     harness.ask(Method::POST, "/api/refresh").by(&ada).send().await.refused(401, "invalid_session");
+}
+
+#[tokio::test]
+async fn a_new_token_that_does_not_arrive_signs_nobody_out() {
+    let harness = start().await;
+    let ada = harness.member().await;
+    let refresh = |who: &Someone| harness.ask(Method::POST, "/api/refresh").by(who).send();
+    let refreshed = futures_util::future::join_all((0..8).map(|_| refresh(&ada))).await;
+    let next = refreshed[0].session(200);
+    for answer in refreshed {
+        assert_eq!(answer.session(200).token, next.token, "tabs that renew it at once are given one and the same");
+    }
+    // The answers were lost, and only hours later a page is opened again.
+    harness.clock.advance(Duration::from_secs(3 * 3600));
+    let me = harness.get("/api/me").by(&ada).send().await.ok(200);
+    assert_eq!(me["expires_at"], "2026-02-01T00:00:00Z", "for as long as it would have held");
+    assert_eq!(refresh(&ada).await.session(200).token, next.token);
+
+    // Now one arrives.
+    harness.get("/api/me").by(&next).send().await.ok(200);
+    harness.clock.advance(Duration::from_secs(29));
+    harness.get("/api/me").by(&ada).send().await.ok(200);
+    harness.get("/api/me").by(&next).send().await.ok(200);
+    harness.clock.advance(Duration::from_secs(1));
+    harness.get("/api/me").by(&ada).send().await.refused(401, "invalid_session");
+    refresh(&ada).await.refused(401, "invalid_session");
+    harness.get("/api/me").by(&next).send().await.ok(200);
+}
+
+#[tokio::test]
+async fn who_signs_out_by_either_token_has_left_with_both() {
+    let harness = start().await;
+    for by_old in [true, false] {
+        let old = harness.someone(&format!("{by_old}@example.org"), Role::Member).await;
+        let next = harness.ask(Method::POST, "/api/refresh").by(&old).send().await.session(200);
+        let logout = harness.ask(Method::POST, "/api/logout").by(if by_old { &old } else { &next });
+        logout.send().await.ok(204);
+        for gone in [&old, &next] {
+            harness.get("/api/me").by(gone).send().await.refused(401, "invalid_session");
+            harness.ask(Method::POST, "/api/refresh").by(gone).send().await.refused(401, "invalid_session");
+        }
+    }
+    let (old, operator) = (harness.member().await, harness.operator().await);
+    let next = harness.ask(Method::POST, "/api/refresh").by(&old).send().await.session(200);
+    let path = format!("/api/operator/users/{}", old.id.0);
+    let disable = harness.ask(Method::PATCH, &path).json(&json!({ "disabled": true })).by(&operator);
+    disable.send().await.ok(200);
+    for gone in [&old, &next] {
+        harness.get("/api/me").by(gone).send().await.refused(401, "invalid_session");
+    }
 }
 
 #[tokio::test]

@@ -44,6 +44,14 @@ pub struct Api {
     pub changes: Mutex<Vec<(Uuid, Value)>>,
     /// Headers of the last sign-in.
     pub introduced: Mutex<HeaderMap>,
+    /// Whom the last sign-in was for.
+    pub named: Mutex<String>,
+    /// Status and code that who is signed in is refused with; after so many seconds it may be asked again.
+    pub refuses: Mutex<Option<(u16, &'static str, u64)>>,
+    /// The same, where somebody signs out.
+    pub keeps: Mutex<Option<(u16, &'static str, u64)>>,
+    /// The sessions that were shown, in order.
+    pub shown: Mutex<Vec<SessionToken>>,
 }
 
 impl Default for Api {
@@ -57,6 +65,7 @@ impl Api {
         let labels = ["Laptop, Roo Code", "CI", "Ada’s workstation"];
         let keys = (1..).zip(labels).map(|(id, label)| key(id, if hostile { HOSTILE } else { label })).collect();
         let (renewed, asked, changes, introduced) = Default::default();
+        let (named, refuses, keeps, shown) = Default::default();
         Self {
             token: SessionToken::mint().unwrap(),
             role,
@@ -69,6 +78,10 @@ impl Api {
             asked,
             changes,
             introduced,
+            named,
+            refuses,
+            keeps,
+            shown,
         }
     }
 
@@ -138,8 +151,19 @@ fn key(id: u128, label: &str) -> api::Key {
 }
 
 fn problem(status: StatusCode, code: &str, message: &str) -> Response {
-    let error = json!({ "message": message, "type": "invalid_request_error", "param": null, "code": code });
+    problem_of(None, status, code, message)
+}
+
+fn problem_of(field: Option<&str>, status: StatusCode, code: &str, message: &str) -> Response {
+    let error = json!({ "message": message, "type": "invalid_request_error", "param": field, "code": code });
     (status, Json(json!({ "error": error, "request_id": null }))).into_response()
+}
+
+/// With how many seconds to wait.
+fn problem_for(seconds: u64, status: StatusCode, code: &str) -> Response {
+    let mut answer = problem(status, code, &format!("in the edge's own words; try again in {seconds}s"));
+    answer.headers_mut().insert("retry-after", seconds.into());
+    answer
 }
 
 type At = State<Arc<Api>>;
@@ -148,10 +172,16 @@ pub fn router(api: Arc<Api>) -> Router {
     let signed = Router::new()
         .route(
             "/api/me",
-            get(|State(api): At, Extension(token): Extension<SessionToken>| async move { Json(api.me(&token)) }),
+            get(|State(api): At, Extension(token): Extension<SessionToken>| async move {
+                let refused = *api.refuses.lock().unwrap();
+                match refused {
+                    Some((status, code, wait)) => problem_for(wait, StatusCode::from_u16(status).unwrap(), code),
+                    None => Json(api.me(&token)).into_response(),
+                }
+            }),
         )
         .route("/api/me/password", put(|| async { StatusCode::NO_CONTENT }))
-        .route("/api/logout", post(|| async { StatusCode::NO_CONTENT }))
+        .route("/api/logout", post(log_out))
         .route("/api/refresh", post(|State(api): At| async move { api.session(&api.renew()) }))
         .route("/api/keys", get(keys).post(make))
         .route("/api/keys/playground", post(playground))
@@ -171,7 +201,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/api/login", post(login))
         .route("/api/login/link", post(|State(api): At| async move { api.session(&api.token) }))
         .route("/api/login/link/password", post(by_link))
-        .route("/api/register", post(|| async { problem(StatusCode::FORBIDDEN, "registration_closed", "closed") }))
+        .route("/api/register", post(register))
         .merge(signed)
         .with_state(api)
 }
@@ -182,6 +212,7 @@ async fn only_signed(State(api): At, mut request: Request, next: Next) -> Respon
     let shown = ["authorization", "cookie"].iter().filter_map(|name| request.headers().get(*name)?.to_str().ok());
     let token = api.shown_in(&shown.collect::<String>());
     if let Some(token) = token {
+        api.shown.lock().unwrap().push(token.clone());
         request.extensions_mut().insert(token);
         return next.run(request).await;
     }
@@ -190,22 +221,45 @@ async fn only_signed(State(api): At, mut request: Request, next: Next) -> Respon
 
 async fn login(State(api): At, headers: HeaderMap, Json(login): Json<api::Login>) -> Response {
     *api.introduced.lock().unwrap() = headers;
+    login.email.clone_into(&mut api.named.lock().unwrap());
     if login.password == PASSWORD {
         return api.session(&api.token).into_response();
     }
     match &*login.password {
         "unconfirmed" => return problem(StatusCode::FORBIDDEN, "email_not_confirmed", "not confirmed"),
         "away" => return problem(StatusCode::SERVICE_UNAVAILABLE, "supabase_unavailable", "not there"),
+        "too often" => return problem_for(900, StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
         _ => {}
     }
     problem(StatusCode::UNAUTHORIZED, "invalid_credentials", "no account has this e-mail address and this password")
+}
+
+/// Closed, but for who has an invitation: that holds for nobody.
+async fn register(State(api): At, Json(registration): Json<api::Registration>) -> Response {
+    registration.email.clone_into(&mut api.named.lock().unwrap());
+    if registration.password.len() < 10 {
+        return problem_of(Some("password"), StatusCode::BAD_REQUEST, "invalid_field", "in the edge's own words");
+    }
+    match registration.invitation.as_deref() {
+        None if registration.email.starts_with("new") => problem(StatusCode::FORBIDDEN, "invalid_invitation", "needed"),
+        None => problem(StatusCode::FORBIDDEN, "registration_closed", "closed"),
+        Some(_) => problem(StatusCode::FORBIDDEN, "invalid_invitation", "not this one"),
+    }
+}
+
+async fn log_out(State(api): At) -> Response {
+    let kept = *api.keeps.lock().unwrap();
+    match kept {
+        Some((status, code, wait)) => problem_for(wait, StatusCode::from_u16(status).unwrap(), code),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
 }
 
 async fn by_link(State(api): At, Json(body): Json<Value>) -> Response {
     if body["new"].as_str().is_some_and(|new| new.len() >= 10) {
         return api.session(&api.token).into_response();
     }
-    problem(StatusCode::BAD_REQUEST, "invalid_field", "new: ten characters or more")
+    problem_of(Some("new"), StatusCode::BAD_REQUEST, "invalid_field", "in the edge's own words")
 }
 
 async fn keys(State(api): At) -> Json<Vec<api::Key>> {
@@ -216,7 +270,7 @@ async fn make(State(api): At, body: String) -> Response {
     let body: Value = serde_json::from_str(&body).unwrap();
     let label = body["label"].as_str().unwrap_or("Laptop, Roo Code");
     if label.chars().count() > 100 {
-        return problem(StatusCode::BAD_REQUEST, "invalid_field", "label: at most 100 characters");
+        return problem_of(Some("label"), StatusCode::BAD_REQUEST, "invalid_field", "in the edge's own words");
     }
     let mut keys = api.keys.lock().unwrap();
     let row = api::Key { last_used_at: None, ..key(10 + keys.len() as u128, label) };

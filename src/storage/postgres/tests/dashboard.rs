@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::ports::open;
 use crate::clock::{Clock, SystemClock};
-use crate::identity::{Account, AccountStore, Change, Email, Session, SessionStore, SessionToken};
+use crate::identity::{Account, AccountStore, Change, Email, Renewal, Session, SessionStore, SessionToken};
 use crate::ledger::{Filter, LedgerStore, ReportStore, Reports, SessionReports, TOO_LONG, is_of_nobody, took_too_long};
 use crate::storage::conformance_of_reports::two_days;
 use crate::storage::postgres::pool::Statement;
@@ -93,6 +93,28 @@ async fn it_reads_what_the_edge_reads_of_whoever_is_signed_in() {
             assert_eq!(seen, theirs[n % 2]);
         }
     }
+}
+
+#[tokio::test]
+async fn the_token_before_a_sessions_present_one_reads_the_same_for_as_long_as_it_holds() {
+    let database = Database::fresh().await;
+    let (store, dashboard) = (open(&database).await, dashboard(&database).await);
+    let (ada, old) = somebody(&store, "ada@example.org").await;
+    let (now, new) = (SystemClock.now(), old.renewed(&[1; 32]));
+    let expires_at = Timestamp(now.0 + HOUR);
+    let session = Session { token_hash: new.hash(), user: ada, created_at: now, began_at: now, expires_at };
+    assert!(store.replace(old.hash(), Renewal { session, salt: [1; 32] }).await.unwrap());
+    for token in [&old, &new] {
+        assert_eq!(ids(&*dashboard.of(token.expose(), ada).await.unwrap().unwrap()).await.len(), 5);
+    }
+    store.arrived(new.hash(), now).await.unwrap();
+    let reads_on = async |token: &SessionToken| match dashboard.of(token.expose(), ada).await.unwrap() {
+        Some(reports) => reports.rows(&Filter::default(), None, 50).await.is_ok_and(|rows| rows.len() == 5),
+        None => false,
+    };
+    assert!(!reads_on(&old).await && reads_on(&new).await);
+    assert!(store.end(old.hash()).await.unwrap());
+    assert!(!reads_on(&new).await, "both have gone");
 }
 
 #[tokio::test]
