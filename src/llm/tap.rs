@@ -246,4 +246,6 @@ fn pass(chunk: &Bytes, from: usize, to: usize, out: &mut Vec<Bytes>) {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
