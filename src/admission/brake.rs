@@ -3,8 +3,9 @@
 //! Checksums are public, so anyone can mint well-formed keys, and each would cost the store a question. An address gets
 //! so many questions a minute that are answered "no such key"; then its unknown keys are refused unasked. No more of its
 //! questions are under way than may yet fail: the next waits for one of them, since a team behind one address may well
-//! ask for more keys than that at once, all of them good, where an edge has just started. Keys that are cached never come here, so whoever shares an address with an attacker goes on working. Behind a proxy that is not
-//! among `trusted_proxies` all clients share its address.
+//! ask for more keys than that at once, all of them good, where an edge has just started. Keys that are cached never come
+//! here, so whoever shares an address with an attacker goes on working. Behind a proxy that is not among
+//! `trusted_proxies` all clients share its address.
 //!
 //! Failure stance: open. An address that the bounded table has no room for is not braked; the cap on look-ups in flight
 //! still is above it.

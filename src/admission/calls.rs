@@ -222,11 +222,14 @@ impl Shared {
     /// Marks the slots that have something to say as busy, and forgets those that have nothing left.
     fn gather(&self, close: bool) -> Gathered {
         let (today, hears) = (self.clock.now().day(), self.store.hears());
-        // All at once, so that one call says it of every slot.
-        let reports = self.turns.fetch_add(1, Ordering::Relaxed).is_multiple_of(REPORT);
-        let mut gathered = Gathered::default();
-        for shard in &self.slots {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        // All at once, where one call says it of every slot; else a part of them at each turn, so that few are busy at a time.
+        let apart = self.slots_seen.load(Ordering::Relaxed) > BATCH;
+        let (mut gathered, mut seen) = (Gathered::default(), 0);
+        for (number, shard) in (0..).zip(&self.slots) {
+            let reports = turn.wrapping_add(if apart { number } else { 0 }).is_multiple_of(REPORT);
             lock(shard).retain(|_, slot| {
+                seen += 1;
                 let mut state = slot.lock();
                 gathered.busy |= state.busy;
                 match state.turn(today, close, hears, reports) {
@@ -239,6 +242,7 @@ impl Shared {
                 true
             });
         }
+        self.slots_seen.store(seen, Ordering::Relaxed);
         gathered
     }
 

@@ -265,7 +265,8 @@ impl Shared {
     /// `braked`: where an unknown key came from, and when; None for one that was proved before.
     fn look_up(self: &Arc<Self>, id: PublicId, braked: Option<(IpAddr, Timestamp)>) -> Result<Flight, KeyRefusal> {
         let attempt = || braked.map(|(address, now)| self.brake.begin(address, now)).transpose();
-        Ok(self.lookups.join(id, self.settings.patience, attempt, || Arc::clone(self).fetch(id))?)
+        let asked = (id, braked.map(|(address, _)| address));
+        Ok(self.lookups.join(asked, self.settings.patience, attempt, || Arc::clone(self).fetch(id))?)
     }
 
     /// One look-up, its answer kept in the cache.

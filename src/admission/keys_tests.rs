@@ -342,6 +342,19 @@ async fn invented_keys_that_come_at_once_cost_no_more_look_ups_than_the_brake_al
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_may_ask_no_more_keeps_nobody_elsewhere_from_a_key_they_asked_for_too() {
+    let door = Door::new();
+    *door.store.delay.lock().unwrap() = Duration::from_millis(20);
+    let invented: Vec<_> = (0..30).map(|_| RawKey::mint().unwrap()).collect();
+    let good = door.issue(None);
+    let elsewhere = "198.51.100.1".parse().unwrap();
+    let flood = join_all(invented.iter().chain([&good]).map(|key| door.knock(key)));
+    let (flood, there) = tokio::join!(flood, door.keys.authenticate(good.expose(), elsewhere));
+    assert!(matches!(flood.last(), Some(Err(KeyRefusal::TooManyFailed { .. }))), "it stood behind the thirty");
+    assert!(there.is_ok(), "{there:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_wrong_key_sent_again_and_again_brakes_nobody() {
     let door = Door::new();
     let (wrong, good) = (RawKey::mint().unwrap(), door.issue(None));

@@ -1,4 +1,5 @@
-//! Look-ups in flight: one a key however many wait for it, and a cap on them.
+//! Look-ups in flight: one a key however many wait for it, and a cap on them. An unknown key has one for each address that
+//! shows it: what another address may not ask for is refused to that one alone.
 //!
 //! The cap is what a flood of well-formed invented keys runs into. Keys already proved do not count against it and have
 //! one of their own: after a flush all of them are asked for again at once, and whatever else the store is asked
@@ -8,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +42,9 @@ pub(super) enum NotFound {
 }
 
 type Answer = Result<Arc<Known>, NotFound>;
-type Flights = Arc<Mutex<HashMap<PublicId, watch::Receiver<Option<Answer>>>>>;
+/// A key, and the address on whose account it is looked up, if it is on any.
+pub(super) type Asked = (PublicId, Option<IpAddr>);
+type Flights = Arc<Mutex<HashMap<Asked, watch::Receiver<Option<Answer>>>>>;
 
 impl Lookups {
     /// `cap`: look-ups of unknown keys in flight at once, and as many of proved ones.
@@ -49,24 +53,24 @@ impl Lookups {
         Self { flights: Flights::default(), unknown: places(), proved: places() }
     }
 
-    /// Joins the look-up of `id` that is in flight, or starts `fetch`. It first waits for a place under the cap of its
+    /// Joins the look-up of what is `asked` that is in flight, or starts `fetch`. It first waits for a place under the cap of its
     /// kind, an unknown key's on the account that `attempt` opens; all together take `patience` at most.
     pub(super) fn join<E, F: Future<Output = Answer> + Send + 'static>(
         &self,
-        id: PublicId,
+        asked: Asked,
         patience: Duration,
         attempt: impl FnOnce() -> Result<Option<Attempt>, E>,
         fetch: impl FnOnce() -> F,
     ) -> Result<Flight, E> {
         let mut flights = lock(&self.flights);
-        if let Some(flight) = flights.get(&id) {
+        if let Some(flight) = flights.get(&asked) {
             return Ok(Flight(flight.clone()));
         }
         let attempt = attempt()?;
         let (sender, receiver) = watch::channel(None);
-        flights.insert(id, receiver.clone());
+        flights.insert(asked, receiver.clone());
         drop(flights);
-        let landing = Landing { flights: Arc::clone(&self.flights), id };
+        let landing = Landing { flights: Arc::clone(&self.flights), asked };
         let places = Arc::clone(if attempt.is_some() { &self.unknown } else { &self.proved });
         let looked_up = placed(places, attempt, fetch());
         // A task of its own, so that the request that began it may leave without taking the others' answer along.
@@ -104,15 +108,15 @@ impl Flight {
 /// Takes the flight off the list, also when its task is dropped half-way.
 struct Landing {
     flights: Flights,
-    id: PublicId,
+    asked: Asked,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        lock(&self.flights).remove(&self.id);
+        lock(&self.flights).remove(&self.asked);
     }
 }
 
-fn lock(flights: &Flights) -> MutexGuard<'_, HashMap<PublicId, watch::Receiver<Option<Answer>>>> {
+fn lock(flights: &Flights) -> MutexGuard<'_, HashMap<Asked, watch::Receiver<Option<Answer>>>> {
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,7 @@
 //! The states, their transitions and what is promised are written down in `docs/decisions/005-quota-leases.md`.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(super) struct Shared {
     live_edges: AtomicU32,
     /// Of the background task so far.
     pub(super) turns: AtomicU32,
+    /// Slots that there were at the last turn.
+    pub(super) slots_seen: AtomicUsize,
     leases: AtomicU64,
     local: AtomicU64,
 }
@@ -104,6 +106,7 @@ impl RateLimiter {
             departing: AtomicBool::new(false),
             live_edges: AtomicU32::new(1),
             turns: AtomicU32::new(0),
+            slots_seen: AtomicUsize::new(0),
             leases: AtomicU64::new(0),
             local: AtomicU64::new(0),
         }))

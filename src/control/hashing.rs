@@ -2,8 +2,8 @@
 //! same machine.
 //!
 //! Who waits for that is let in by how much has failed from their network lately, and networks take turns, so that many from
-//! one are as one that comes again and again; the order of arrival decides between equals, and within a network. Where there is no place left to wait, whoever stands last in that order makes
-//! room. So those who guess by the hundred, from fewer networks than there are places, keep nobody out who comes from
+//! one are as one that comes again and again; the order of arrival decides between equals, and within a network. Where there
+//! is no place left to wait, whoever stands last in that order makes room. So those who guess by the hundred, from fewer networks than there are places, keep nobody out who comes from
 //! elsewhere; who has more networks than that can.
 
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! How many pages are made: each costs the edge and the database time that requests to models want, too.
 //!
-//! A user has a pace, and another one for what they send; all users together have one. Of that one, whoever was made many pages lately leaves up to half to
-//! the others, so that a few who ask as fast as they may keep nobody waiting who has not asked. Who shows a session that the
+//! A user has a pace, and another one for what they send; all users together have one. Of that one, whoever was made many
+//! pages lately leaves up to half to the others, so that a few who ask as fast as they may keep nobody waiting who has not asked. Who shows a session that the
 //! edge has not vouched for yet has a pace by address, and all of those together have theirs: made-up sessions take nothing
 //! from who is signed in. What is beyond costs neither edge nor database anything.
 

@@ -24,7 +24,7 @@ thread_local! {
     static EMPTIED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs for as long as the process, on a runtime of one thread: in its cache lies what it freed of requests that are over.
+/// Runs for as long as the process, on a runtime with one worker: in that thread's cache lies what it freed of requests that are over.
 pub async fn give_back_often() {
     let mut ticks = ticks(EVERY);
     loop {

@@ -239,7 +239,8 @@ impl<'request> Patience<'request> {
         if self.drain.was_cut() {
             return Poll::Ready(());
         }
-        // All requests of a thread stand in one list, behind one lock: who stands there already need not look again.
+        // All requests of a thread stand in one list, behind one lock: who stands there already need not look again. A
+        // `Notify` that has been asked once keeps who asked until it calls them, and the flag is set before it does.
         if self.woken.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             return Poll::Pending;
         }

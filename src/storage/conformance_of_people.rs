@@ -117,6 +117,14 @@ async fn the_token_before_holds_until_the_new_one_has_arrived<S: SessionStore>(
     store.arrived(first.token_hash, moment(1)).await.unwrap();
     assert!(before(moment(29)).await.is_some(), "it is not the one that has arrived");
 
+    let [long, short] = [(); 2].map(|()| session(second.user));
+    let short = Session { expires_at: moment(5), ..short };
+    store.open(long.clone()).await.unwrap();
+    assert!(store.replace(long.token_hash, Renewal { session: short.clone(), salt: [1; 32] }).await.unwrap());
+    assert!(store.signed(long.token_hash, moment(4)).await.unwrap().is_some());
+    assert_eq!(store.signed(long.token_hash, moment(5)).await.unwrap(), None, "the one in its place is over");
+    assert!(store.end(short.token_hash).await.unwrap());
+
     // By either it ends, and a third leaves nothing of the first.
     for (by_old, third) in [(true, false), (false, false), (false, true)] {
         let [old, new, newest] = [(); 3].map(|()| session(second.user));
@@ -149,6 +157,14 @@ async fn a_disabled_account_and_a_new_password_end_sessions<S: SessionStore + Ac
     assert_eq!(store.signed(kept.token_hash, NOON).await.unwrap(), None);
     assert_eq!(store.password(user).await.unwrap(), Some(hash("newer")));
     assert!(!store.set_password(UserId(Uuid::new_v4()), hash("x"), None).await.unwrap(), "nobody there");
+
+    let (before, now) = (session(user), session(user));
+    store.open(before.clone()).await.unwrap();
+    assert!(store.replace(before.token_hash, Renewal { session: now.clone(), salt: [3; 32] }).await.unwrap());
+    assert!(store.set_password(user, hash("newest"), Some(before.token_hash)).await.unwrap());
+    assert!(store.signed(now.token_hash, NOON).await.unwrap().is_some(), "renewed while a password was set with it");
+    assert!(store.set_password(user, hash("newest"), None).await.unwrap());
+    assert_eq!(store.signed(now.token_hash, NOON).await.unwrap(), None);
 
     store.open(kept.clone()).await.unwrap();
     let disabled = Change { disabled_at: Some(Some(NOON)), ..Change::default() };

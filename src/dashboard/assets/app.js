@@ -26,12 +26,16 @@
   const lines = async function* (body) {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     let held = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const whole = (held + value).split(/\r?\n/);
-      held = whole.pop();
-      yield* whole;
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        const whole = (held + value).split(/\r?\n/);
+        held = whole.pop();
+        yield* whole;
+      }
+    } finally {
+      reader.cancel().catch(() => {}); // whoever stops reading leaves no answer open behind
     }
   };
 

@@ -67,7 +67,7 @@
   const events = async function* (body) {
     let event = {};
     for await (const line of cfx.lines(body)) {
-      const [, field, value] = /^([^:]*):? ?(.*)$/.exec(line);
+      const [, field, value] = /^([^:]*):? ?(.*)$/s.exec(line);
       if (field) event[field] = value;
       if (line) continue;
       last = event.id ?? last;

@@ -62,6 +62,7 @@ const SET_PASSWORD: Statement = Statement {
           ), ended as (
               delete from cfx.sessions as session using account
                where session.user_id = account.id and session.token_hash is distinct from $3
+                 and (session.renewed_hash is null or session.renewed_hash is distinct from $3)
           ), withdrawn as (
               delete from cfx.links as link using account where link.user_id = account.id
           )

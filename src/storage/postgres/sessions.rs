@@ -37,7 +37,7 @@ const SIGNED: Statement = Statement {
 };
 const REPLACE: Statement = Statement {
     sql: "update cfx.sessions set token_hash = $1, created_at = $3, began_at = $4, expires_at = $5,
-                 renewed_hash = token_hash, renewed_with = $7, renewed_until = expires_at
+                 renewed_hash = token_hash, renewed_with = $7, renewed_until = least($5, expires_at)
            where token_hash = $6 and user_id = $2 and expires_at > $3
           returning user_id",
     types: &[

@@ -89,7 +89,10 @@ impl AccountStore for Sqlite {
             if known {
                 choose(connection, &user, &password)?;
                 connection
-                    .prepare_cached("delete from sessions where user_id = ?1 and token_hash is not ?2")?
+                    .prepare_cached(
+                        "delete from sessions where user_id = ?1 and token_hash is not ?2
+                            and (renewed_hash is null or renewed_hash is not ?2)",
+                    )?
                     .execute((&user, keep))?;
                 withdraw_links(connection, &user)?;
             }

@@ -58,7 +58,7 @@ impl SessionStore for Sqlite {
             connection
                 .prepare_cached(
                     "update sessions set token_hash = ?1, created_at = ?3, began_at = ?4, expires_at = ?5,
-                            renewed_hash = token_hash, renewed_with = ?7, renewed_until = expires_at
+                            renewed_hash = token_hash, renewed_with = ?7, renewed_until = min(?5, expires_at)
                       where token_hash = ?6 and user_id = ?2 and expires_at > ?3",
                 )?
                 .execute((
