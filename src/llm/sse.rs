@@ -94,14 +94,17 @@ pub fn name(event: &[u8]) -> Option<&[u8]> {
 
 /// The offset at which the value of the first `data` line begins, in an event whose end has not come yet.
 pub fn data_start(event: &[u8]) -> Option<usize> {
-    lines(event).find_map(|(at, line)| field(line, b"data").map(|value| at + line.len() - value.len()))
+    data_starts(event).next()
 }
 
 /// As [`data_start`], of an event that has one such line.
 pub fn only_data_start(event: &[u8]) -> Option<usize> {
-    let mut starts =
-        lines(event).filter_map(|(at, line)| field(line, b"data").map(|value| at + line.len() - value.len()));
+    let mut starts = data_starts(event);
     starts.next().filter(|_| starts.next().is_none())
+}
+
+fn data_starts(event: &[u8]) -> impl Iterator<Item = usize> {
+    lines(event).filter_map(|(at, line)| field(line, b"data").map(|value| at + line.len() - value.len()))
 }
 
 /// Lines without their ends, and where each begins. A CRLF gives an empty line more, which has no field either.

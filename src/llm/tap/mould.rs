@@ -1,5 +1,6 @@
 //! What an event has in common with the one before: most of a stream's differ in a single string, which is what the
-//! model said. Those are compared, for a fifth of what it takes to parse them.
+//! model said. Those are compared, for a fifth of what it takes to parse them. Where each has a number of its own, as on
+//! `/v1/responses`, none is like the one before, and all are parsed as ever.
 
 use crate::llm::json::{Span, Text, string_end};
 
