@@ -100,13 +100,7 @@ impl Chunk {
                         size => Self::Data(size),
                     };
                 }
-                Self::Data(left) => {
-                    let Some(piece) = piece(inbox, left) else { return Ok(Yield::More) };
-                    if *left == 0 {
-                        *self = Self::End;
-                    }
-                    return Ok(Yield::Piece(piece));
-                }
+                Self::Data(_) => return Ok(self.data(inbox).map_or(Yield::More, Yield::Piece)),
                 Self::End => match inbox.get(..2) {
                     None => return Ok(Yield::More),
                     Some(b"\r\n") => {
@@ -128,12 +122,54 @@ impl Chunk {
             }
         }
     }
+
+    /// The data at hand of this chunk and of those that follow it, as one piece: whoever passes it on pays for a piece,
+    /// and what came in one read came at one time.
+    fn data(&mut self, inbox: &mut BytesMut) -> Option<Bytes> {
+        // What is joined ends at `end`, what has been looked at `from`: in between lies what stood between chunks.
+        let (mut end, mut from) = (0, 0);
+        while let Self::Data(left) = self {
+            let length = at_hand(inbox.len() - from, left);
+            if from > end {
+                inbox.copy_within(from..from + length, end);
+            }
+            end += length;
+            from += length;
+            if *left > 0 {
+                break;
+            }
+            *self = Self::End;
+            if let Some((length, size)) = inbox.get(from..).and_then(next_size) {
+                from += length;
+                *self = Self::Data(size);
+            }
+        }
+        let piece = inbox.split_to(end);
+        inbox.advance(from - end);
+        (end > 0).then(|| piece.freeze())
+    }
+}
+
+/// What stands between two chunks, its length and the size of the second, where it is all there and as it should be.
+/// The last chunk is none of them.
+fn next_size(bytes: &[u8]) -> Option<(usize, u64)> {
+    let rest = bytes.strip_prefix(b"\r\n")?;
+    let feed = memchr::memchr(b'\n', rest.get(..LONGEST_LINE).unwrap_or(rest))?;
+    let line = rest.get(..feed)?.strip_suffix(b"\r")?;
+    let size = size(line).ok().filter(|size| *size > 0)?;
+    Some((feed + 3, size))
+}
+
+/// How many of `left` bytes are among `length`, taken off what is left.
+fn at_hand(length: usize, left: &mut u64) -> usize {
+    let length = length.min(usize::try_from(*left).unwrap_or(usize::MAX));
+    *left -= length as u64;
+    length
 }
 
 /// As much of `left` bytes as is there.
 fn piece(inbox: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
-    let length = inbox.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-    *left -= length as u64;
+    let length = at_hand(inbox.len(), left);
     (length > 0).then(|| inbox.split_to(length).freeze())
 }
 

@@ -49,6 +49,28 @@ fn chunks_end_at_their_last_one_alone() {
 }
 
 #[test]
+fn chunks_that_came_at_one_time_are_one_piece() {
+    let mut inbox = BytesMut::from("3\r\nabc\r\nA;name=\"v\"\r\n0123456789\r\n2\r\nd");
+    let mut framing = Framing::from(Length::Chunked);
+    let mut next = |inbox: &mut BytesMut| framing.take(inbox).unwrap();
+    assert_eq!(next(&mut inbox), Yield::Piece("abc0123456789d".into()));
+    assert_eq!((next(&mut inbox), inbox.len()), (Yield::More, 0));
+    inbox.extend_from_slice(b"e\r\n4\r\nfghi\r\n0\r\n\r\n");
+    assert_eq!(next(&mut inbox), Yield::Piece("efghi".into()));
+    assert_eq!(next(&mut inbox), Yield::End);
+}
+
+#[test]
+fn what_stands_before_a_mistake_comes_first() {
+    for mistake in ["\r\nx\r\n", "\r\n\r\n", "wrong", "\r\n3\nabc"] {
+        let mut inbox = BytesMut::from(&format!("1\r\na\r\n2\r\nbc{mistake}")[..]);
+        let mut framing = Framing::from(Length::Chunked);
+        assert_eq!(framing.take(&mut inbox), Ok(Yield::Piece("abc".into())), "{mistake:?}");
+        assert!(framing.take(&mut inbox).is_err(), "{mistake:?}");
+    }
+}
+
+#[test]
 fn what_is_no_chunk_is_no_body() {
     for text in [
         "x\r\n",
