@@ -2,12 +2,11 @@
 
 import json
 import socket
-import sys
 import threading
 
 import process
 from contenders import nginx_process
-from ground import HERE, free_port
+from ground import RELEASE, free_port
 
 CHAT = json.dumps({
     "id": "chatcmpl-1", "created": 1, "model": "upstream-bench", "object": "chat.completion",
@@ -19,6 +18,8 @@ EMBEDDING = json.dumps({
     "data": [{"object": "embedding", "index": 0, "embedding": [round((n * 7919 % 2003 - 1001) / 9973, 8) for n in range(1536)]}],
 }, separators=(",", ":"))
 ASSET_KB = 32
+# Of a streamed answer.
+EVENTS = 200
 # The longest word that nginx reads of its configuration.
 WORD = 3_000
 
@@ -47,9 +48,9 @@ def answers(ground):
 
 
 def events(ground):
-    """Streams of sse.EVENTS events, each a write of its own."""
+    """Streams of EVENTS events as fast as they are taken, each a chunk and a write of its own."""
     port = free_port()
-    ground.spawn("sse", [sys.executable, HERE / "sse.py", port], port)
+    ground.spawn("events", [RELEASE / "examples/crowd", "events", "--listen", f"127.0.0.1:{port}", "--events", EVENTS], port)
     return port
 
 

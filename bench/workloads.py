@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import bodies
 import load
-import sse
 from contenders import EXHAUSTED
 from keys import keys
+from upstreams import EVENTS
 
 PROXIES = ("cfx", "bare pingora", "nginx", "HAProxy")
 FAST = (*PROXIES, "onwards")
@@ -84,8 +84,8 @@ def of_json(ground, results):
 
 def of_events(ground):
     streamed = bodies.chat(ground.folder, "streamed.json", 2 << 10, stream=True)
-    return [posts("sse-fast", f"SSE, {sse.EVENTS} events an answer, each a write, 8 connections", ALL, streamed, 8, part=b"[DONE]",
-                  unit="event", per=sse.EVENTS, note="The upstream is what bounds answers a second here.", label="SSE, an event")]
+    return [posts("sse-fast", f"SSE, {EVENTS} events an answer, each a write, 8 connections", ALL, streamed, 8, part=b"[DONE]",
+                  unit="event", per=EVENTS, note="The upstream is what bounds answers a second here.", label="SSE, an event")]
 
 
 def of_paced(model):

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tools of measurement, run by hand")]
 
 mod client;
+mod events;
 mod figures;
 mod health;
 mod http2;
@@ -27,6 +28,8 @@ enum Command {
     Shed(shed::Arguments),
     /// Large bodies, all at once.
     Uploads(uploads::Arguments),
+    /// The model alone: streams whose events come as fast as they are taken.
+    Events(events::Arguments),
 }
 
 /// The edge that is asked, and the model that it is to ask.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Streams(arguments) => streams::run(arguments),
         Command::Shed(arguments) => shed::run(arguments),
         Command::Uploads(arguments) => uploads::run(arguments),
+        Command::Events(arguments) => events::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

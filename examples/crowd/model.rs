@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
@@ -28,14 +29,28 @@ pub enum Model {
     Streams { every: Duration, over: watch::Receiver<bool>, http2: bool },
     /// One answer, after so long.
     Answers { think: Duration },
+    /// These chunks as fast as they are taken.
+    Events(Arc<[String]>),
 }
 
 /// Serves on a thread of its own, for as long as the process lives.
 pub fn start(address: SocketAddr, model: Model) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listener = runtime.block_on(async { listen(address) })?;
+    let (runtime, listener) = listening(address)?;
     std::thread::spawn(move || runtime.block_on(accept(listener, Arc::new(model))));
     Ok(())
+}
+
+/// Serves on this thread, for as long as the process lives.
+pub fn serve_here(address: SocketAddr, model: Model) -> io::Result<()> {
+    let (runtime, listener) = listening(address)?;
+    runtime.block_on(accept(listener, Arc::new(model)));
+    Ok(())
+}
+
+fn listening(address: SocketAddr) -> io::Result<(Runtime, TcpListener)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = runtime.block_on(async { listen(address) })?;
+    Ok((runtime, listener))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -71,6 +86,7 @@ async fn serve(mut socket: TcpStream, model: &Model) -> io::Result<()> {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
                 socket.write_all(format!("{head}{}\r\n\r\n{ANSWER}", ANSWER.len()).as_bytes()).await?;
             }
+            Model::Events(chunks) => events(&mut socket, chunks).await?,
         }
     }
     Ok(())
@@ -91,6 +107,18 @@ async fn take_request(socket: &mut TcpStream) -> io::Result<bool> {
         }
     };
     let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+    if text.contains("\r\ntransfer-encoding: chunked\r\n") {
+        while !buffer[head..held].ends_with(b"0\r\n\r\n") {
+            if held == buffer.len() {
+                buffer.resize(2 * held, 0);
+            }
+            match socket.read(&mut buffer[held..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => held += read,
+            }
+        }
+        return Ok(true);
+    }
     let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
     let mut left = length.unwrap_or(0).saturating_sub(held - head);
     while left > 0 {
@@ -102,14 +130,15 @@ async fn take_request(socket: &mut TcpStream) -> io::Result<bool> {
     Ok(true)
 }
 
+// nginx passes on what comes as it comes only where it is asked to.
+const STREAM: &str = concat!(
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n",
+    "transfer-encoding: chunked\r\n\r\n"
+);
+
 /// Each token is an event, a chunk and a write of its own.
 async fn stream(socket: &mut TcpStream, mut tokens: Tokens) -> io::Result<()> {
-    // nginx passes on what comes as it comes only where it is asked to.
-    let head = concat!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\n",
-        "transfer-encoding: chunked\r\n\r\n"
-    );
-    socket.write_all(head.as_bytes()).await?;
+    socket.write_all(STREAM.as_bytes()).await?;
     loop {
         let (event, last) = tokens.next().await;
         let end = if last { "0\r\n\r\n" } else { "" };
@@ -118,6 +147,16 @@ async fn stream(socket: &mut TcpStream, mut tokens: Tokens) -> io::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Each chunk is a write of its own, and behind each it is the next stream's turn.
+async fn events(socket: &mut TcpStream, chunks: &[String]) -> io::Result<()> {
+    socket.write_all(STREAM.as_bytes()).await?;
+    for chunk in chunks {
+        socket.write_all(chunk.as_bytes()).await?;
+        tokio::task::yield_now().await;
+    }
+    socket.write_all(b"0\r\n\r\n").await
 }
 
 /// What is said on one stream, each event when it is due.
@@ -153,7 +192,8 @@ impl Tokens {
     }
 }
 
-fn chunk(text: &str) -> String {
+/// As it is framed on HTTP/1.1.
+pub fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
