@@ -5,7 +5,7 @@
 //! (docs/decisions/002-allocator.md). Here all that is free goes back every few seconds; what is taken again in
 //! between, by an edge at work, is some pages a thread.
 //!
-//! Failure stance: an arena or a cache that is not there, or an allocator that is another, is passed over. Nothing depends
+//! Failure stance: an arena that is not there, or an allocator that is another, is passed over. Nothing depends
 //! on it.
 
 use std::cell::Cell;
@@ -14,6 +14,8 @@ use std::time::Duration;
 use tikv_jemalloc_ctl::arenas::narenas;
 use tikv_jemalloc_ctl::{Access, AsName, Result};
 use tokio::time::{MissedTickBehavior, interval};
+
+use crate::heap;
 
 /// Timers of clients that have left lie on their pages for 10 s at the most: what they leave free is back within 15.
 const EVERY: Duration = Duration::from_secs(5);
@@ -29,7 +31,7 @@ pub async fn give_back_often() {
     let mut ticks = ticks(EVERY);
     loop {
         ticks.tick().await;
-        let _ = empty_cache();
+        heap::empty_cache();
         // Beside what runs here: the system takes its time over a gigabyte.
         let _ = tokio::task::spawn_blocking(give_back).await; // fails where the process ends
     }
@@ -43,7 +45,7 @@ pub fn empty_cache_often() {
             let mut ticks = ticks(CACHES_EVERY);
             loop {
                 ticks.tick().await;
-                let _ = empty_cache();
+                heap::empty_cache();
             }
         });
     }
@@ -67,16 +69,6 @@ fn give_back() {
     }
 }
 
-/// A cache that is switched off has given back what was in it.
-fn empty_cache() -> Result<()> {
-    let key = "thread.tcache.enabled\0".name();
-    if key.read()? {
-        key.write(false)?;
-        key.write(true)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,13 +80,5 @@ mod tests {
         give_back();
         assert!(before > 0);
         assert_eq!(pace(), before);
-    }
-
-    #[test]
-    fn a_thread_has_a_cache_again() {
-        let has = || -> bool { "thread.tcache.enabled\0".name().read().unwrap() };
-        assert!(has());
-        empty_cache().unwrap();
-        assert!(has());
     }
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::heap;
 use crate::telemetry::fields::Fields;
 use crate::telemetry::{Format, line};
 use crate::units::{KeyId, NanoUsd, RequestId, Stage, StageSource, Timestamp, Usage, UserId};
@@ -20,6 +21,8 @@ const CAPACITY: usize = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_millis(20);
 /// Room that stays for the next batches: more than a busy edge fills in that time. What ends at once with a crowd takes more.
 const KEPT: usize = 128 * 1024;
+/// Without a line for so long, that room goes too.
+const REST: Duration = Duration::from_secs(3);
 /// What [`AccessLog::flush`] waits at most, so that a stuck pipe cannot hold up a shutdown.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -184,14 +187,26 @@ impl<W: Write> Writer<W> {
     /// Waits for lines and takes all there are. The buffers change places, so that neither is allocated again.
     fn next_batch(&self, batch: &mut Vec<u8>) -> u64 {
         let shared = &*self.shared;
-        let waited = shared.wake.wait_while(shared.pending(), |pending| pending.lines.is_empty());
-        let pending = waited.unwrap_or_else(PoisonError::into_inner);
+        let pending = self.first_line(batch);
         let waited = shared.wake.wait_timeout_while(pending, LINGER, |pending| !pending.hurry);
         let mut pending = waited.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(&mut pending.lines, batch);
         pending.hurry = false;
         pending.writing = true;
         std::mem::take(&mut pending.unreported)
+    }
+
+    /// Waits for one. `batch` is empty, and has room only while lines come.
+    fn first_line(&self, batch: &mut Vec<u8>) -> MutexGuard<'_, Pending> {
+        let (wake, none) = (&self.shared.wake, |pending: &mut Pending| pending.lines.is_empty());
+        let waited = wake.wait_timeout_while(self.shared.pending(), REST, none);
+        let (mut pending, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            pending.lines = Vec::new();
+            *batch = Vec::new();
+            heap::empty_cache();
+        }
+        wake.wait_while(pending, none).unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&mut self, batch: &[u8]) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::folder::Folder;
 use super::{Shared, Synced};
-use crate::failpoint;
+use crate::{failpoint, heap};
 
 /// How long an END may wait for others.
 const END_LAG: Duration = Duration::from_millis(5);
@@ -66,6 +66,7 @@ fn run(shared: &Shared, stop: &AtomicBool) {
             shared.sync_and_remove();
             last_sync = Instant::now();
             shared.carry();
+            heap::empty_cache();
         }
         if stopping {
             return;

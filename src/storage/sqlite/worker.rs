@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::heap;
 use crate::units::StoreError;
 
 /// What SQLite keeps of a file, up to 2 MB a connection, is as soon read again from the system's own cache. It goes where a
@@ -77,6 +78,7 @@ fn serve(connection: &mut Connection, queue: &Receiver<Job>) {
             }
             Err(RecvTimeoutError::Timeout) => {
                 let _ = connection.execute_batch("pragma shrink_memory"); // what is cached does no harm
+                heap::empty_cache();
                 filling_since = None;
             }
             Err(RecvTimeoutError::Disconnected) => return,
