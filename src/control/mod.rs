@@ -18,7 +18,7 @@ mod edge_view;
 mod hashing;
 mod keys;
 mod layer;
-mod logs;
+pub mod logs;
 mod me;
 mod models;
 mod openapi;
