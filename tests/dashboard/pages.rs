@@ -62,6 +62,29 @@ async fn a_page_asks_the_edge_no_more_than_it_needs() {
 }
 
 #[tokio::test]
+async fn stages_are_asked_for_by_the_names_that_lists_of_models_have() {
+    let stand = start(Setting::default()).await;
+    let connect = stand.get("/connect").await.body;
+    for said in [
+        "<code>cfx-plan</code>",
+        "<code>cfx-review</code>",
+        "cfx-plan for Architect, cfx-code for Code",
+        "cfx-plan in Plan mode, cfx-code in Act mode",
+        "\n    model: cfx-code\n",
+        "model = &quot;cfx-code&quot;\n",
+        "ANTHROPIC_MODEL=cfx-code\n",
+        "{&quot;model&quot;: &quot;cfx-plan&quot;",
+        "model=&quot;cfx-code&quot;,",
+        "model: &quot;cfx-code&quot;,",
+    ] {
+        assert!(connect.contains(said), "{said}");
+    }
+    assert!(!connect.contains("{plan}") && !connect.contains("{code}"));
+    let playground = stand.get("/playground").await.body;
+    assert!(playground.contains("<option value=\"cfx-plan\">cfx-plan — claude-sonnet</option>"), "{playground}");
+}
+
+#[tokio::test]
 async fn where_nothing_was_asked_pages_say_what_to_do() {
     let stand = start(Setting { told: Told::Nothing, ..Setting::default() }).await;
     assert!(stand.get("/").await.body.contains("Nothing has been asked yet."));

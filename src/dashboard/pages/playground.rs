@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use maud::html;
 
+use super::connect::asked_as;
 use super::failure;
 use super::key_forms::proof;
 use crate::control::api::{Offer, RawKey};
@@ -30,7 +31,7 @@ pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
             (proof(&signed))
             label for="model" { (texts.play_model) }
             select #model name="model" {
-                optgroup label=(texts.stages) { @for stage in &offer.stages { option value=(stage.name) { (stage.name) " — " (stage.model) } } }
+                optgroup label=(texts.stages) { @for stage in &offer.stages { option value=(asked_as(&stage.name)) { (asked_as(&stage.name)) " — " (stage.model) } } }
                 @if offer.direct && !offer.models.is_empty() {
                     optgroup label=(texts.models) { @for model in &offer.models { option value=(model.alias) data-direct { (model.alias) } } }
                 }
