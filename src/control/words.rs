@@ -5,10 +5,10 @@ use crate::identity::{Email, Role, unseen};
 use crate::units::{Day, NanoUsd, Stage, Timestamp};
 
 /// Requests a day that a limit may say. Beyond it is a slip of the finger.
-pub(super) const MOST_REQUESTS: u32 = 1_000_000_000;
+pub const MOST_REQUESTS: u32 = 1_000_000_000;
 
 /// Characters of a label.
-const LONGEST_LABEL: usize = 100;
+pub const LONGEST_LABEL: usize = 100;
 /// The years that stores and calendars agree on.
 const FIRST: Timestamp = Timestamp(0);
 const LAST: Timestamp = Timestamp(253_402_300_799_000_000); // 9999-12-31T23:59:59Z

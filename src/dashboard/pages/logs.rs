@@ -12,6 +12,7 @@ use super::filter::{Wanted, after};
 use crate::control::api::Key;
 use crate::dashboard::assets::TAIL;
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::limits;
 use crate::dashboard::parts::{self, alert, status_name};
 use crate::dashboard::shown::{count, duration, instant, money};
 use crate::dashboard::signed::Signed;
@@ -67,7 +68,7 @@ fn shown(signed: &Signed, wanted: &Wanted, rows: Result<Vec<LogRow>, StoreError>
         (form(signed, wanted, known))
         @if let Some(problem) = wanted.problem { (alert(&problem.words(texts))) } @else {
             @match &rows {
-                Err(error) if took_too_long(error) => (alert(texts.logs_too_much)),
+                Err(error) if took_too_long(error) => (alert(&limits::too_much(signed.visitor.language, texts.logs_too_much))),
                 Err(_) => (alert(texts.logs_unread)),
                 Ok(rows) => (listed(signed, wanted, rows, known)),
             }
