@@ -84,6 +84,17 @@ impl Stage {
         }
     }
 
+    /// What a client sends as `model` to ask for it, as lists of models have it. The bare name does as well. None: direct mode is
+    /// asked for by a model's own name.
+    pub fn as_model(self) -> Option<&'static str> {
+        match self {
+            Stage::Plan => Some("cfx-plan"),
+            Stage::Code => Some("cfx-code"),
+            Stage::Review => Some("cfx-review"),
+            Stage::Direct => None,
+        }
+    }
+
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.as_str() == text)
     }

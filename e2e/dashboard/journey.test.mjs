@@ -149,7 +149,7 @@ test("a key that is revoked is refused", async () => {
 
 test("the playground streams on a key of its own", async () => {
   await page.goto(`${EDGE}/playground`);
-  await page.getByLabel("Stage or model").selectOption("code");
+  await page.getByLabel("Stage or model").selectOption("cfx-code");
   await page.getByLabel("Message").fill("Say something that takes a while.");
   const minted = page.waitForResponse((answer) => new URL(answer.url()).pathname === "/playground/key");
   await page.getByRole("button", { name: "Send" }).click();

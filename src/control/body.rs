@@ -35,7 +35,8 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
 
     async fn from_request(request: Request, _: &Shared) -> Result<Self, Refusal> {
         check_type(request.headers())?;
-        let late = |_| Refusal::new(Code::BodyTimeout, "the body did not come in 30 seconds");
+        let late =
+            |_| Refusal::new(Code::BodyTimeout, format!("the body did not come in {} seconds", WITHIN.as_secs()));
         let body = timeout(WITHIN, whole(request.into_body())).await.map_err(late)??;
         parse(&body).map(Self)
     }
@@ -73,7 +74,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
         }
     }
     if length > LARGEST {
-        return Err(Refusal::new(Code::BodyTooLarge, "the body is larger than 64 KiB"));
+        return Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {} KiB", LARGEST / 1024)));
     }
     Ok(whole.into())
 }

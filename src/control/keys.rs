@@ -20,7 +20,8 @@ const MOST_KEYS: u32 = 100;
 pub(super) const MOST_A_MINUTE: u32 = 30;
 pub(super) const MOST_PLAYGROUND_A_MINUTE: u32 = 10;
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
-const LONGEST_OVERLAP: u32 = 90 * 86_400;
+const DAY: u32 = 86_400;
+const LONGEST_OVERLAP: u32 = 90 * DAY;
 
 /// The playground's own keys.
 pub const PLAYGROUND: ShortLived = ShortLived { label: "playground", life: Duration::from_secs(15 * 60) };
@@ -173,7 +174,8 @@ pub(super) async fn rotate(
     let old = control.own_key(&caller, id).await?;
     let overlap = rotation.overlap_seconds;
     if overlap > LONGEST_OVERLAP {
-        let message = format!("`overlap_seconds` must be at most {LONGEST_OVERLAP}, which is 90 days");
+        let days = LONGEST_OVERLAP / DAY;
+        let message = format!("`overlap_seconds` must be at most {LONGEST_OVERLAP}, which is {days} days");
         return Err(Refusal::field("overlap_seconds", message));
     }
     if describe::key_state(&old, caller.now) != "active" {

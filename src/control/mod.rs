@@ -18,7 +18,7 @@ mod edge_view;
 mod hashing;
 mod keys;
 mod layer;
-mod logs;
+pub mod logs;
 mod me;
 mod models;
 mod openapi;
@@ -52,6 +52,7 @@ use crate::ledger::ReportStore;
 pub use edge_view::EdgeView;
 pub use keys::PLAYGROUND;
 pub use supabase::{AuthAnswer, HttpsSupabase, SupabaseAuth};
+pub use words::{LONGEST_LABEL, MOST_REQUESTS};
 
 use hashing::Hashing;
 use pace::Pace;

@@ -197,9 +197,7 @@ impl Control {
         self.ports.links.put(Link { token_hash: token.hash(), purpose, created_at: now, expires_at }).await?;
         Ok(api::Invitation { link: token.expose().to_owned(), expires_at: expires_at.rfc3339() })
     }
-}
 
-impl Control {
     async fn change(&self, user: UserId, change: Change) -> Result<(), Refusal> {
         let changed = self.ports.accounts.change(user, change).await?;
         changed.then_some(()).ok_or_else(|| Refusal::not_found("user"))

@@ -11,6 +11,7 @@ mod edge;
 mod form;
 mod frame;
 mod guard;
+mod limits;
 mod pace;
 mod pages;
 mod parts;

@@ -4,7 +4,8 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 
-use super::texts::{Texts, fill};
+use super::limits;
+use super::texts::{Language, Texts, fill};
 
 /// A refusal of the edge's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub(super) struct Problem {
 
 impl Problem {
     /// In the visitor's language; in the edge's own words only where it says what no form of ours brings about.
-    pub fn words(&self, texts: &Texts) -> String {
+    pub fn words(&self, language: Language) -> String {
+        let texts = language.texts();
         let known = match self.code.as_str() {
             "invalid_credentials" => texts.problem_credentials,
             "wrong_password" => texts.problem_wrong_password,
@@ -41,13 +43,13 @@ impl Problem {
             "email_taken" => texts.problem_taken,
             "store_unavailable" => texts.unread_words,
             "internal_error" => texts.problem_internal,
-            "question_too_large" => texts.too_much_words,
+            "question_too_large" => return limits::too_much(language, texts.too_much_words),
             "missing_field" | "invalid_field" => match self.field.as_str() {
                 "email" => texts.problem_email,
-                "password" | "new" => texts.problem_password,
+                "password" | "new" => return limits::password(language),
                 "current" if self.code == "missing_field" => texts.problem_wrong_password,
-                "label" => texts.problem_label,
-                "daily_requests" => texts.problem_limit,
+                "label" => return limits::label(language),
+                "daily_requests" => return limits::daily_requests(language),
                 "expires_at" => texts.problem_end,
                 "overlap_seconds" => texts.problem_overlap,
                 field if field.starts_with("stages") || field.starts_with("models") => texts.problem_offer,
@@ -87,7 +89,6 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dashboard::texts::Language;
 
     fn problem(status: u16, code: &str, field: &str, wait: Option<u64>) -> Problem {
         let (code, field, message) = (code.to_owned(), field.to_owned(), "the edge's own words".to_owned());
@@ -117,23 +118,34 @@ mod tests {
             (503, "overloaded", ""),
         ] {
             let problem = problem(status, code, field, Some(2));
-            let [english, turkish] = Language::ALL.map(|language| problem.words(language.texts()));
+            let [english, turkish] = Language::ALL.map(|language| problem.words(language));
             assert!(english != problem.message && turkish != problem.message, "{code} of {field}: {english}");
             assert_ne!(english, turkish, "{code} of {field}");
         }
         let rare = problem(415, "unsupported_media_type", "", None);
-        assert_eq!(rare.words(Language::Turkish.texts()), rare.message);
+        assert_eq!(rare.words(Language::Turkish), rare.message);
+    }
+
+    #[test]
+    fn limits_are_told_as_they_are() {
+        let said = |code, field| problem(400, code, field, None).words(Language::English);
+        assert_eq!(said("invalid_field", "new"), "A password has at least 10 characters, and at most 512 bytes.");
+        assert!(said("invalid_field", "label").contains("at most 100 characters"));
+        assert!(said("invalid_field", "daily_requests").ends_with("from 1 to 1,000,000,000."));
+        assert!(said("question_too_large", "").contains("within 2 s"));
+        let turkish = problem(400, "invalid_field", "daily_requests", None).words(Language::Turkish);
+        assert!(turkish.contains("1.000.000.000"), "{turkish}");
     }
 
     #[test]
     fn how_long_to_wait_is_said() {
-        let said = |wait| problem(429, "too_many_attempts", "", wait).words(Language::English.texts());
+        let said = |wait| problem(429, "too_many_attempts", "", wait).words(Language::English);
         assert!(said(Some(1)).ends_with("Try again in 1 s."), "{}", said(Some(1)));
         assert!(said(Some(90)).ends_with("Try again in 90 s."));
         assert!(said(Some(91)).ends_with("Try again in 2 min."));
         assert!(said(Some(900)).ends_with("Try again in 15 min."));
         assert!(said(None).ends_with("Try again in a moment."));
-        assert!(problem(429, "", "", Some(900)).words(Language::Turkish.texts()).contains("15 dk"));
+        assert!(problem(429, "", "", Some(900)).words(Language::Turkish).contains("15 dk"));
         let answer = problem(429, "", "", Some(900)).dress(Response::default());
         assert_eq!(answer.headers().get(RETRY_AFTER).unwrap(), "900");
     }

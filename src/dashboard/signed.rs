@@ -136,7 +136,7 @@ fn failed(visitor: &Visitor, me: Option<&Me>, error: &EdgeError) -> Response {
         (StatusCode::UNAUTHORIZED, _) => return to_sign_in(visitor),
         (StatusCode::NOT_FOUND, _) => Failure::NotFound,
         (_, "store_unavailable") => Failure::Unread,
-        _ => Failure::Refused(problem.words(visitor.texts())),
+        _ => Failure::Refused(problem.words(visitor.language)),
     };
     problem.dress(failure::page(visitor, me, problem.status, failure))
 }

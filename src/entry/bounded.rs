@@ -1,7 +1,7 @@
 //! Connections to listeners of the inside, held within bounds: they must not be what fills the process.
 //!
-//! Failure stance: where there are as many as may be, others wait in the kernel's queue. None stays for ever, so their turn
-//! comes.
+//! Failure stance: where there are as many as may be, one that is idle is closed for who comes (`kept.rs`). Where none is, a
+//! newcomer waits, or has one cut; none stays for ever.
 
 use std::future::Future;
 use std::io;
@@ -14,17 +14,18 @@ use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::heads::Heads;
+use super::kept::{Answering, Kept, Place};
 
 /// The body that is waited for before its request is looked at, in bytes; and for how long.
 const SMALL: usize = 64 * 1024;
@@ -43,6 +44,8 @@ pub struct Bounds {
     pub head: Duration,
     /// At once.
     pub connections: usize,
+    /// Whether a newcomer who finds none idle has one cut that is not. False where answers last by right.
+    pub cuts: bool,
     /// From its beginning until no other request is taken, and from then until it is cut.
     pub life: Duration,
 }
@@ -53,14 +56,17 @@ impl Bounds {
         idle: Duration::from_secs(120),
         head: HEAD,
         connections: 4_096,
+        cuts: false,
         life: Duration::from_secs(12 * 3_600),
     };
 }
 
 impl Default for Bounds {
-    /// Who scrapes every quarter of a minute keeps a connection.
+    /// Who scrapes every quarter of a minute keeps a connection. What is asked here is answered within moments, so that one that
+    /// still has a request under way when 64 others came after it is no prober's.
     fn default() -> Self {
-        Self { idle: Duration::from_secs(30), head: HEAD, connections: 64, life: Duration::from_secs(300) }
+        let (idle, life) = (Duration::from_secs(30), Duration::from_secs(300));
+        Self { idle, head: HEAD, connections: 64, cuts: true, life }
     }
 }
 
@@ -73,20 +79,26 @@ pub async fn serve(
 ) -> io::Result<()> {
     let pages = pages.layer(from_fn(with_body));
     let (stopping, stopped) = watch::channel(());
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let kept = Kept::new(bounds.connections, bounds.cuts);
     let (mut stop, mut serving) = (pin!(stop), JoinSet::new());
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = serving.join_next() => continue,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let (pages, stopped) = (pages.clone(), stopped.clone());
+            Ok((stream, from)) => {
+                let (place, closed) = tokio::select! {
+                    () = &mut stop => break,
+                    place = kept.place(from.ip().to_canonical()) => place,
+                };
+                let (pages, stopped, closed) = (pages.clone(), stopped.clone(), closed.map(drop).shared());
                 serving.spawn(async move {
-                    converse(stream, pages, bounds, stopped).await;
-                    drop(place);
+                    tokio::select! {
+                        () = converse(stream, place, pages, bounds, stopped, closed.clone()) => {}
+                        () = closed, if bounds.cuts => {}
+                    }
                 });
             }
             Err(error) => {
@@ -98,15 +110,6 @@ pub async fn serve(
     drop((listener, stopping));
     while serving.join_next().await.is_some() {}
     Ok(())
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
 }
 
 /// Waits for a body that is small. An answer ahead of it would close the connection under a client that is still sending, and
@@ -131,18 +134,26 @@ async fn with_body(request: Request, next: Next) -> Response {
     next.run(Request::from_parts(parts, body)).await
 }
 
-/// The requests of one connection. How it ends is of interest to nobody but the client.
-async fn converse(stream: TcpStream, pages: Router, bounds: Bounds, mut stopped: watch::Receiver<()>) {
+/// The requests of one connection. How it ends is of interest to nobody but the client, whom an answer that was given is sent whole
+/// also where the connection is `closed` behind it.
+async fn converse(
+    stream: TcpStream,
+    place: Place,
+    pages: Router,
+    bounds: Bounds,
+    mut stopped: watch::Receiver<()>,
+    closed: impl Future<Output = ()>,
+) {
     let _ = stream.set_nodelay(true);
     let (stream, expected) = Heads::new(stream, bounds.head);
-    let pages = TowerToHyperService::new(pages);
+    let (pages, place) = (TowerToHyperService::new(pages), Arc::new(place));
     let service = service_fn(move |request| {
         expected.came();
-        let (expected, answer) = (expected.clone(), pages.call(request));
+        let (expected, under_way, answer) = (expected.clone(), place.request(), pages.call(request));
         async move {
             let answer = answer.await;
             expected.next();
-            answer
+            answer.map(|answer| answer.map(|body| Answering { body, _request: under_way }))
         }
     });
     let mut builder = http1::Builder::new();
@@ -151,6 +162,7 @@ async fn converse(stream: TcpStream, pages: Router, bounds: Bounds, mut stopped:
     tokio::select! {
         _ = serving.as_mut() => return,
         _ = stopped.changed() => {}
+        () = closed => {}
         () = sleep(bounds.life) => {}
     }
     serving.as_mut().graceful_shutdown();
@@ -168,12 +180,19 @@ mod tests {
     use super::*;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    /// More than the kernel holds for who does not read.
+    const LARGE: usize = 32 << 20;
 
     /// Its address, what stops it, and what ends with it.
     async fn start(bounds: Bounds) -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let pages = Router::new().route("/", get(|| async { "here" }));
+        let first = || stream::iter([Ok::<_, io::Error>("first")]);
+        let lasting = move || async move { Body::from_stream(first().chain(stream::pending())) };
+        let pages = Router::new()
+            .route("/", get(|| async { "here" }))
+            .route("/large", get(|| async { "x".repeat(LARGE) }))
+            .route("/lasting", get(lasting));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
         let serving = tokio::spawn(async move { serve(listener, pages, bounds, stopped).await.unwrap() });
@@ -188,20 +207,66 @@ mod tests {
         text
     }
 
+    async fn closes(stream: &mut TcpStream) -> bool {
+        stream.read(&mut [0; 1]).await.map_or(true, |count| count == 0)
+    }
+
+    async fn asks(stream: &mut TcpStream) {
+        stream.write_all(REQUEST).await.unwrap();
+        assert!(answer(stream).await.starts_with("HTTP/1.1 200"));
+    }
+
     #[tokio::test]
-    async fn who_asks_nothing_is_left_and_then_others_have_their_turn() {
+    async fn who_asks_nothing_is_left() {
         let idle = Duration::from_millis(300);
-        let (address, _stop, _serving) = start(Bounds { idle, connections: 1, ..Bounds::default() }).await;
+        let (address, _stop, _serving) = start(Bounds { idle, ..Bounds::default() }).await;
         let begun = Instant::now();
         let mut silent = TcpStream::connect(address).await.unwrap();
         silent.write_all(&REQUEST[..9]).await.unwrap();
         let mut other = TcpStream::connect(address).await.unwrap();
-        other.write_all(REQUEST).await.unwrap();
-        assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
-        assert!(begun.elapsed() >= idle, "there is room for one");
-        assert!(silent.read(&mut [0; 256]).await.is_ok_and(|count| count == 0) || silent.read_u8().await.is_err());
+        asks(&mut other).await;
+        assert!(closes(&mut silent).await);
         // Between two requests, too.
-        assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(closes(&mut other).await);
+        assert!(begun.elapsed() >= idle);
+    }
+
+    /// Times are an hour here: whoever had to wait for another's would not be answered within this test.
+    #[tokio::test]
+    async fn a_listener_that_others_keep_full_answers_who_comes() {
+        let hour = Duration::from_secs(3_600);
+        let bounds = Bounds { idle: hour, head: hour, life: hour, ..Bounds::default() };
+        let (address, _stop, _serving) = start(bounds).await;
+        let mut kept = Vec::new();
+        for turn in 0..bounds.connections {
+            let mut one = TcpStream::connect(address).await.unwrap();
+            asks(&mut one).await;
+            if turn % 2 == 0 {
+                one.write_all(&REQUEST[..9]).await.unwrap();
+            }
+            kept.push(one);
+        }
+        let mut prober = TcpStream::connect(address).await.unwrap();
+        timeout(Duration::from_secs(60), asks(&mut prober)).await.expect("it is answered though nobody left");
+        assert!(closes(&mut kept[0]).await, "the one that had not been answered for longest");
+        asks(&mut kept[1]).await;
+        asks(&mut prober).await;
+    }
+
+    #[tokio::test]
+    async fn answers_that_last_by_right_are_not_cut_for_a_newcomer() {
+        let (address, _stop, _serving) = start(Bounds { connections: 1, ..Bounds::BEHIND_ROUTES }).await;
+        let mut lasting = TcpStream::connect(address).await.unwrap();
+        lasting.write_all(b"GET /lasting HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut head = String::new();
+        while !head.ends_with("first") {
+            head.push(lasting.read_u8().await.unwrap().into());
+        }
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        newcomer.write_all(REQUEST).await.unwrap();
+        assert!(timeout(Duration::from_millis(200), newcomer.read_u8()).await.is_err(), "there is room for one");
+        drop(lasting);
+        assert!(answer(&mut newcomer).await.starts_with("HTTP/1.1 200"));
     }
 
     #[tokio::test]
@@ -216,6 +281,18 @@ mod tests {
         assert_eq!(begun.read(&mut [0; 1]).await.unwrap_or(0), 0);
         kept.write_all(REQUEST).await.unwrap();
         assert!(answer(&mut kept).await.starts_with("HTTP/1.1 200"), "the one that was idle is still there");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_waits_to_be_read_is_sent_whole() {
+        let (address, _stop, _serving) = start(Bounds { connections: 1, ..Bounds::BEHIND_ROUTES }).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut whole = vec![slow.read_u8().await.unwrap()];
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        asks(&mut newcomer).await;
+        slow.read_to_end(&mut whole).await.unwrap();
+        assert!(whole.len() > LARGE, "{}", whole.len());
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ pub mod guard;
 pub mod handover;
 pub mod head;
 mod heads;
+mod kept;
 pub mod listeners;
 pub mod proxy_header;
 pub mod readiness;

@@ -19,5 +19,5 @@ pub use email::{Email, NotAnEmail};
 pub use letters::{made_visible, unseen};
 pub use link::{Link, LinkStore, LinkToken, Purpose};
 pub use network::network;
-pub use password::{NotAPassword, Password, PasswordHash, SHORTEST_PASSWORD};
+pub use password::{LONGEST_PASSWORD, NotAPassword, Password, PasswordHash, SHORTEST_PASSWORD};
 pub use session::{OVERLAP, Renewal, Session, SessionStore, SessionToken, Shown, Signed};

@@ -6,7 +6,7 @@ use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 /// In characters. Shorter ones are guessed; NIST SP 800-63B asks for no more than a length.
 pub const SHORTEST_PASSWORD: usize = 10;
 /// In bytes. Hashing is dear, and a megabyte is nobody's password.
-const LONGEST: usize = 512;
+pub const LONGEST_PASSWORD: usize = 512;
 
 /// A password as somebody typed it. `Debug` does not show it.
 pub struct Password(String);
@@ -18,9 +18,9 @@ pub struct PasswordHash(String);
 /// Why a text is no password to be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAPassword {
-    #[error("a password has at least 10 characters")]
+    #[error("a password has at least {} characters", SHORTEST_PASSWORD)]
     Short,
-    #[error("a password has at most 512 bytes")]
+    #[error("a password has at most {} bytes", LONGEST_PASSWORD)]
     Long,
 }
 
@@ -35,7 +35,7 @@ impl Password {
 
     /// One that is tried. What nobody could have chosen is not worth hashing.
     pub fn try_with(text: String) -> Result<Self, NotAPassword> {
-        if text.len() > LONGEST { Err(NotAPassword::Long) } else { Ok(Self(text)) }
+        if text.len() > LONGEST_PASSWORD { Err(NotAPassword::Long) } else { Ok(Self(text)) }
     }
 
     /// Blocks for some 20 ms and takes 19 MiB. Fails only where the operating system has no randomness for a salt.

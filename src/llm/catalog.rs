@@ -8,10 +8,6 @@ use super::stage::{KeyScope, direct_model, stage_named_by};
 use crate::config::{Model, Models};
 use crate::units::Stage;
 
-/// The aliases of the stages, first in every list.
-const STAGES: [(&str, Stage); 3] =
-    [("cfx-plan", Stage::Plan), ("cfx-code", Stage::Code), ("cfx-review", Stage::Review)];
-
 /// One name a client may send as `model`.
 struct Entry<'a> {
     id: &'a str,
@@ -29,7 +25,7 @@ pub fn model_list(models: &Models, scope: KeyScope<'_>) -> String {
 
 /// OpenAI's single model; a stage goes by all its names. None where this key may not use it.
 pub fn model(models: &Models, scope: KeyScope<'_>, id: &str) -> Option<String> {
-    let listed = STAGES.iter().find(|(_, stage)| stage_named_by(id) == Some(*stage)).map_or(id, |(listed, _)| listed);
+    let listed = stage_named_by(id).and_then(Stage::as_model).unwrap_or(id);
     entries(models, scope).iter().find(|entry| entry.id == listed).map(|entry| json(&ListedModel::of(entry)))
 }
 
@@ -40,8 +36,9 @@ pub fn model_info(models: &Models, scope: KeyScope<'_>) -> String {
 }
 
 fn entries<'a>(models: &'a Models, scope: KeyScope<'_>) -> Vec<Entry<'a>> {
-    let stages = STAGES.into_iter().filter_map(|(id, stage)| {
-        let policy = models.stage(stage)?;
+    // First in every list.
+    let stages = Stage::ALL.into_iter().filter_map(|stage| {
+        let (id, policy) = (stage.as_model()?, models.stage(stage)?);
         let usable = scope.allows_stage(stage) && scope.allows_model(&policy.model);
         usable.then(|| Entry {
             id,

@@ -266,6 +266,10 @@ async fn pages_beyond_the_pace_say_when_to_come_again_and_ask_nobody() {
     };
     assert_eq!(form.status, 429);
     assert!(form.body.contains("Nothing was done") && !form.body.contains("Try again"));
+    // A form that changes the password would be refused as this one is; the link's is not.
+    assert!(form.body.contains("sign-in link") && !form.body.contains("hange your password"), "{}", form.body);
+    let link = ask(stand.address, "POST /sign-in/link", &[("cookie", &stand.cookie())], "link=x&new=y").await;
+    assert_ne!(link.status, 429);
 }
 
 #[tokio::test]

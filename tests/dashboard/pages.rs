@@ -62,6 +62,29 @@ async fn a_page_asks_the_edge_no_more_than_it_needs() {
 }
 
 #[tokio::test]
+async fn stages_are_asked_for_by_the_names_that_lists_of_models_have() {
+    let stand = start(Setting::default()).await;
+    let connect = stand.get("/connect").await.body;
+    for said in [
+        "<code>cfx-plan</code>",
+        "<code>cfx-review</code>",
+        "cfx-plan for Architect, cfx-code for Code",
+        "cfx-plan in Plan mode, cfx-code in Act mode",
+        "\n    model: cfx-code\n",
+        "model = &quot;cfx-code&quot;\n",
+        "ANTHROPIC_MODEL=cfx-code\n",
+        "{&quot;model&quot;: &quot;cfx-plan&quot;",
+        "model=&quot;cfx-code&quot;,",
+        "model: &quot;cfx-code&quot;,",
+    ] {
+        assert!(connect.contains(said), "{said}");
+    }
+    assert!(!connect.contains("{plan}") && !connect.contains("{code}"));
+    let playground = stand.get("/playground").await.body;
+    assert!(playground.contains("<option value=\"cfx-plan\">cfx-plan — claude-sonnet</option>"), "{playground}");
+}
+
+#[tokio::test]
 async fn where_nothing_was_asked_pages_say_what_to_do() {
     let stand = start(Setting { told: Told::Nothing, ..Setting::default() }).await;
     assert!(stand.get("/").await.body.contains("Nothing has been asked yet."));
@@ -91,13 +114,27 @@ async fn older_requests_are_a_page_away_and_the_filter_goes_with_them() {
 #[tokio::test]
 async fn absurd_filters_are_told_and_break_nothing() {
     let stand = start(Setting::default()).await;
-    for query in
-        ["from=yesterday", "until=99999-99-99", "stage=%3Cscript%3E", "before=1", "status=%00", "key='%20or%201=1"]
-    {
+    for (query, words) in [
+        ("from=yesterday", "“From” is no date"),
+        ("until=99999-99-99", "“Until” is no date"),
+        ("from=2026-02-01&until=2026-01-31", "“From” is after “Until”"),
+        ("stage=%3Cscript%3E", "“Stage” is none of those in the list"),
+        ("status=%00", "“Status” is none"),
+        ("key='%20or%201=1", "“Key” is none"),
+        ("key=0197f9a1b2c37d4e8f90000000000001", "“Key” is none"),
+        ("key={0197f9a1-b2c3-7d4e-8f90-000000000001}", "“Key” is none"),
+        ("error=a%09b", "“Error” holds a control character"),
+        ("before=1", "This address does not say where the page begins"),
+    ] {
         let page = stand.get(&format!("/logs?{query}")).await;
         assert_eq!(page.status, 400, "{query}");
-        assert!(page.body.contains("The filter was not understood"));
+        assert!(page.body.contains(words) && !page.body.contains("/api/logs/export"), "{query}: {}", page.body);
     }
+    let long = format!("/logs?session={}", "%C5%9F".repeat(256));
+    assert_eq!(stand.get(&long).await.status, 200, "as many letters as the export takes, in any script");
+    let page = stand.get(&format!("{long}x")).await;
+    assert_eq!(page.status, 400);
+    assert!(page.body.contains("“Session” has more than 256 characters."));
     for id in ["nope", "0197f9a1-b2c3-7d4e-8f90-0000000000ff", "%2e%2e%2f"] {
         assert_eq!(stand.get(&format!("/logs/{id}")).await.status, 404, "{id}");
     }

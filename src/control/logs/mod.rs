@@ -19,7 +19,7 @@ use crate::ledger::Cursor;
 use crate::units::{RequestId, Timestamp};
 
 pub(super) use export::{EXPORTS, EXPORTS_PER_USER, export};
-pub(super) use filter::Wanted;
+pub use filter::{LONGEST, NoFilter, Wanted, Wrong};
 pub(super) use tail::{TAILS, TAILS_PER_USER, tail};
 
 // The macro that gathers routes looks for these beside the handlers.
@@ -91,7 +91,7 @@ impl Page {
 }
 
 /// Microseconds and the request's id: a place among rows that stays where it is whatever is written meanwhile.
-fn cursor_text(created_at: Timestamp, request: RequestId) -> String {
+pub fn cursor_text(created_at: Timestamp, request: RequestId) -> String {
     format!("{}.{}", created_at.0, request.0)
 }
 
@@ -99,7 +99,7 @@ fn cursor(text: &str) -> Result<Cursor, Refusal> {
     parse_cursor(text).ok_or_else(|| Refusal::parameter("before", "`before` must be the `next` of a page"))
 }
 
-fn parse_cursor(text: &str) -> Option<Cursor> {
+pub fn parse_cursor(text: &str) -> Option<Cursor> {
     let (micros, request) = text.split_once('.')?;
     let is_plain = !micros.is_empty() && micros.len() <= 17 && micros.bytes().all(|byte| byte.is_ascii_digit());
     let created_at = Timestamp(micros.parse().ok().filter(|_| is_plain)?);

@@ -13,7 +13,7 @@ use super::auth::AuthAnswer;
 use crate::config::{self, Registration};
 use crate::control::Control;
 use crate::control::refusal::{Code, Refusal};
-use crate::identity::{Account, Email};
+use crate::identity::{Account, Email, LONGEST_PASSWORD};
 
 /// Under way at once. They wait for a server elsewhere, five seconds each where it does not answer.
 const AT_ONCE: usize = 16;
@@ -22,8 +22,6 @@ const OVERLOADED: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(5);
 /// And at most, whatever it says.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
-/// In bytes. What nobody can have chosen is shown to nobody.
-const LONGEST_PASSWORD: usize = 512;
 
 pub(super) struct Exchanges(Semaphore);
 
@@ -76,6 +74,7 @@ impl Control {
         password: &str,
     ) -> Result<Option<Account>, Refusal> {
         let (Some(anon_key), Ok(email)) = (&project.anon_key, Email::parse(email)) else { return Ok(None) };
+        // What nobody can have chosen is shown to nobody.
         if password.len() > LONGEST_PASSWORD {
             return Ok(None);
         }

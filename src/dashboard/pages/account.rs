@@ -11,6 +11,7 @@ use crate::control::api::NewPassword;
 use crate::dashboard::edge::EdgeError;
 use crate::dashboard::form::{Form, SignedForm};
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::limits;
 use crate::dashboard::parts::{alert, flash};
 use crate::dashboard::shown::{count, instant_text};
 use crate::dashboard::signed::{Signed, redirect};
@@ -34,7 +35,7 @@ pub(super) async fn password(SignedForm { signed, form }: SignedForm) -> Respons
         Ok(()) => redirect("/account?said=password_changed"),
         Err(EdgeError::Refused(problem)) => {
             // 401 may be said of a wrong password as well as of a session that is over: the next page tells them apart.
-            problem.dress(show(&signed, problem.status, "", Some(&problem.words(texts))))
+            problem.dress(show(&signed, problem.status, "", Some(&problem.words(signed.visitor.language))))
         }
         Err(error) => signed.failed(&error),
     }
@@ -68,7 +69,7 @@ fn show(signed: &Signed, status: StatusCode, said: &str, problem: Option<&str>) 
                 }
                 label for="new" { (texts.new_password) }
                 input #new type="password" name="new" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required aria-describedby="rule";
-                p #rule .hint { (texts.password_rule) }
+                p #rule .hint { (limits::password_rule(visitor.language)) }
                 label for="again" { (texts.password_again) }
                 input #again type="password" name="again" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required;
                 button type="submit" { (texts.save) }

@@ -9,8 +9,9 @@ use crate::dashboard::frame::{self, Here, Page};
 use crate::dashboard::parts::copyable;
 use crate::dashboard::shown::price;
 use crate::dashboard::signed::Signed;
+use crate::units::Stage;
 
-/// A client and what is to be written where. `{base}` is this edge's origin.
+/// A client and what is to be written where. `{base}` is this edge's origin, `{plan}` and `{code}` what asks for the stages.
 struct Recipe {
     name: &'static str,
     /// The file, or where in the program; the same in every language, as the program writes it.
@@ -22,44 +23,51 @@ const RECIPES: [Recipe; 8] = [
     Recipe {
         name: "Roo Code",
         place: "Settings → Providers",
-        text: "API Provider   OpenAI Compatible\nBase URL       {base}/v1\nAPI Key        cfx_live_…\nModel          plan for Architect, code for Code",
+        text: "API Provider   OpenAI Compatible\nBase URL       {base}/v1\nAPI Key        cfx_live_…\nModel          {plan} for Architect, {code} for Code",
     },
     Recipe {
         name: "Cline",
         place: "Settings → API Configuration",
-        text: "API Provider   OpenAI Compatible\nBase URL       {base}/v1\nAPI Key        cfx_live_…\nModel ID       plan in Plan mode, code in Act mode",
+        text: "API Provider   OpenAI Compatible\nBase URL       {base}/v1\nAPI Key        cfx_live_…\nModel ID       {plan} in Plan mode, {code} in Act mode",
     },
     Recipe {
         name: "Continue",
         place: "~/.continue/config.yaml",
-        text: "name: CF-X\nversion: 1.0.0\nschema: v1\nmodels:\n  - name: CF-X code\n    provider: openai\n    model: code\n    apiBase: {base}/v1\n    apiKey: cfx_live_…\n    roles: [chat, edit, apply]",
+        text: "name: CF-X\nversion: 1.0.0\nschema: v1\nmodels:\n  - name: CF-X code\n    provider: openai\n    model: {code}\n    apiBase: {base}/v1\n    apiKey: cfx_live_…\n    roles: [chat, edit, apply]",
     },
     Recipe {
         name: "Codex CLI",
         place: "~/.codex/config.toml",
-        text: "model = \"code\"\nmodel_provider = \"cfx\"\n\n[model_providers.cfx]\nname = \"CF-X\"\nbase_url = \"{base}/v1\"\nenv_key = \"CFX_API_KEY\"\nwire_api = \"responses\"",
+        text: "model = \"{code}\"\nmodel_provider = \"cfx\"\n\n[model_providers.cfx]\nname = \"CF-X\"\nbase_url = \"{base}/v1\"\nenv_key = \"CFX_API_KEY\"\nwire_api = \"responses\"",
     },
     Recipe {
         name: "Claude Code",
         place: "shell",
-        text: "export ANTHROPIC_BASE_URL={base}\nexport ANTHROPIC_AUTH_TOKEN=\"$CFX_API_KEY\"\nexport ANTHROPIC_MODEL=code\nclaude",
+        text: "export ANTHROPIC_BASE_URL={base}\nexport ANTHROPIC_AUTH_TOKEN=\"$CFX_API_KEY\"\nexport ANTHROPIC_MODEL={code}\nclaude",
     },
     Recipe {
         name: "curl",
         place: "shell",
-        text: "curl -N {base}/v1/chat/completions \\\n  -H \"Authorization: Bearer $CFX_API_KEY\" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{\"model\": \"plan\", \"stream\": true,\n       \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'",
+        text: "curl -N {base}/v1/chat/completions \\\n  -H \"Authorization: Bearer $CFX_API_KEY\" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{\"model\": \"{plan}\", \"stream\": true,\n       \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'",
     },
     Recipe {
         name: "Python",
         place: "pip install openai",
-        text: "import os\nfrom openai import OpenAI\n\nclient = OpenAI(\n    base_url=\"{base}/v1\",\n    api_key=os.environ[\"CFX_API_KEY\"],\n)\nstream = client.chat.completions.create(\n    model=\"code\",\n    messages=[{\"role\": \"user\", \"content\": \"Hello\"}],\n    stream=True,\n)\nfor chunk in stream:\n    for choice in chunk.choices:\n        text = choice.delta.content or \"\"\n        print(text, end=\"\", flush=True)",
+        text: "import os\nfrom openai import OpenAI\n\nclient = OpenAI(\n    base_url=\"{base}/v1\",\n    api_key=os.environ[\"CFX_API_KEY\"],\n)\nstream = client.chat.completions.create(\n    model=\"{code}\",\n    messages=[{\"role\": \"user\", \"content\": \"Hello\"}],\n    stream=True,\n)\nfor chunk in stream:\n    for choice in chunk.choices:\n        text = choice.delta.content or \"\"\n        print(text, end=\"\", flush=True)",
     },
     Recipe {
         name: "Node",
         place: "npm install openai",
-        text: "import OpenAI from \"openai\";\n\nconst client = new OpenAI({\n  baseURL: \"{base}/v1\",\n  apiKey: process.env.CFX_API_KEY,\n});\nconst stream = await client.chat.completions.create({\n  model: \"code\",\n  messages: [{ role: \"user\", content: \"Hello\" }],\n  stream: true,\n});\nfor await (const chunk of stream) {\n  const text = chunk.choices[0]?.delta?.content ?? \"\";\n  process.stdout.write(text);\n}",
+        text: "import OpenAI from \"openai\";\n\nconst client = new OpenAI({\n  baseURL: \"{base}/v1\",\n  apiKey: process.env.CFX_API_KEY,\n});\nconst stream = await client.chat.completions.create({\n  model: \"{code}\",\n  messages: [{ role: \"user\", content: \"Hello\" }],\n  stream: true,\n});\nfor await (const chunk of stream) {\n  const text = chunk.choices[0]?.delta?.content ?? \"\";\n  process.stdout.write(text);\n}",
     },
 ];
+
+impl Recipe {
+    fn filled(&self, base: &str) -> String {
+        let text = self.text.replace("{base}", base);
+        text.replace("{plan}", asked_as("plan")).replace("{code}", asked_as("code"))
+    }
+}
 
 pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
     let (texts, language) = (signed.visitor.texts(), signed.visitor.language);
@@ -81,7 +89,7 @@ pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
                 Err(_) => p.soft { (texts.offer_unread) },
                 Ok(offer) => {
                     dl.facts {
-                        @for stage in &offer.stages { div { dt { code { (stage.name) } } dd.breaks { code { (stage.model) } } } }
+                        @for stage in &offer.stages { div { dt { code { (asked_as(&stage.name)) } } dd.breaks { code { (stage.model) } } } }
                     }
                     @if !offer.models.is_empty() {
                         div.scroll tabindex="0" role="group" aria-labelledby="offer" {
@@ -102,10 +110,15 @@ pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
                 section.panel aria-label=(recipe.name) {
                     h2 { (recipe.name) }
                     p.hint { code { (recipe.place) } }
-                    (copyable(texts, recipe.name, &recipe.text.replace("{base}", &base)))
+                    (copyable(texts, recipe.name, &recipe.filled(&base)))
                 }
             }
         }
     };
     frame::signed(&signed, Page { title: texts.connect, here: Here::Connect, scripts: &[], styles: &[], body })
+}
+
+/// What a client sends as `model` for this stage: the name in the list of models, which clients offer to choose from.
+pub(super) fn asked_as(stage: &str) -> &str {
+    Stage::parse(stage).and_then(Stage::as_model).unwrap_or(stage)
 }

@@ -14,6 +14,7 @@ use crate::dashboard::Dashboard;
 use crate::dashboard::edge::EdgeError;
 use crate::dashboard::form::{Form, SignedForm};
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::limits;
 use crate::dashboard::pace::Asked;
 use crate::dashboard::parts::{alert, flash};
 use crate::dashboard::signed::{keep, redirect};
@@ -157,7 +158,7 @@ fn bare(text: &str) -> &str {
 fn told(visitor: &Visitor, error: &EdgeError, form: impl FnOnce(String) -> Html<String>) -> Response {
     match error {
         EdgeError::Away => refused(StatusCode::BAD_GATEWAY, form(visitor.texts().away_words.to_owned())),
-        EdgeError::Refused(problem) => problem.dress(refused(problem.status, form(problem.words(visitor.texts())))),
+        EdgeError::Refused(problem) => problem.dress(refused(problem.status, form(problem.words(visitor.language)))),
     }
 }
 
@@ -193,7 +194,7 @@ fn link(visitor: &Visitor, reset: bool, problem: Option<String>) -> Html<String>
             @if reset {
                 label for="new" { (texts.new_password) }
                 input #new type="password" name="new" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required aria-describedby="rule";
-                p #rule .hint { (texts.password_rule) }
+                p #rule .hint { (limits::password_rule(visitor.language)) }
             }
             button type="submit" { (texts.sign_in) }
         }
@@ -210,7 +211,7 @@ fn registration(visitor: &Visitor, again: &Again<'_>) -> Html<String> {
             (email(texts, again.email))
             label for="password" { (texts.password) }
             input #password type="password" name="password" autocomplete="new-password" minlength=(SHORTEST_PASSWORD) required aria-describedby="rule";
-            p #rule .hint { (texts.password_rule) }
+            p #rule .hint { (limits::password_rule(visitor.language)) }
             label for="invitation" { (texts.invitation) }
             input #invitation type="text" name="invitation" autocomplete="off" spellcheck="false" placeholder="cfx_link_…";
             button type="submit" { (texts.register) }

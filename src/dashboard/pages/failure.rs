@@ -8,6 +8,7 @@ use maud::html;
 
 use crate::control::api::Me;
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::limits;
 use crate::dashboard::pace::{Asked, Refused};
 use crate::dashboard::visitor::Visitor;
 
@@ -42,11 +43,12 @@ pub(in crate::dashboard) enum Failure {
 
 pub(in crate::dashboard) fn page(visitor: &Visitor, me: Option<&Me>, status: StatusCode, failure: Failure) -> Response {
     let texts = visitor.texts();
+    let too_much = limits::too_much(visitor.language, texts.too_much_words);
     let (title, words) = match &failure {
         Failure::NotFound => (texts.not_found, texts.not_found_words),
         Failure::Away => (texts.away, texts.away_words),
         Failure::Unread => (texts.unread, texts.unread_words),
-        Failure::TooMuch => (texts.unread, texts.too_much_words),
+        Failure::TooMuch => (texts.unread, too_much.as_str()),
         Failure::Foreign => (texts.foreign, texts.foreign_words),
         Failure::Stale => (texts.stale, texts.stale_words),
         Failure::TooLarge => (texts.too_large, texts.too_large_words),

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::control::api::{Key, Offer};
+use crate::control::{LONGEST_LABEL, MOST_REQUESTS};
 use crate::dashboard::form::{Form, once};
 use crate::dashboard::shown::{count, instant_text};
 use crate::dashboard::signed::Signed;
@@ -48,7 +49,7 @@ pub(super) fn create(signed: &Signed, offer: Option<&Offer>, sent: &Sent, open: 
                 (proof(signed))
                 input type="hidden" name="once" value=(once());
                 label for="label" { (texts.label) }
-                input #label type="text" name="label" value=(sent.label) maxlength="100" required autocomplete="off" aria-describedby="label-hint";
+                input #label type="text" name="label" value=(sent.label) maxlength=(LONGEST_LABEL) required autocomplete="off" aria-describedby="label-hint";
                 p #label-hint .hint { (texts.label_hint) }
                 label for="expires" { (texts.ends) }
                 (terms(texts, "expires", &sent.expires))
@@ -75,7 +76,7 @@ pub(super) fn create(signed: &Signed, offer: Option<&Offer>, sent: &Sent, open: 
                         }
                     }
                     label for="daily_requests" { (texts.requests_a_day) }
-                    input #daily_requests type="number" name="daily_requests" min="1" max="1000000000" value=(sent.daily_requests) inputmode="numeric";
+                    input #daily_requests type="number" name="daily_requests" min="1" max=(MOST_REQUESTS) value=(sent.daily_requests) inputmode="numeric";
                     p.hint { (texts.nothing_ticked) }
                 }
                 button type="submit" { (texts.make_key) }
@@ -122,7 +123,7 @@ fn turns(signed: &Signed, key: &Key) -> Markup {
                 form.fields method="post" action=(format!("/keys/{}/rename", key.id)) {
                     (proof(signed))
                     label for=(field("label")) { (texts.label) }
-                    input id=(field("label")) type="text" name="label" value=(key.label) maxlength="100" required autocomplete="off";
+                    input id=(field("label")) type="text" name="label" value=(key.label) maxlength=(LONGEST_LABEL) required autocomplete="off";
                     button type="submit" { (texts.rename) }
                 }
             }

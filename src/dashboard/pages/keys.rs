@@ -123,7 +123,7 @@ async fn shown_once(signed: &Signed, once: &str, made: Result<RawKey, EdgeError>
 async fn refused(signed: &Signed, error: EdgeError, sent: Sent) -> Response {
     match error {
         EdgeError::Refused(problem) if ![StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND].contains(&problem.status) => {
-            let words = Some(problem.words(signed.visitor.texts()));
+            let words = Some(problem.words(signed.visitor.language));
             problem.dress(show(signed, problem.status, Above { problem: words, sent, ..Above::default() }).await)
         }
         error => signed.failed(&error),

@@ -12,6 +12,7 @@ use super::filter::{Wanted, after};
 use crate::control::api::Key;
 use crate::dashboard::assets::TAIL;
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::limits;
 use crate::dashboard::parts::{self, alert, status_name};
 use crate::dashboard::shown::{count, duration, instant, money};
 use crate::dashboard::signed::Signed;
@@ -45,7 +46,7 @@ pub(super) async fn page(Extension(signed): Extension<Signed>, RawQuery(query): 
 }
 
 async fn read(signed: &Signed, wanted: &Wanted) -> Result<Result<Vec<LogRow>, StoreError>, Response> {
-    if wanted.wrong {
+    if wanted.problem.is_some() {
         return Ok(Ok(Vec::new()));
     }
     // One more than is shown tells whether there are older ones.
@@ -55,7 +56,7 @@ async fn read(signed: &Signed, wanted: &Wanted) -> Result<Result<Vec<LogRow>, St
 fn shown(signed: &Signed, wanted: &Wanted, rows: Result<Vec<LogRow>, StoreError>, known: &Known) -> Response {
     let texts = signed.visitor.texts();
     let status = match &rows {
-        Ok(_) if wanted.wrong => StatusCode::BAD_REQUEST,
+        Ok(_) if wanted.problem.is_some() => StatusCode::BAD_REQUEST,
         Ok(_) => StatusCode::OK,
         Err(error) => {
             tracing::warn!(%error, "requests could not be read");
@@ -65,11 +66,12 @@ fn shown(signed: &Signed, wanted: &Wanted, rows: Result<Vec<LogRow>, StoreError>
     let body = html! {
         header.heading { h1 { (texts.logs) } p.soft { (texts.logs_words) } }
         (form(signed, wanted, known))
-        @match &rows {
-            _ if wanted.wrong => (alert(texts.filter_wrong)),
-            Err(error) if took_too_long(error) => (alert(texts.logs_too_much)),
-            Err(_) => (alert(texts.logs_unread)),
-            Ok(rows) => (listed(signed, wanted, rows, known)),
+        @if let Some(problem) = wanted.problem { (alert(&problem.words(texts))) } @else {
+            @match &rows {
+                Err(error) if took_too_long(error) => (alert(&limits::too_much(signed.visitor.language, texts.logs_too_much))),
+                Err(_) => (alert(texts.logs_unread)),
+                Ok(rows) => (listed(signed, wanted, rows, known)),
+            }
         }
     };
     let page = Page { title: texts.logs, here: Here::Logs, scripts: &[&*TAIL], styles: &[], body };
@@ -78,35 +80,34 @@ fn shown(signed: &Signed, wanted: &Wanted, rows: Result<Vec<LogRow>, StoreError>
 
 fn form(signed: &Signed, wanted: &Wanted, known: &Known) -> Markup {
     let texts = signed.visitor.texts();
-    let day = |text: &str| text.get(..10).unwrap_or_default().to_owned();
-    // The end of a day is the beginning of the next: shown as the day that was meant.
-    let until = wanted.filter.until.map(|until| crate::units::Timestamp(until.0 - 1).day().iso()).unwrap_or_default();
+    let from = wanted.typed("from");
+    let first_day = from.get(..10).unwrap_or(from);
     html! {
-        details.panel.filters open[wanted.is_narrowed() || wanted.wrong] {
+        details.panel.filters open[wanted.is_narrowed() || wanted.problem.is_some()] {
             summary { (texts.filter) }
             form.grid method="get" action="/logs" {
                 div { label for="stage" { (texts.stage) }
                     select #stage name="stage" {
                         option value="" { (texts.any) }
-                        @for stage in Stage::ALL { option value=(stage.as_str()) selected[wanted.filter.stage == Some(stage)] { (stage.as_str()) } }
+                        @for stage in Stage::ALL { option value=(stage.as_str()) selected[wanted.typed("stage") == stage.as_str()] { (stage.as_str()) } }
                     } }
                 div { label for="status" { (texts.status) }
                     select #status name="status" {
                         option value="" { (texts.any) }
-                        @for status in Status::ALL { option value=(status.as_str()) selected[wanted.filter.status == Some(status)] { (status_name(texts, status)) } }
+                        @for status in Status::ALL { option value=(status.as_str()) selected[wanted.typed("status") == status.as_str()] { (status_name(texts, status)) } }
                     } }
                 div { label for="model" { (texts.model) }
-                    input #model type="text" name="model" value=(wanted.model) list="models" autocomplete="off";
+                    input #model type="text" name="model" value=(wanted.typed("model")) list="models" autocomplete="off";
                     datalist #models { @for model in &*known.models { option value=(model) {} } } }
                 div { label for="key" { (texts.key) }
                     select #key name="key" {
                         option value="" { (texts.any) }
-                        @for key in &known.keys { option value=(key.id) selected[wanted.key == key.id.to_string()] { (made_visible(&key.label)) } }
+                        @for key in &known.keys { option value=(key.id) selected[wanted.typed("key") == key.id.to_string()] { (made_visible(&key.label)) } }
                     } }
-                div { label for="session" { (texts.session) } input #session type="text" name="session" value=(wanted.session) autocomplete="off"; }
-                div { label for="error" { (texts.error_text) } input #error type="text" name="error" value=(wanted.error) autocomplete="off"; }
-                div { label for="from" { (texts.from) " (UTC)" } input #from type="date" name="from" value=(day(&wanted.from)); }
-                div { label for="until" { (texts.until) " (UTC)" } input #until type="date" name="until" value=(until); }
+                div { label for="session" { (texts.session) } input #session type="text" name="session" value=(wanted.typed("session")) autocomplete="off"; }
+                div { label for="error" { (texts.error_text) } input #error type="text" name="error" value=(wanted.typed("error")) autocomplete="off"; }
+                div { label for="from" { (texts.from) " (UTC)" } input #from type="date" name="from" value=(first_day); }
+                div { label for="until" { (texts.until) " (UTC)" } input #until type="date" name="until" value=(wanted.last_day()); }
                 p.actions { button type="submit" { (texts.show) } a.button.plain href="/logs" { (texts.clear) } }
             }
         }

@@ -15,7 +15,10 @@ use crate::ledger::{DayUsage, Pace, Share};
 use crate::units::{Day, NanoUsd, Stage, StoreError, Timestamp};
 
 const CHARTED: i32 = 30;
-const DAY: i64 = 86_400 * 1_000_000;
+const HOUR: i64 = 3_600 * 1_000_000;
+const DAY: i64 = 24 * HOUR;
+/// Hours that the pace is told of.
+const PACED: i64 = 24;
 
 /// All that the page shows.
 struct View {
@@ -25,7 +28,7 @@ struct View {
     days: Vec<DayUsage>,
     /// Today's.
     split: Vec<Share>,
-    /// Of the last 24 hours.
+    /// Of the last [`PACED`] hours.
     pace: Pace,
 }
 
@@ -44,7 +47,7 @@ async fn read(reports: &dyn crate::ledger::Reports, now: Timestamp) -> Result<Vi
     let today = now.day();
     let first = Day((today.0 - CHARTED + 1).min(first_of_month(today).0));
     // What another edge's clock has begun a little later than now counts, too; months that are still to come are not looked at.
-    let known = reports.overview(first, today, Timestamp(now.0 - DAY), Timestamp(now.0 + DAY)).await?;
+    let known = reports.overview(first, today, Timestamp(now.0 - PACED * HOUR), Timestamp(now.0 + DAY)).await?;
     let days = (first.0..=today.0).map(|day| {
         let known = known.days.iter().find(|known| known.day.0 == day).copied();
         known.unwrap_or_else(|| nothing_on(Day(day)))
@@ -146,7 +149,7 @@ fn figures(signed: &Signed, view: &View, today: &DayUsage) -> Markup {
             (figure(texts.first_token, &paced(view.pace.first_token_p50), &p95(view.pace.first_token_p95)))
             (figure(texts.error_rate, &rate, &html! { (failed) }))
         }
-        p.hint.under { (fill(texts.pace_of, &[("n", &count(language, view.pace.requests))])) }
+        p.hint.under { (fill(texts.pace_of, &[("hours", &PACED.to_string()), ("n", &count(language, view.pace.requests))])) }
     }
 }
 
@@ -217,10 +220,12 @@ fn history(signed: &Signed, view: &View) -> Markup {
     };
     // Numbers and words of ours; `<` is written so that nothing in it can end the script element.
     let json = serde_json::to_string(&chart).unwrap_or_default().replace('<', "\\u003c");
+    let charted = CHARTED.to_string();
+    let charted = [("n", charted.as_str())];
     html! {
         section.panel aria-labelledby="history" {
-            h2 #history { (texts.last_30_days) }
-            div #chart .chart role="img" aria-label=(texts.chart_label) {}
+            h2 #history { (fill(texts.last_days, &charted)) }
+            div #chart .chart role="img" aria-label=(fill(texts.chart_label, &charted)) {}
             script #chart-data type="application/json" { (PreEscaped(json)) }
             noscript { p.hint { (texts.chart_needs_script) } }
             details {

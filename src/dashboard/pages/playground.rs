@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use maud::html;
 
+use super::connect::asked_as;
 use super::failure;
 use super::key_forms::proof;
 use crate::control::api::{Offer, RawKey};
@@ -13,6 +14,7 @@ use crate::dashboard::assets::PLAYGROUND;
 use crate::dashboard::edge::EdgeError;
 use crate::dashboard::form::SignedForm;
 use crate::dashboard::frame::{self, Here, Page};
+use crate::dashboard::limits;
 use crate::dashboard::signed::Signed;
 
 pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
@@ -25,12 +27,12 @@ pub(super) async fn page(Extension(signed): Extension<Signed>) -> Response {
         header.heading { h1 { (texts.playground) } p.soft { (texts.playground_words) } }
         noscript { p.notice.bad { (texts.playground_needs_script) } }
         form.panel.fields #playground method="post" action="/playground/key"
-            data-ready=(texts.play_ready) data-key=(texts.play_key) data-waiting=(texts.play_waiting) data-streaming=(texts.play_streaming)
+            data-ready=(limits::playground_key(signed.visitor.language)) data-key=(texts.play_key) data-waiting=(texts.play_waiting) data-streaming=(texts.play_streaming)
             data-done=(texts.play_done) data-stopped=(texts.play_stopped) data-failed=(texts.play_failed) data-none=(texts.none) data-tokens=(texts.tokens_today) {
             (proof(&signed))
             label for="model" { (texts.play_model) }
             select #model name="model" {
-                optgroup label=(texts.stages) { @for stage in &offer.stages { option value=(stage.name) { (stage.name) " — " (stage.model) } } }
+                optgroup label=(texts.stages) { @for stage in &offer.stages { option value=(asked_as(&stage.name)) { (asked_as(&stage.name)) " — " (stage.model) } } }
                 @if offer.direct && !offer.models.is_empty() {
                     optgroup label=(texts.models) { @for model in &offer.models { option value=(model.alias) data-direct { (model.alias) } } }
                 }
@@ -69,7 +71,7 @@ pub(super) async fn key(SignedForm { signed, .. }: SignedForm) -> Response {
     match signed.dashboard.edge.send::<RawKey>(&signed.visitor, Method::POST, "/api/keys/playground", &empty).await {
         Ok(raw) => Json(serde_json::json!({ "key": raw.key, "expires_at": raw.row.expires_at })).into_response(),
         Err(EdgeError::Refused(problem)) => {
-            problem.dress(failure::told(problem.status, &problem.words(signed.visitor.texts())))
+            problem.dress(failure::told(problem.status, &problem.words(signed.visitor.language)))
         }
         Err(EdgeError::Away) => failure::told(StatusCode::BAD_GATEWAY, signed.visitor.texts().away_words),
     }

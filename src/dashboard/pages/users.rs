@@ -8,6 +8,7 @@ use super::account::role;
 use super::entering::NEW_PASSWORD;
 use super::key_forms::proof;
 use super::operator::{only_operators, show};
+use crate::control::MOST_REQUESTS;
 use crate::control::api::{Invitation, NewInvitation, NewUser, User, UserChange, UserWithLink};
 use crate::dashboard::edge::EdgeError;
 use crate::dashboard::form::{Id, SignedForm, once};
@@ -28,8 +29,6 @@ pub(super) struct Made {
 
 const SIGN_IN: &str = "/sign-in/link";
 const REGISTER: &str = "/register";
-/// A day, as the control API takes them.
-const MOST_REQUESTS: u32 = 1_000_000_000;
 
 pub(super) async fn create(SignedForm { signed, form }: SignedForm) -> Response {
     let Ok(daily_requests) = form.number("daily_requests") else { return not_a_number(&signed).await };
@@ -108,7 +107,7 @@ async fn refused(signed: &Signed, error: EdgeError) -> Response {
     }
     match error {
         EdgeError::Refused(problem) if problem.status != StatusCode::UNAUTHORIZED => {
-            let words = problem.words(signed.visitor.texts());
+            let words = problem.words(signed.visitor.language);
             problem.dress(show(signed, problem.status, "", None, Some(words)).await)
         }
         error => signed.failed(&error),

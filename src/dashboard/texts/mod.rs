@@ -35,9 +35,10 @@ texts! {
     copy_failed, unknown, none, never, any, save, done, try_again, to_overview,
     overview, requests_today, resets, resets_in, left_today, cost_today, cost_month, since, tokens_today,
     latency, first_token, error_rate, failed_of, pace_of, by_stage, nothing_today, stage, stages, model, models,
-    requests, share, tokens, cost, cost_usd, day, answered, not_answered, failed, last_30_days, chart_label,
+    requests, share, tokens, cost, cost_usd, day, answered, not_answered, failed, last_days, chart_label,
     chart_needs_script, as_table, as_of, welcome, welcome_words,
-    logs, logs_words, logs_unread, logs_too_much, filter, filter_wrong, status, status_success, status_error,
+    logs, logs_words, logs_unread, logs_too_much, filter, filter_not_listed, filter_no_date, filter_backwards,
+    filter_long, filter_control_character, filter_before, status, status_success, status_error,
     status_rate_limited, status_cancelled, key, key_gone, session, error_text, from, until, show, clear, time,
     duration, follow, pause, following, tail_waiting, tail_lost, tail_refused, tail_gap, export, newest, older, rows_shown, none_match,
     none_match_words, no_requests, no_requests_words,
@@ -164,6 +165,25 @@ mod tests {
             assert_eq!(language.texts().months.split(' ').count(), 12);
             assert_eq!(language.texts().countdown_units.split(' ').count(), 3);
         }
+    }
+
+    /// A limit changes where it is a constant; a text that has it written out goes on telling of the one before.
+    #[test]
+    fn no_text_has_a_limit_written_out() {
+        let fixed = ["/v1", "p50", "00:00", "2026-01-31", "1970", "9999"];
+        for (name, text) in Language::ALL.into_iter().flat_map(|language| language.texts().all()) {
+            let rest = fixed.iter().fold(text.to_owned(), |rest, fixed| rest.replace(fixed, ""));
+            let least_or_example = ["zero_is_configured", "problem_limit", "not_a_number"].contains(&name);
+            assert!(least_or_example || !rest.contains(|letter: char| letter.is_ascii_digit()), "{name}: {text}");
+        }
+        let most = crate::control::MOST_REQUESTS.to_string();
+        assert!(
+            Language::ALL.iter().all(|language| !language
+                .texts()
+                .problem_limit
+                .replace(['.', ','], "")
+                .contains(&most))
+        );
     }
 
     #[test]
