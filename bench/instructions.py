@@ -55,7 +55,7 @@ def read(path):
                 known = names[kind[-2:]]
                 if name:
                     known[number] = name
-                now[kind] = known[number] if number in known else ""
+                now[kind] = known.get(number, "")
     return Dump(own, calls)
 
 

@@ -257,7 +257,8 @@ HOW = """## How it is counted
 - {requests:,} requests and then {more:,} are counted, and the difference divided by {difference:,}; of events, {streams} streams of {short} and of
   {long}. What is done once a connection, once a stream or by the clock cancels out. Background work that each request brings is in it:
   the spool's thread, the row's way to the store in batches, of which one request at a time makes smaller ones than a busy edge.
-- Each event of a stream leaves the model when the client has the one before: a read, a write and a wake-up each.
+- Each event of a stream leaves the model when the client has the one before: a read, a write and a wake-up each. A wake-up goes down through
+  the futures of the stages that are long over: what that costs stands with them.
 - `own` is all that is neither `allocator` (jemalloc) nor `copying` (libc's `memcpy`, `memmove`, `memset`, `memcmp`).
 
 What instructions do not tell:
@@ -265,8 +266,8 @@ What instructions do not tell:
 - **Copies.** libc copies more than 2 KB or so by `rep movsb`, which valgrind counts once a byte and a processor does by 32 or 64: `copying` looks
   many times dearer than it is.
 - **Hashing.** valgrind shows programs a processor without the SHA instructions, so the key's HMAC is computed in software: {sha:,.0f}
-  instructions a chat request, where one with them takes some hundred.
-- **The kernel.** None of its work is here. With {clients} clients at once it had {kernel:.0%} of the process' CPU time; the calls to it stand above.
+  instructions a chat request, where one with them takes a few hundred.
+- **The kernel.** None of its work is here. With {clients} clients at once it had {kernel:.0f} % of the process' CPU time; the calls to it stand above.
 - **Waiting for memory.** An instruction that misses the cache costs as much as hundreds that do not.
 """
 CALLS = """## System calls
@@ -300,7 +301,7 @@ def written(where, requests, chats, events, calls, kernel):
         rows = [[f"`{name}`", f"{count:.2f}"] for name, count in sorted(calls.items(), key=lambda call: -call[1]) if count >= 0.005]
         sections.append(CALLS.format(total=sum(calls.values()), table=page.markdown(["call", "a request"], rows)))
     sections.append(HOW.format(requests=requests * FEW, more=requests * MANY, difference=requests * (MANY - FEW), streams=STREAMS,
-                               short=SHORT, long=LONG, sha=chats[0].sha, kernel=kernel, clients=CLIENTS))
+                               short=SHORT, long=LONG, sha=chats[0].sha, kernel=100 * kernel, clients=CLIENTS))
     return "\n".join(sections)
 
 
