@@ -17,6 +17,7 @@ import threading
 import allocations
 import bodies
 import contenders
+import flame
 import instructions
 import load
 import page
@@ -27,6 +28,7 @@ import upstreams
 from ground import HERE, PATIENCE, RELEASE, Database, Ground
 
 PAGE = HERE.parent / "docs" / "where-the-time-goes.md"
+FLAME = PAGE.parent / "images" / "where-the-time-goes.svg"
 # What is counted is the difference of two runs, over as much more as was done in the second: what is done once, or was done by
 # the clock, is in neither's.
 FEW, MANY = 1, 3
@@ -248,6 +250,11 @@ request costs what, in instructions, which the machine's speed and its other wor
 Instructions are those of the whole process outside of the kernel, as it is served: the release build, one request at a time over
 kept connections.
 """
+DRAWN = """![Flame graph of a chat request: stacks of functions, each as wide as its part of the processor time](images/{name})
+
+The same by time, the kernel's included, as perf saw it under load (`make stages ARGS=--flame` draws it): each function as wide as its part, upon the
+one that called it. Opened by itself it can be searched and looked into. A stack deeper than perf keeps is drawn upon what called the same function elsewhere.
+"""
 HOW = """## How it is counted
 
 - callgrind counts each instruction by its address. `addr2line` says which functions that is in, those among them that were inlined there,
@@ -297,6 +304,8 @@ def written(where, requests, chats, events, calls, kernel):
                         f"{unit}. A bare stock Pingora proxy of the same build, which does nothing of this, takes {bare.of():,.0f} ({OWN} "
                         f"{bare.of(kind=OWN):,.0f}, {ALLOCATOR} {bare.of(kind=ALLOCATOR):,.0f}, {COPYING} {bare.of(kind=COPYING):,.0f}) "
                         f"and {bare.allocations:.1f}.\n")
+        if own is chats[0] and FLAME.exists():
+            sections.append(DRAWN.format(name=FLAME.name))
     if calls:
         rows = [[f"`{name}`", f"{count:.2f}"] for name, count in sorted(calls.items(), key=lambda call: -call[1]) if count >= 0.005]
         sections.append(CALLS.format(total=sum(calls.values()), table=page.markdown(["call", "a request"], rows)))
@@ -308,6 +317,7 @@ def written(where, requests, chats, events, calls, kernel):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=300, help="of the shorter run; the other has three times as many")
+    parser.add_argument("--flame", action="store_true", help="draw the flame graph anew, which takes perf and inferno-flamegraph")
     parser.add_argument("--dry", action="store_true", help="print the page and leave docs as they are")
     arguments = parser.parse_args()
     server = os.environ["CFX_TEST_POSTGRES"]
@@ -324,6 +334,10 @@ def main():
     events = event(cfx("event"), programs[0]), event(bare, programs[1])
     calls = system_calls(cfx("calls"), arguments.requests)
     kernel = in_kernel(cfx("kernel"))
+    if arguments.flame:
+        with Ground({min(os.sched_getaffinity(0))}) as ground:
+            drawing = flame.drawn(ground, cfx("flame")(ground, upstreams.answers(ground)), programs[0])
+        FLAME.write_text(drawing)
     known = ("cfx", "bare pingora", "Postgres", "rustc")
     versions = {name: version for name, version in setting.versions().items() if name in known}
     where = {"date": setting.today(), "machine": setting.machine(),
