@@ -260,7 +260,8 @@ HOW = """## How it is counted
 - callgrind counts each instruction by its address. `addr2line` says which functions that is in, those among them that were inlined there,
   which are most. The innermost that a stage knows (`STAGES` in `bench/stages.py`) says whose it is. What serves all stages, as
   maps of headers, the allocator and libc, belongs to the one that called it; where many called a function, to each in the measure of what
-  its calls cost. So figures of stages are good to some hundred instructions, and their sum is exact.
+  its calls cost. So figures of stages are good to some hundred instructions. The sum is counted; from run to
+  run it differs by one or two in a hundred.
 - {requests:,} requests and then {more:,} are counted, and the difference divided by {difference:,}; of events, {streams} streams of {short} and of
   {long}. What is done once a connection, once a stream or by the clock cancels out. Background work that each request brings is in it:
   the spool's thread, the row's way to the store in batches, of which one request at a time makes smaller ones than a busy edge.
