@@ -21,15 +21,21 @@ def family(pid):
 
 
 def cpu_seconds(pid):
-    """User and system time of a family so far, those among them that have ended and were waited for."""
-    ticks = 0
+    """Of a family so far, those among them that have ended and were waited for."""
+    return sum(cpu_times(pid))
+
+
+def cpu_times(pid):
+    """The same as user and as system time."""
+    user = system = 0
     for each in family(pid):
         try:
             fields = pathlib.Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        ticks += sum(int(field) for field in fields[11:15])
-    return ticks / TICKS
+        own_user, own_system, others_user, others_system = (int(field) for field in fields[11:15])
+        user, system = user + own_user + others_user, system + own_system + others_system
+    return user / TICKS, system / TICKS
 
 
 def switches(pid):

@@ -85,10 +85,14 @@ def litellm_version():
 
 def of(arguments, cores, others):
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "quick": arguments.quick, "rounds": arguments.rounds,
+        "date": today(), "quick": arguments.quick, "rounds": arguments.rounds,
         "seconds": arguments.seconds, "machine": machine(), "versions": versions(),
         "cores": {"contenders": cores_text(cores), "others": cores_text(others)}, "settings": SETTINGS,
     }
+
+
+def today():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
 
 
 def told(setting):
