@@ -7,9 +7,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends busybox-static 
 WORKDIR /src
 COPY . .
 # The cache mounts do not outlive the step, so the binary is copied out of them. Function names stay for backtraces; line
-# tables are four fifths of the file. Relocations are packed as the C library here reads them (2.36 and later).
+# tables are four fifths of the file.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo rustc --release --locked --bin cfx -- -C link-arg=-Wl,-z,pack-relative-relocs && \
+    cargo build --release --locked --bin cfx && \
     strip --strip-debug -o /cfx target/release/cfx
 # The whole image: the binary, the libraries it names, the roots by which upstreams with https are trusted. No shell, no
 # package manager. `wget` is there for the health check alone.

@@ -18,9 +18,10 @@ fn main() {
     if glibc().is_some_and(|version| version >= READS_PACKED) {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
-    // Of functions that came out alike one is kept, where nobody compares their addresses. Rust's own linker does it.
+    // Of functions that came out alike one is kept. Two of Rust's may share an address anyway; of the C in here SQLite alone
+    // compares addresses, of destructors that are like no other function. Rust's own linker does it.
     if asked("TARGET").starts_with("x86_64") && has_own_linker(&asked("RUSTC"), &asked("TARGET")) {
-        println!("cargo::rustc-link-arg-bins=-Wl,--icf=safe");
+        println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
     }
 }
 

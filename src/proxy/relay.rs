@@ -4,7 +4,7 @@
 //! written to the client before the upstream's head, so an upstream error is a real status code. A stream that
 //! breaks says so in its own dialect and its connection is cut, never ended cleanly.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ pub async fn run(
         }
         Found::Head(answer, framing) => {
             patience.begin(terms.rhythm(framing));
-            Ok(answered(services, exchange, &terms, (answer, framing), committed, downstream, patience).await)
+            Ok(answered(services, exchange, &terms, (answer, framing), committed, downstream, &mut patience).await)
         }
         Found::Refused(refusal) if committed => Ok(commit::refuse(exchange, &terms, refusal, downstream).await),
         Found::Refused(refusal) => Err(refusal),
@@ -144,7 +144,7 @@ async fn answered(
     (mut answer, framing): (Answer, Framing),
     committed: bool,
     downstream: &mut impl Downstream,
-    mut patience: Patience<'_>,
+    patience: &mut Patience<'_>,
 ) -> Ending {
     let status = answer.head.status;
     exchange.answer.status = status.as_u16();
@@ -156,7 +156,7 @@ async fn answered(
     }
     let sent = match committed {
         true => Ok(()),
-        false => written(&mut patience, 0, downstream.head(status, headers)).await,
+        false => written(patience, 0, pin!(downstream.head(status, headers))).await,
     };
     let stop = match sent {
         Ok(()) => pass_on((services, terms), exchange, &mut answer, &mut meter, downstream, patience).await,
@@ -185,18 +185,18 @@ async fn pass_on(
     answer: &mut Answer,
     meter: &mut Meter,
     downstream: &mut impl Downstream,
-    mut patience: Patience<'_>,
+    patience: &mut Patience<'_>,
 ) -> Stop {
     let mut pieces = Vec::with_capacity(2);
     loop {
         let mut ended = false;
         let said_all = meter.said_all();
-        match next(answer, meter, downstream, &mut patience).await {
+        match next(answer, meter, downstream, patience).await {
             Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
             Next::Silent => {
                 exchange.answer.bytes_out += COMMENT.len() as u64;
-                let comment = downstream.chunk(Bytes::from_static(COMMENT));
-                if let Err(stop) = written(&mut patience, COMMENT.len(), comment).await {
+                let comment = pin!(downstream.chunk(Bytes::from_static(COMMENT)));
+                if let Err(stop) = written(patience, COMMENT.len(), comment).await {
                     return stop;
                 }
                 patience.note_comment();
@@ -210,7 +210,7 @@ async fn pass_on(
             Next::Gone if meter.complete() => return Stop::Whole,
             Next::Gone => return Stop::Left,
             // An upstream that fails behind its last word, or never closes, has harmed nobody.
-            Next::Broken(_) | Next::Lost(_) if said_all => return finish(meter, downstream, &mut patience).await,
+            Next::Broken(_) | Next::Lost(_) if said_all => return finish(meter, downstream, patience).await,
             Next::Broken(error) => {
                 attempts::note_break(services, &terms.upstream, exchange, &error);
                 return Stop::Broken(Lost::BrokeOff);
@@ -221,7 +221,7 @@ async fn pass_on(
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
             exchange.answer.bytes_out += piece.len() as u64;
             let length = piece.len();
-            match written(&mut patience, length, downstream.chunk(piece)).await {
+            match written(patience, length, pin!(downstream.chunk(piece))).await {
                 Ok(()) => {}
                 // As above: this piece came behind the last word.
                 Err(Stop::Left) if said_all => return Stop::Whole,
@@ -230,7 +230,7 @@ async fn pass_on(
         }
         if ended {
             let has_length = answer.head.content_length.is_some();
-            return end(exchange, has_length, meter, downstream, &mut patience).await;
+            return end(exchange, has_length, meter, downstream, patience).await;
         }
         attempts::note_beginning(exchange, || meter.begins_well());
         patience.renew();
@@ -282,7 +282,7 @@ async fn end(
 }
 
 async fn finish(meter: &Meter, downstream: &mut impl Downstream, patience: &mut Patience<'_>) -> Stop {
-    match written(patience, 0, downstream.finish()).await {
+    match written(patience, 0, pin!(downstream.finish())).await {
         Err(Stop::Left) if meter.said_all() => Stop::Whole,
         outcome => outcome.err().unwrap_or(Stop::Whole),
     }
@@ -292,9 +292,9 @@ async fn finish(meter: &Meter, downstream: &mut impl Downstream, patience: &mut 
 async fn written(
     patience: &mut Patience<'_>,
     bytes: usize,
-    write: impl Future<Output = pingora_core::Result<()>>,
+    write: Pin<&mut impl Future<Output = pingora_core::Result<()>>>,
 ) -> Result<(), Stop> {
-    match patience.while_writing(bytes, pin!(write)).await {
+    match patience.while_writing(bytes, write).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_left)) => Err(Stop::Left),
         Err(lost) => Err(Stop::Stuck(lost)),

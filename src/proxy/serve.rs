@@ -3,6 +3,7 @@
 //! That loop makes a session of its own for each request, and a future that has room for every way of proxying. A model
 //! request goes none of them and would pay for all (docs/decisions/001).
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -35,43 +36,46 @@ impl Server {
     }
 
     /// Answers what is likely a model request. `head` is how it came over HTTP/1.1, with what followed it.
-    async fn answer(
-        &self,
+    #[expect(clippy::manual_async_fn, reason = "the future of an async fn has room for each argument twice")]
+    fn answer<'request>(
+        &'request self,
         mut session: ServerSession,
         head: Option<BytesMut>,
-        closing: &ShutdownWatch,
-    ) -> Option<Stream> {
-        if let Some(head) = &head {
-            // The session takes it apart: what is passed on after all is read from this again.
-            session.set_pipelined_prefix(head.clone());
+        closing: &'request ShutdownWatch,
+    ) -> impl Future<Output = Option<Stream>> + Send + 'request {
+        async move {
+            if let Some(head) = &head {
+                // The session takes it apart: what is passed on after all is read from this again.
+                session.set_pipelined_prefix(head.clone());
+            }
+            if !matches!(session.read_request().await, Ok(true)) {
+                return Box::pin(self.pass_on(session, head, closing)).await;
+            }
+            let services = &*self.services;
+            let _under_way = services.drain.track();
+            let mut exchange = Exchange::begin(services);
+            own::note_client(services, &mut session, &exchange);
+            let Ok(model @ Destination::Model { .. }) = guard::look_and_find(services, &session, &exchange) else {
+                return Box::pin(self.pass_on(session, head, closing)).await;
+            };
+            drop(head);
+            let found = match exchange.guards() {
+                // In a box: other routes keep no room for it.
+                Some(_) => Box::pin(guarded::past_guards(services, &session, &mut exchange, Ok(model))).await,
+                None => Ok(model),
+            };
+            let outcome = match found {
+                Ok(model) => own::serve(services, &mut session, &mut exchange, model).await,
+                Err(turned) => Box::pin(guarded::turn(&mut session, &mut exchange, turned)).await,
+            };
+            if let Err(error) = &outcome {
+                Box::pin(web_failure::answer(services, &mut session, &mut exchange, None, error)).await;
+            }
+            own::account(services, &session, &mut exchange);
+            outcome.ok()?;
+            let again = session.finish().await.ok().flatten()?;
+            Some(again.into_parts().0)
         }
-        if !matches!(session.read_request().await, Ok(true)) {
-            return Box::pin(self.pass_on(session, head, closing)).await;
-        }
-        let services = &*self.services;
-        let _under_way = services.drain.track();
-        let mut exchange = Exchange::begin(services);
-        own::note_client(services, &mut session, &exchange);
-        let Ok(model @ Destination::Model { .. }) = guard::look_and_find(services, &session, &exchange) else {
-            return Box::pin(self.pass_on(session, head, closing)).await;
-        };
-        drop(head);
-        let found = match exchange.guards() {
-            // In a box: other routes keep no room for it.
-            Some(_) => Box::pin(guarded::past_guards(services, &session, &mut exchange, Ok(model))).await,
-            None => Ok(model),
-        };
-        let outcome = match found {
-            Ok(model) => own::serve(services, &mut session, &mut exchange, model).await,
-            Err(turned) => Box::pin(guarded::turn(&mut session, &mut exchange, turned)).await,
-        };
-        if let Err(error) = &outcome {
-            Box::pin(web_failure::answer(services, &mut session, &mut exchange, None, error)).await;
-        }
-        own::account(services, &session, &mut exchange);
-        outcome.ok()?;
-        let again = session.finish().await.ok().flatten()?;
-        Some(again.into_parts().0)
     }
 
     /// Leaves a request to pingora's loop, which reads it once more from the start.
@@ -96,8 +100,8 @@ impl Application for Server {
         closing: &'request ShutdownWatch,
     ) -> Served<'request> {
         match is_for_a_model(&head) {
-            true => Box::pin(self.answer(session, Some(head), closing)),
-            false => Box::pin(self.pass_on(session, Some(head), closing)),
+            true => made_in_a_box(|| self.answer(session, Some(head), closing)),
+            false => made_in_a_box(|| self.pass_on(session, Some(head), closing)),
         }
     }
 }
@@ -112,7 +116,7 @@ impl HttpServerApp for Server {
     ) -> Option<ReusedHttpStream> {
         let head = session.req_header();
         if head.method == Method::POST && Endpoint::from_path(head.uri.path()).is_some() {
-            Box::pin(self.answer(session, None, closing)).await;
+            made_in_a_box(|| self.answer(session, None, closing)).await;
             None
         } else {
             self.stock.process_new_http(session, closing).await
@@ -132,6 +136,13 @@ impl HttpServerApp for Server {
     }
 }
 
+/// A future in the place where it stays. `Box::pin` makes it elsewhere first: ten kilobytes to copy for each request, of
+/// which nothing but the arguments means anything yet.
+fn made_in_a_box<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    let made: Box<F> = Box::write(Box::new_uninit(), make());
+    Box::into_pin(made)
+}
+
 /// Whether a head as it came asks for a model by an endpoint's own path. Written in another way, or led elsewhere by
 /// its host, it is found out by its route.
 fn is_for_a_model(head: &[u8]) -> bool {
@@ -144,6 +155,17 @@ fn is_for_a_model(head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An open stream holds one, and a thread's cache of free blocks ends at this size (`.cargo/config.toml`).
+    #[test]
+    fn a_model_request_takes_a_block_that_threads_keep() {
+        fn size<'request, F>(
+            _: impl FnOnce(&'request Server, ServerSession, Option<BytesMut>, &'request ShutdownWatch) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(Server::answer) <= 8_192);
+    }
 
     #[test]
     fn a_model_request_is_told_by_its_first_line() {
