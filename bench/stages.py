@@ -7,6 +7,7 @@ Start it by scripts/stages, which builds what it needs and brings the throw-away
 import argparse
 import collections
 import http.client
+import json
 import os
 import re
 import signal
@@ -23,7 +24,6 @@ import load
 import page
 import process
 import setting
-import sse
 import upstreams
 from ground import HERE, PATIENCE, RELEASE, Database, Ground
 
@@ -34,7 +34,7 @@ FLAME = PAGE.parent / "images" / "where-the-time-goes.svg"
 FEW, MANY = 1, 3
 WARMING, STREAMS = 100, 5
 SECONDS, CLIENTS = 3, 32
-SHORT, LONG = 20, sse.EVENTS
+SHORT, LONG = 20, upstreams.EVENTS
 OTHERWISE = "everything else"
 # Asked by this script, to see that every row is stored.
 METRICS = "/metrics"
@@ -64,10 +64,23 @@ STAGES = {
     "row to the store": r"cfx/storage/|libsqlite3/|rusqlite/|tokio-postgres/|postgres-protocol/|deadpool",
     "runtime: tokio": r"tokio/src/runtime/|mio/|std/std/src/sys/backtrace\.rs .*notify|notify/",
 }
+STREAM_HEAD = (b"HTTP/1.1 200 OK\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+               b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
+CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "upstream-bench"}
 FORMS = {name: re.compile(f"(?:{form})") for name, form in STAGES.items()}
 ALLOCATOR, COPYING, OWN = "allocator", "copying", "own"
 LIBC_COPIES = re.compile(r"_*(mem(cpy|move|set|cmp)|bcmp)")
 SHA = "sha2/"
+
+
+def chunks(events):
+    """A streamed answer in LiteLLM's form, an event a chunk."""
+    said = [{**CHUNK, "choices": [{"index": 0, "delta": {"content": f"word {number:03} or two "}}]} for number in range(events - 3)]
+    usage = {"prompt_tokens": 500, "completion_tokens": events - 3, "total_tokens": 497 + events}
+    stop = {**CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    every = [*said, stop, {**CHUNK, "choices": [{"index": 0, "delta": {}}], "usage": usage}]
+    data = [f"data: {json.dumps(event)}\n\n".encode() for event in every] + [b"data: [DONE]\n\n"]
+    return [b"%x\r\n%s\r\n" % (len(part), part) for part in data]
 
 
 class Model:
@@ -86,7 +99,7 @@ class Model:
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection):
-        reader, every = connection.makefile("rb"), sse.chunks()
+        reader = connection.makefile("rb")
         while line := reader.readline():
             length = 0
             while line.strip():
@@ -95,8 +108,8 @@ class Model:
                     length = int(value)
                 line = reader.readline()
             reader.read(length)
-            connection.sendall(sse.HEAD)
-            for part in every[:self.events - 3] + every[-3:]:
+            connection.sendall(STREAM_HEAD)
+            for part in chunks(self.events):
                 connection.sendall(part)
                 if not self.reached.acquire(timeout=PATIENCE * 4):
                     return connection.close()

@@ -85,7 +85,7 @@ def of_json(ground, results):
 def of_events(ground):
     streamed = bodies.chat(ground.folder, "streamed.json", 2 << 10, stream=True)
     return [posts("sse-fast", f"SSE, {EVENTS} events an answer, each a write, 8 connections", ALL, streamed, 8, part=b"[DONE]",
-                  unit="event", per=EVENTS, note="The upstream is what bounds answers a second here.", label="SSE, an event")]
+                  unit="event", per=EVENTS, label="SSE, an event")]
 
 
 def of_paced(model):

@@ -75,7 +75,7 @@ impl Drop for Place {
 }
 
 /// An address as itself, an IPv6 one as the network that its client was given.
-fn counted_as(address: IpAddr) -> u128 {
+pub(super) fn counted_as(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() >> 64 << 64,

@@ -1,8 +1,8 @@
-//! The connections of a listener of the inside, as many as may be, and which of them is closed for a newcomer.
+//! The connections of a listener of the inside, as many as may be, and which of them is cut for a newcomer.
 //!
-//! Failure stance: open to who comes. A prober that finds no place has a healthy edge restarted, whereas a client whose
-//! connection is closed between two requests opens another. The address with the most connections gives one up, so that what
-//! one neighbour keeps costs another nothing.
+//! Failure stance: where one gives way, open to who comes. A prober that finds no place has a healthy edge restarted,
+//! whereas a client whose connection is cut between two requests opens another. The address with the most connections loses
+//! one, so that what one neighbour keeps costs another nothing.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,14 +15,16 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::{Notify, oneshot};
 
+use super::crowd::counted_as;
+
 /// Who keeps a connection to one listener.
 pub(super) struct Kept {
     most: usize,
-    /// Whether one with a request under way is closed where none is idle.
-    cuts: bool,
+    /// Whether one is cut for who comes where all places are taken. Else a newcomer waits.
+    give_way: bool,
     table: Mutex<Table>,
-    /// A place was given back, or a connection became idle.
-    changed: Notify,
+    /// A place was given back.
+    free: Notify,
 }
 
 #[derive(Default)]
@@ -32,11 +34,12 @@ struct Table {
 }
 
 struct Connection {
-    from: IpAddr,
+    /// Its address, as `crowd.rs` counts it.
+    from: u128,
     stands: Stands,
     /// The turn since which it stands so: the lower, the longer ago.
     since: u64,
-    /// Dropping it closes the connection.
+    /// Dropping it cuts the connection.
     _open: oneshot::Sender<()>,
 }
 
@@ -60,24 +63,27 @@ pub(super) struct Place {
 pub(super) struct UnderWay(Arc<Place>);
 
 impl Kept {
-    pub fn new(most: usize, cuts: bool) -> Arc<Self> {
-        Arc::new(Self { most, cuts, table: Mutex::default(), changed: Notify::new() })
+    pub fn new(most: usize, give_way: bool) -> Arc<Self> {
+        Arc::new(Self { most, give_way, table: Mutex::default(), free: Notify::new() })
     }
 
-    /// A place for a connection from `from`, and what resolves when the connection is to be closed for another. Waits only
-    /// where all are taken and none may be closed.
+    /// A place for a connection from `from`, and what resolves when the connection is to be cut for another.
     pub async fn place(self: &Arc<Self>, from: IpAddr) -> (Place, oneshot::Receiver<()>) {
+        let from = counted_as(from);
         loop {
             {
                 let mut table = self.lock();
-                if table.connections.len() < self.most || table.close_one(from, self.cuts) {
-                    let (open, closed) = oneshot::channel();
+                if self.give_way && table.connections.len() >= self.most {
+                    table.cut_one(from);
+                }
+                if table.connections.len() < self.most {
+                    let (open, cut) = oneshot::channel();
                     let id = table.turn();
                     table.connections.insert(id, Connection { from, stands: Stands::New, since: id, _open: open });
-                    return (Place { kept: Arc::clone(self), id }, closed);
+                    return (Place { kept: Arc::clone(self), id }, cut);
                 }
             }
-            self.changed.notified().await;
+            self.free.notified().await;
         }
     }
 
@@ -93,18 +99,18 @@ impl Table {
     }
 
     /// Of the address that would have the most, the one that has been idle the longest; where it has none that is idle, the one
-    /// that has kept this edge waiting or busy the longest. False: none may be closed.
-    fn close_one(&mut self, newcomer: IpAddr, cuts: bool) -> bool {
+    /// that has kept this edge waiting or busy the longest.
+    fn cut_one(&mut self, newcomer: u128) {
         let mut of_address = HashMap::from([(newcomer, 1_usize)]);
         for connection in self.connections.values() {
             *of_address.entry(connection.from).or_default() += 1;
         }
-        let among = self.connections.iter().filter(|(_, connection)| cuts || connection.stands != Stands::Asked);
-        let first = among.min_by_key(|(_, Connection { from, stands, since, .. })| {
+        let first = self.connections.iter().min_by_key(|(_, Connection { from, stands, since, .. })| {
             (Reverse(of_address.get(from)), *stands != Stands::Idle, *since)
         });
-        let Some(id) = first.map(|(id, _)| *id) else { return false };
-        self.connections.remove(&id).is_some()
+        if let Some(id) = first.map(|(id, _)| *id) {
+            self.connections.remove(&id);
+        }
     }
 }
 
@@ -126,14 +132,13 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.kept.lock().connections.remove(&self.id);
-        self.kept.changed.notify_one();
+        self.kept.free.notify_one();
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.now(Stands::Idle);
-        self.0.kept.changed.notify_one();
     }
 }
 
@@ -175,23 +180,23 @@ mod tests {
 
     struct Held {
         place: Arc<Place>,
-        closed: oneshot::Receiver<()>,
+        cut: oneshot::Receiver<()>,
     }
 
     impl Held {
-        fn is_closed(&mut self) -> bool {
-            self.closed.try_recv() == Err(TryRecvError::Closed)
+        fn is_cut(&mut self) -> bool {
+            self.cut.try_recv() == Err(TryRecvError::Closed)
         }
     }
 
     /// None: it has to wait.
     fn comes(kept: &Arc<Kept>, from: IpAddr) -> Option<Held> {
-        let (place, closed) = kept.place(from).now_or_never()?;
-        Some(Held { place: Arc::new(place), closed })
+        let (place, cut) = kept.place(from).now_or_never()?;
+        Some(Held { place: Arc::new(place), cut })
     }
 
-    fn closed<const N: usize>(held: &mut [Held; N]) -> [bool; N] {
-        held.each_mut().map(Held::is_closed)
+    fn cut<const N: usize>(held: &mut [Held; N]) -> [bool; N] {
+        held.each_mut().map(Held::is_cut)
     }
 
     #[test]
@@ -201,12 +206,12 @@ mod tests {
         drop(held[0].place.request());
         let _under_way = held[1].place.request();
         let _fourth = comes(&kept, NEIGHBOUR).unwrap();
-        assert_eq!(closed(&mut held), [true, false, false], "the only one between two requests");
+        assert_eq!(cut(&mut held), [true, false, false], "the only one between two requests");
         let mut fifth = comes(&kept, NEIGHBOUR).unwrap();
-        assert_eq!(closed(&mut held), [true, false, true], "which never asked anything");
+        assert_eq!(cut(&mut held), [true, false, true], "which never asked anything");
         let _sixth = comes(&kept, NEIGHBOUR).unwrap();
-        assert_eq!(closed(&mut held), [true; 3], "whose answer takes longer than two others took to come");
-        assert!(!fifth.is_closed());
+        assert_eq!(cut(&mut held), [true; 3], "whose answer takes longer than two others took to come");
+        assert!(!fifth.is_cut());
     }
 
     #[test]
@@ -217,30 +222,37 @@ mod tests {
         let mut others = [NEIGHBOUR; 3].map(|from| comes(&kept, from).unwrap());
         let _all = others.each_ref().map(|other| other.place.request());
         let mut more = [NEIGHBOUR; 16].map(|from| comes(&kept, from).unwrap());
-        assert!(!prober.is_closed(), "though it is idle, and has been for longest");
-        assert_eq!(closed(&mut others), [true; 3]);
+        assert!(!prober.is_cut(), "though it is idle, and has been for longest");
+        assert_eq!(cut(&mut others), [true; 3]);
         let mut second = comes(&kept, PROBER).unwrap();
-        assert!(!prober.is_closed() && closed(&mut more).ends_with(&[true, false, false]));
+        assert!(!prober.is_cut() && cut(&mut more).ends_with(&[true, false, false]));
         let _third = comes(&kept, PROBER).unwrap();
-        assert!(prober.is_closed() && !second.is_closed(), "of its own, where it would have the most");
+        assert!(prober.is_cut() && !second.is_cut(), "of its own, where it would have the most");
     }
 
     #[test]
-    fn what_must_not_be_cut_is_waited_for() {
+    fn a_client_has_as_many_ipv6_addresses_as_it_likes_and_counts_once() {
+        let kept = Kept::new(3, true);
+        let address = |host: u16| IpAddr::from([0x2001, 0xdb8, 0, 7, 0, 0, 0, host]);
+        let mut prober = comes(&kept, PROBER).unwrap();
+        let mut others = [1, 2].map(|host| comes(&kept, address(host)).unwrap());
+        let _third = comes(&kept, address(3)).unwrap();
+        assert!(!prober.is_cut() && cut(&mut others) == [true, false]);
+    }
+
+    #[test]
+    fn where_none_gives_way_all_who_come_wait_for_a_free_place() {
         let kept = Kept::new(2, false);
         let mut held = [NEIGHBOUR; 2].map(|from| comes(&kept, from).unwrap());
-        let [first, second] = held.each_ref().map(|one| one.place.request());
-        let mut waiting = Box::pin(kept.place(PROBER));
-        assert!(waiting.as_mut().now_or_never().is_none() && closed(&mut held) == [false; 2]);
-        drop(second);
-        assert!(waiting.as_mut().now_or_never().is_some(), "one became idle");
-        assert_eq!(closed(&mut held), [false, true]);
-
-        let mut waiting = Box::pin(kept.place(PROBER));
-        assert!(waiting.as_mut().now_or_never().is_some(), "the place before was given back");
-        let _prober = comes(&kept, PROBER).unwrap();
+        drop(held[0].place.request());
+        let mut waiting = [PROBER; 2].map(|from| Box::pin(kept.place(from)));
+        let mut come = || waiting.each_mut().map(|one| one.as_mut().now_or_never());
+        assert!(come().iter().all(Option::is_none) && cut(&mut held) == [false; 2], "though one is idle");
+        let [first, second] = held;
         drop(first);
-        drop(held);
+        let [Some((_place, mut cut)), None] = come() else { panic!("one place was free") };
+        drop(second);
+        assert_eq!(cut.try_recv(), Err(TryRecvError::Empty));
         assert_eq!(kept.lock().connections.len(), 1, "who has gone has no place");
     }
 }

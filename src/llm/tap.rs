@@ -50,7 +50,7 @@ pub struct StreamReport {
     pub said: Tally,
     /// The part of it that came behind the usage.
     pub said_since: Tally,
-    /// An event with data has passed, and not only comments.
+    /// An event with data has passed to its end, and not only comments.
     pub saw_event: bool,
     /// `[DONE]`, or the dialect's own last event: the client has been told that this is all.
     pub saw_end: bool,
@@ -212,7 +212,6 @@ impl Tap {
         let mut long = Box::<Finder>::default();
         self.held.extend_from_slice(tail);
         if let Some(start) = sse::data_start(&self.held) {
-            self.reading.saw_event = true; // its end is awaited by whoever asks whether this is a boundary
             long.feed(self.held.get(start..).unwrap_or_default());
         }
         self.held = Vec::new();

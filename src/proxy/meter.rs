@@ -102,12 +102,12 @@ impl Meter {
         }
     }
 
-    /// A stream of which whole events have passed, none of them an error. A comment is no event: it says that somebody is
-    /// there, and not that the model is.
+    /// A stream of which whole events have passed, none of them an error, whatever has begun behind them. A comment is no
+    /// event: it says that somebody is there, and not that the model is.
     pub fn begins_well(&self) -> bool {
         let Meter::Stream(tap) = self else { return false };
         let report = tap.report();
-        report.saw_event && report.at_boundary && !report.error
+        report.saw_event && !report.error
     }
 
     /// An error object inside a 200 is not a success, even when it was passed on whole.

@@ -202,9 +202,11 @@ impl<W: Write> Writer<W> {
         let waited = wake.wait_timeout_while(self.shared.pending(), REST, none);
         let (mut pending, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
-            pending.lines = Vec::new();
-            *batch = Vec::new();
+            let room = std::mem::take(&mut pending.lines);
+            drop(pending); // nobody who has a line waits for this
+            drop((room, std::mem::take(batch)));
             heap::empty_cache();
+            pending = self.shared.pending();
         }
         wake.wait_while(pending, none).unwrap_or_else(PoisonError::into_inner)
     }

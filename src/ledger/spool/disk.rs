@@ -66,7 +66,6 @@ fn run(shared: &Shared, stop: &AtomicBool) {
             shared.sync_and_remove();
             last_sync = Instant::now();
             shared.carry();
-            heap::empty_cache();
         }
         if stopping {
             return;
@@ -79,6 +78,7 @@ fn run(shared: &Shared, stop: &AtomicBool) {
         if shared.has_unsynced() || shared.has_replaced() {
             std::thread::park_timeout(SYNC_EVERY.saturating_sub(last_sync.elapsed()).max(END_LAG));
         } else {
+            heap::empty_cache();
             std::thread::park();
         }
     }

@@ -119,6 +119,7 @@ impl Reading {
         if let Some(reported) = event.reported {
             self.reported(reported);
         }
+        self.saw_event |= event.complete;
         self.error |= event.error;
         self.named(event.kind());
     }
