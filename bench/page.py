@@ -52,7 +52,7 @@ HOW = """## How it is measured
   Postgres are they, not the contenders. What shares caches and memory is not kept apart.
 - A turn of cfx ends when its ledger has brought every row to Postgres, and its CPU time is taken then. Postgres shares its cores with clients
   and upstream and catches up before anybody else's turn: `store µs` is all it took for a request. It is to yield to them (nice 19), which counts
-  for little where the kernel weighs sessions and not processes. On two cores it is what bounds cfx' answers a second: cfx then has no work for a part
+  for little where the kernel weighs sessions and not processes. On two cores it holds back cfx' answers a second: cfx then has no work for a part
   of the time, and a request for which it has to be woken costs more than one of many that wait. Where all are asked at one pace that is the same for each.
 - One key of one user, whose daily quota the run does not reach. What leases cost the store at ordinary quotas:
   [decisions/005](decisions/005-quota-leases.md).
