@@ -13,9 +13,8 @@ import load
 from ground import PATIENCE, Ground, NotStarted
 
 REQUESTS, WARMING = 500, 100
-# As libc and jemalloc (of tikv-jemallocator) have them; what they call among themselves has other names.
-ENTRIES = {f"{prefix}{name}" for prefix in ("", "_rjem_") for name in (
-    "malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "memalign", "mallocx", "rallocx")}
+# As libc and jemalloc have them; what they call among themselves has other names.
+ENTRIES = {"malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "memalign", "mallocx", "rallocx"}
 
 
 def of(starters, answers):

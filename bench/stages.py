@@ -7,13 +7,10 @@ Start it by scripts/stages, which builds what it needs and brings the throw-away
 import argparse
 import collections
 import http.client
-import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import threading
 
 import allocations
 import bodies
@@ -64,70 +61,26 @@ STAGES = {
     "row to the store": r"cfx/storage/|libsqlite3/|rusqlite/|tokio-postgres/|postgres-protocol/|deadpool",
     "runtime: tokio": r"tokio/src/runtime/|mio/|std/std/src/sys/backtrace\.rs .*notify|notify/",
 }
-STREAM_HEAD = (b"HTTP/1.1 200 OK\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-               b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
-CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "upstream-bench"}
 FORMS = {name: re.compile(f"(?:{form})") for name, form in STAGES.items()}
 ALLOCATOR, COPYING, OWN = "allocator", "copying", "own"
 LIBC_COPIES = re.compile(r"_*(mem(cpy|move|set|cmp)|bcmp)")
 SHA = "sha2/"
 
 
-def chunks(events):
-    """A streamed answer in LiteLLM's form, an event a chunk."""
-    said = [{**CHUNK, "choices": [{"index": 0, "delta": {"content": f"word {number:03} or two "}}]} for number in range(events - 3)]
-    usage = {"prompt_tokens": 500, "completion_tokens": events - 3, "total_tokens": 497 + events}
-    stop = {**CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-    every = [*said, stop, {**CHUNK, "choices": [{"index": 0, "delta": {}}], "usage": usage}]
-    data = [f"data: {json.dumps(event)}\n\n".encode() for event in every] + [b"data: [DONE]\n\n"]
-    return [b"%x\r\n%s\r\n" % (len(part), part) for part in data]
-
-
-class Model:
-    """Streams its answer event by event, each only when the client has the one before: so no two are written or read at once."""
-
-    def __init__(self):
-        self.events, self.reached = SHORT, threading.Semaphore(0)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            connection, _ = self.listener.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
-
-    def _serve(self, connection):
-        reader = connection.makefile("rb")
-        while line := reader.readline():
-            length = 0
-            while line.strip():
-                name, _, value = line.partition(b":")
-                if name.lower() == b"content-length":
-                    length = int(value)
-                line = reader.readline()
-            reader.read(length)
-            connection.sendall(STREAM_HEAD)
-            for part in chunks(self.events):
-                connection.sendall(part)
-                if not self.reached.acquire(timeout=PATIENCE * 4):
-                    return connection.close()
-            connection.sendall(b"0\r\n\r\n")
-
-    def ask(self, contender, body, streams, events):
-        self.events = events
-        connection = http.client.HTTPConnection("127.0.0.1", contender.plain, timeout=PATIENCE * 4)
-        for _ in range(streams):
-            connection.request("POST", load.CHAT, body, {"content-type": "application/json", **contender.asked_with()})
-            answer, seen = connection.getresponse(), 0
-            while line := answer.readline():
-                if not line.strip():
-                    seen += 1
-                    self.reached.release()
-            if answer.status != 200 or seen != events:
-                raise load.Failed(f"{contender.name} answers {answer.status} with {seen} events of {events}")
-        connection.close()
+def ask(model, contender, body, streams, events):
+    """So many streams of so many events, each event sent once the one before has come."""
+    model.events = events
+    connection = http.client.HTTPConnection("127.0.0.1", contender.plain, timeout=PATIENCE * 4)
+    for _ in range(streams):
+        connection.request("POST", load.CHAT, body, {"content-type": "application/json", **contender.asked_with()})
+        answer, seen = connection.getresponse(), 0
+        while line := answer.readline():
+            if not line.strip():
+                seen += 1
+                model.reached.release()
+        if answer.status != 200 or seen != events:
+            raise load.Failed(f"{contender.name} answers {answer.status} with {seen} events of {events}")
+    connection.close()
 
 
 class Counted:
@@ -201,11 +154,11 @@ def chat(starter, program, requests):
 
 
 def event(starter, program):
-    model = Model()
+    model = upstreams.Lockstep(SHORT)
 
     def run(ground, contender, many):
         body = bodies.chat(ground.folder, "stream.json", 2 << 10, stream=True).read_bytes()
-        model.ask(contender, body, STREAMS, LONG if many else SHORT)
+        ask(model, contender, body, STREAMS, LONG if many else SHORT)
 
     return counted(starter, lambda _: model.port, run, STREAMS * (LONG - SHORT), program)
 

@@ -7,6 +7,8 @@ use clap::Args;
 
 use crate::model::{self, DONE, Model};
 
+const ABOUT: &str = r#""id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"upstream-bench""#;
+
 #[derive(Args)]
 pub struct Arguments {
     #[arg(long)]
@@ -30,8 +32,6 @@ fn chunks(count: usize) -> Vec<String> {
     let usage = format!("data: {{{ABOUT},\"choices\":[],\"usage\":{usage}}}\n\n");
     said.chain([stop, usage, format!("{DONE}\n\n")]).map(|event| model::chunk(&event)).collect()
 }
-
-const ABOUT: &str = r#""id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"upstream-bench""#;
 
 fn event(delta: &str, more: &str) -> String {
     format!("data: {{{ABOUT},\"choices\":[{{\"index\":0,\"delta\":{delta}{more}}}]}}\n\n")

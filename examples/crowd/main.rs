@@ -2,7 +2,8 @@
 //! clients as an edge takes, hundreds of large uploads at once. The model behind the edge is played here too, so that
 //! both ends of a token are read off one clock.
 //!
-//! Started by `scripts/streams` and `scripts/shed`, which start cfx and judge the figures: one line `name value` each.
+//! Started by `scripts/streams` and `scripts/shed`, which start cfx and judge the figures: one line `name value` each. For
+//! `make bench` the model stands alone.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tools of measurement, run by hand")]
 
 mod client;

@@ -73,11 +73,8 @@ pub fn choose(
 
 /// The stage that a model name stands for: `plan`, `cfx-plan` and so on, in any case.
 pub fn stage_named_by(model: &str) -> Option<Stage> {
-    let name = match model.get(..4) {
-        Some(prefix) if prefix.eq_ignore_ascii_case("cfx-") => model.get(4..)?,
-        _ => model,
-    };
-    [Stage::Plan, Stage::Code, Stage::Review].into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(name))
+    let means = |name: &str| name.eq_ignore_ascii_case(model);
+    Stage::ALL.into_iter().find(|stage| stage.as_model().is_some_and(|listed| means(listed) || means(stage.as_str())))
 }
 
 /// The alias `name`, where direct mode lets it be named: on, in `allow` or `allow` empty, not in `deny`.
