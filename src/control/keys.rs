@@ -130,6 +130,9 @@ pub(super) async fn change(
         Some("never") => Some(None),
         Some(text) => Some(Some(expiry(text, caller.now)?)),
     };
+    if describe::key_state(&row, caller.now) == "revoked" {
+        return Err(not_active());
+    }
     if label.is_some() || expires_at.is_some() {
         if !control.ports.registry.change(row.id, label.clone(), expires_at).await? {
             return Err(not_active());
