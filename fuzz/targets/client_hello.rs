@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use cfx::config::{Certificate, TlsVersion};
 use cfx::entry::acme::Challenges;
 use cfx::entry::certificates::Certificates;
-use cfx::entry::connection::buffered;
+use cfx::entry::connection::below_tls;
 use cfx::entry::tls::{TlsDoor, TlsParts, TlsSettings};
 use cfx::telemetry::metrics::Metrics;
 use memchr::memmem;
@@ -69,7 +69,7 @@ pub fn target(bytes: &[u8]) {
 /// All that is written to a client who says this, before the end of a handshake that never comes.
 fn said_to(sent: &[u8], piece: usize) -> Vec<u8> {
     let (greeted, said) = served(sent, piece, async |stream| {
-        let greeted = EDGE.door.greet(buffered(stream)).await?;
+        let greeted = EDGE.door.greet(below_tls(stream)).await?;
         io::Result::Ok(greeted.is_some())
     });
     assert!(greeted.is_err(), "somebody was let in on another's words");

@@ -23,22 +23,17 @@ use pingora_core::protocols::{
     UniqueIDType,
 };
 use pingora_timeout::fast_timeout::fast_sleep;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::arrival::Arrival;
+use super::buffers::{ReadAhead, WriteBuffer};
 use super::frames::Frames;
 use super::guard::Guard;
 
-/// A head and a short body leave in one system call.
-const WRITE_BUFFER: usize = 4 << 10;
-/// rustls reads a record's head and its body apart. A plain connection needs none: pingora reads heads and bodies into
-/// room of their own.
-const TLS_READ_BUFFER: usize = 8 << 10;
-
-/// A socket below TLS.
-pub type Buffered = BufStream<TcpStream>;
+/// A socket that TLS is spoken over. A plain one reads nothing ahead: pingora reads heads and bodies into room of its own.
+pub type BelowTls = ReadAhead<WriteBuffer<TcpStream>>;
 
 /// A connection through which requests can be read and answered.
 pub struct Connection<S> {
@@ -63,19 +58,19 @@ struct Tls {
     speaks_http2: bool,
 }
 
-impl Connection<BufWriter<TcpStream>> {
+impl Connection<WriteBuffer<TcpStream>> {
     /// A write that waits for longer than `write_within` ends the connection.
     pub fn plain(socket: TcpStream, arrival: Arc<Arrival>, write_within: Duration) -> io::Result<Self> {
         let fd = socket.as_raw_fd();
-        Self::new(BufWriter::with_capacity(WRITE_BUFFER, socket), fd, arrival, None, write_within)
+        Self::new(WriteBuffer::new(socket), fd, arrival, None, write_within)
     }
 }
 
-impl Connection<TlsStream<Buffered>> {
+impl Connection<TlsStream<BelowTls>> {
     /// After the handshake. A write that waits for longer than `write_within` ends the connection.
-    pub fn tls(stream: TlsStream<Buffered>, arrival: Arc<Arrival>, write_within: Duration) -> io::Result<Self> {
+    pub fn tls(stream: TlsStream<BelowTls>, arrival: Arc<Arrival>, write_within: Duration) -> io::Result<Self> {
         let (socket, session) = stream.get_ref();
-        let fd = socket.get_ref().as_raw_fd();
+        let fd = socket.as_raw_fd();
         let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown");
         let speaks_http2 = session.alpn_protocol() == Some(b"h2");
@@ -131,8 +126,8 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
 }
 
 /// A socket that TLS is to be spoken over.
-pub fn buffered(socket: TcpStream) -> Buffered {
-    BufStream::with_capacity(TLS_READ_BUFFER, WRITE_BUFFER, socket)
+pub fn below_tls(socket: TcpStream) -> BelowTls {
+    ReadAhead::new(WriteBuffer::new(socket))
 }
 
 fn digest(fd: RawFd, peer: SocketAddr) -> Arc<SocketDigest> {

@@ -25,7 +25,7 @@ impl Porter for Counting {
 }
 
 /// A client's end, and what serves it.
-async fn pair(porter: &Arc<Counting>) -> (TcpStream, Connection<BufWriter<TcpStream>>) {
+async fn pair(porter: &Arc<Counting>) -> (TcpStream, Connection<WriteBuffer<TcpStream>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (served, peer) = listener.accept().await.unwrap();

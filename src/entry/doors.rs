@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::arrival::Arrival;
-use super::connection::{Connection, buffered};
+use super::connection::{Connection, below_tls};
 use super::crowd::{Crowd, Place};
 use super::descriptors::room_for_connections;
 use super::drain::Drain;
@@ -246,7 +246,7 @@ impl<A: Application> Hall<A> {
             let arrival = Arc::new(arrival);
             return Ok(Some((Box::new(Connection::plain(stream, Arc::clone(&arrival), write_within)?), arrival)));
         };
-        let greeted = fast_timeout(left(by).min(HANDSHAKE_WITHIN), tls.greet(buffered(stream))).await;
+        let greeted = fast_timeout(left(by).min(HANDSHAKE_WITHIN), tls.greet(below_tls(stream))).await;
         let greeted = greeted.unwrap_or_else(|_| {
             tls.note_timed_out();
             Err(io::ErrorKind::TimedOut.into())

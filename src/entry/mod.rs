@@ -7,6 +7,7 @@ pub mod acme;
 pub mod admin;
 pub mod arrival;
 pub mod bounded;
+mod buffers;
 pub mod certificates;
 pub mod claims;
 pub mod client_address;

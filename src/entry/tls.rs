@@ -34,7 +34,7 @@ use tokio_rustls::server::TlsStream;
 use super::acme::{ACME_TLS, Challenges};
 use super::arrival::Greeting;
 use super::certificates::{Certificates, normal};
-use super::connection::Buffered;
+use super::connection::BelowTls;
 use crate::config::{ClientCertificates, TlsVersion};
 use crate::telemetry::metrics::Metrics;
 
@@ -113,7 +113,7 @@ impl TlsDoor {
     }
 
     /// Shakes hands. None: it was a CA's look at a challenge, and is over.
-    pub async fn greet(&self, stream: Buffered) -> io::Result<Option<(TlsStream<Buffered>, Greeting)>> {
+    pub async fn greet(&self, stream: BelowTls) -> io::Result<Option<(TlsStream<BelowTls>, Greeting)>> {
         match self.shake_hands(stream).await {
             Ok(Some(stream)) => {
                 let greeting = self.greeting(stream.get_ref().1);
@@ -135,7 +135,7 @@ impl TlsDoor {
         self.parts.metrics.tls_handshake("failed");
     }
 
-    async fn shake_hands(&self, stream: Buffered) -> io::Result<Option<TlsStream<Buffered>>> {
+    async fn shake_hands(&self, stream: BelowTls) -> io::Result<Option<TlsStream<BelowTls>>> {
         let mut acceptor = pin!(LazyConfigAcceptor::new(Acceptor::default(), stream));
         let hello = match acceptor.as_mut().await {
             Ok(hello) => hello,
@@ -168,7 +168,7 @@ impl TlsDoor {
 }
 
 /// Sends the alert that says why there is no connection, which would else go with the buffer that it lies in.
-async fn parting(error: io::Error, stream: Option<Buffered>) -> io::Error {
+async fn parting(error: io::Error, stream: Option<BelowTls>) -> io::Error {
     if let Some(mut stream) = stream {
         let _ = stream.shutdown().await; // the client may be gone
     }

@@ -11,7 +11,7 @@ use cfx::clock::{Clock, ManualClock};
 use cfx::config::{Challenge, Issuer, TlsVersion};
 use cfx::entry::acme::{Acme, AcmeParts, Book, Challenges};
 use cfx::entry::certificates::Certificates;
-use cfx::entry::connection::buffered;
+use cfx::entry::connection::below_tls;
 use cfx::entry::tls::{TlsDoor, TlsParts, TlsSettings};
 use cfx::telemetry::metrics::Metrics;
 use cfx::units::Timestamp;
@@ -128,7 +128,7 @@ async fn serve_tls(listener: TcpListener, door: Arc<TlsDoor>) {
     while let Ok((stream, _)) = listener.accept().await {
         let door = Arc::clone(&door);
         tokio::spawn(async move {
-            if let Ok(Some((mut stream, _))) = door.greet(buffered(stream)).await {
+            if let Ok(Some((mut stream, _))) = door.greet(below_tls(stream)).await {
                 let _ = stream.read(&mut [0; 1]).await; // until the client has seen enough
             }
         });

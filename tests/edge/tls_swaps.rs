@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cfx::config::{CertificateFiles, CertificatePair, TlsVersion};
 use cfx::entry::certificates::Certificates;
-use cfx::entry::connection::buffered;
+use cfx::entry::connection::below_tls;
 use cfx::entry::tls::{TlsDoor, TlsParts, TlsSettings};
 use cfx::telemetry::metrics::Metrics;
 use rustls::HandshakeKind;
@@ -74,7 +74,7 @@ async fn serve(listener: TcpListener, door: Arc<TlsDoor>) {
     while let Ok((stream, _)) = listener.accept().await {
         let door = Arc::clone(&door);
         tokio::spawn(async move {
-            let Ok(Some((mut stream, _))) = door.greet(buffered(stream)).await else { return };
+            let Ok(Some((mut stream, _))) = door.greet(below_tls(stream)).await else { return };
             let mut last = [0; 4];
             while let Ok(byte) = stream.read_u8().await {
                 last = [last[1], last[2], last[3], byte];
