@@ -22,6 +22,7 @@ use pingora_runtime::current_handle;
 use pingora_timeout::fast_timeout::fast_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::arrival::Arrival;
 use super::connection::{Connection, below_tls};
@@ -246,7 +247,8 @@ impl<A: Application> Hall<A> {
             let arrival = Arc::new(arrival);
             return Ok(Some((Box::new(Connection::plain(stream, Arc::clone(&arrival), write_within)?), arrival)));
         };
-        let greeted = fast_timeout(left(by).min(HANDSHAKE_WITHIN), tls.greet(below_tls(stream))).await;
+        // tokio's timer is gone as soon as hands are shaken: one of pingora's lies in memory until it would have rung.
+        let greeted = timeout(left(by).min(HANDSHAKE_WITHIN), tls.greet(below_tls(stream))).await;
         let greeted = greeted.unwrap_or_else(|_| {
             tls.note_timed_out();
             Err(io::ErrorKind::TimedOut.into())
