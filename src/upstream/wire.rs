@@ -190,10 +190,7 @@ impl Wire {
 
     /// Whether it is worth keeping: as far as is known, the peer has neither closed nor said what nobody asked for.
     pub fn is_quiet(&mut self) -> bool {
-        // What a large answer took is given back before it lies idle.
-        if std::mem::replace(&mut self.room, READ.0) > READ.0 && self.inbox.is_empty() {
-            self.inbox = BytesMut::new();
-        }
+        self.room = READ.0;
         // Unconstrained: a task that has used up its turn would be told "nothing" without a look.
         let look = pin!(tokio::task::unconstrained(poll_fn(|context| self.poll_fill(context, READ.0))));
         let silent = look.poll(&mut Context::from_waker(Waker::noop())).is_pending();
@@ -207,7 +204,13 @@ impl Wire {
         }
         let asked = self.inbox.capacity() - self.inbox.len();
         // Keeps nothing between two polls: it may be made anew for each.
-        let count = ready!(pin!(self.stream.read_buf(&mut self.inbox)).poll(context))?;
+        let Poll::Ready(count) = pin!(self.stream.read_buf(&mut self.inbox)).poll(context)? else {
+            if self.inbox.is_empty() {
+                // A model thinks for minutes, and thousands at the same time.
+                self.inbox = BytesMut::new();
+            }
+            return Poll::Pending;
+        };
         // Only who fills all the room there may be gets more: a stream that is read slowly would else grow to the most.
         if asked >= self.room {
             self.room = match count {

@@ -149,3 +149,19 @@ async fn what_nobody_asked_for_spoils_a_connection() {
     far.write_all(b"HTTP/1.1 408 Timeout\r\n\r\n").await.unwrap();
     assert!(!wire.is_quiet());
 }
+
+#[tokio::test]
+async fn nothing_is_set_aside_while_the_peer_says_nothing() {
+    let (mut wire, mut far) = pair(64);
+    let mut outbox = request(&["head"]);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(wire.poll_head(&mut context, &mut outbox, &mut false).is_pending());
+    assert_eq!(wire.inbox.capacity(), 0);
+    far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nto").await.unwrap();
+    let mut framing = Framing::from(head(&mut wire, &mut outbox).await.unwrap().length);
+    let piece = poll_fn(|context| wire.poll_piece(context, &mut framing)).await.unwrap().unwrap();
+    assert!(wire.poll_piece(&mut context, &mut framing).is_pending());
+    assert_eq!((&piece[..], wire.inbox.capacity()), (&b"to"[..], 0));
+    far.write_all(b"ken").await.unwrap();
+    assert_eq!(poll_fn(|context| wire.poll_piece(context, &mut framing)).await.unwrap().unwrap(), "ken");
+}
