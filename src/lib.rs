@@ -4,7 +4,7 @@
 //! list against the folders and against every `use crate::` in the source.
 //!
 //! ```text
-//! units, clock, failpoint, heap, telemetry  <  config  <  { admission, llm, upstream, ledger, identity }  <  storage
+//! units, clock, failpoint, heap, https, telemetry  <  config  <  { admission, llm, upstream, ledger, identity }  <  storage
 //! { config … ledger }  <  entry  <  proxy
 //! { config … identity }  <  control  <  dashboard
 //! all  <  app  <  cli  <  main
@@ -20,6 +20,7 @@ pub mod dashboard;
 pub mod entry;
 pub mod failpoint;
 pub mod heap;
+pub mod https;
 pub mod identity;
 pub mod ledger;
 pub mod llm;

@@ -3,15 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use moka::sync::Cache;
-use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -19,11 +14,11 @@ use tokio::time::timeout;
 use super::problem::Problem;
 use super::visitor::Visitor;
 use crate::control::api::{self, Offer};
+use crate::https::{self, Https, Terms};
 
 /// One question and its answer. A sign-in may wait for its turn to have a password hashed.
 const WITHIN: Duration = Duration::from_secs(15);
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-const IDLE: Duration = Duration::from_secs(30);
+const TERMS: Terms = Terms { plain: true, connect_within: Some(Duration::from_secs(3)), idle: Duration::from_secs(30) };
 /// What is the same for every user is asked for anew after so long.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 /// Beyond any answer of the control API.
@@ -34,7 +29,7 @@ const LARGEST: usize = 8 * 1024 * 1024;
 pub struct EdgeClient {
     /// `http://127.0.0.1:9000`.
     base: String,
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Https,
     models: Cache<(), Arc<[String]>>,
 }
 
@@ -55,18 +50,7 @@ pub enum EdgeError {
 impl EdgeClient {
     /// `base` is where the control API is, without `/api` and without a slash at its end. Trusts the system's CAs.
     pub fn new(base: impl Into<String>) -> Result<Self, NoTrust> {
-        let mut roots = RootCertStore::empty();
-        let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECT_WITHIN));
-        http.set_nodelay(true);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
+        let client = Https::trusting(https::system(), TERMS)?;
         let models = Cache::builder().max_capacity(1).time_to_live(KNOWN_FOR).build();
         Ok(Self { base: base.into(), client, models })
     }
@@ -149,13 +133,11 @@ impl EdgeClient {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, HeaderMap, bytes::Bytes), EdgeError> {
-        let answer = timeout(WITHIN, async {
-            let answer = self.client.request(request).await.map_err(|_| EdgeError::Away)?;
-            let (head, body) = answer.into_parts();
-            let body = to_bytes(Body::new(body), LARGEST).await.map_err(|_| EdgeError::Away)?;
-            Ok((head.status, head.headers, body))
-        });
-        answer.await.unwrap_or(Err(EdgeError::Away))
+        let Ok(Ok(answer)) = timeout(WITHIN, self.client.ask(request, LARGEST)).await else {
+            return Err(EdgeError::Away);
+        };
+        let (head, body) = answer.into_parts();
+        Ok((head.status, head.headers, body))
     }
 }
 

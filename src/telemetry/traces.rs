@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper_rustls::HttpsConnectorBuilder;
-use opentelemetry_http::hyper::HyperClient;
+use async_trait::async_trait;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use opentelemetry_http::{HttpClient, HttpError, ResponseBodyTooLarge};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::https::{self, Https, NoAnswer, Terms};
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::redact;
 use crate::telemetry::seldom::Seldom;
@@ -30,6 +33,9 @@ const BATCH: usize = 512;
 const LINGER: Duration = Duration::from_secs(1);
 /// For a batch to be taken, second attempts included.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// In bytes. A collector has little to say, and what stands in front of it a page at most.
+const LARGEST: usize = 4 * 1024 * 1024;
+const TERMS: Terms = Terms { plain: true, connect_within: None, idle: Duration::from_secs(90) };
 
 /// The way to the collector. Without one there is none of these, and nothing is done for a span.
 pub struct Traces {
@@ -45,6 +51,10 @@ pub struct Sending {
     dropped: Arc<AtomicU64>,
 }
 
+/// What the exporter sends with.
+#[derive(Debug)]
+struct Collector(Https);
+
 enum Item {
     Spans(Vec<SpanData>),
     /// Somebody waits for all before it to be gone.
@@ -53,9 +63,10 @@ enum Item {
 
 /// The way to `endpoint`, a whole URL. The error says why there cannot be one.
 pub fn open(endpoint: &str) -> Result<(Traces, Sending), String> {
+    let collector = Collector(Https::trusting(https::system(), TERMS).map_err(|error| error.to_string())?);
     let mut exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(client()?)
+        .with_http_client(collector)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(endpoint)
         .with_timeout(PATIENCE)
@@ -68,18 +79,16 @@ pub fn open(endpoint: &str) -> Result<(Traces, Sending), String> {
     Ok((Traces { queue: sender, dropped }, sending))
 }
 
-/// Trusts whom the system trusts.
-fn client()
--> Result<HyperClient<hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>>, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    Ok(HyperClient::new(connector, PATIENCE, None))
+#[async_trait]
+impl HttpClient for Collector {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        match timeout(PATIENCE, self.0.ask(request.map(Body::from), LARGEST)).await? {
+            Ok(answer) => Ok(answer),
+            // Which is how the exporter knows that to send them again is of no use.
+            Err(NoAnswer::TooLong(_)) => Err(ResponseBodyTooLarge::new().into()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl Traces {

@@ -17,7 +17,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["units"]),
     ("failpoint", &[]),
     ("heap", &[]),
-    ("telemetry", &["units", "clock", "heap"]),
+    ("https", &[]),
+    ("telemetry", &["units", "clock", "heap", "https"]),
     ("config", &["units", "clock", "telemetry"]),
     ("admission", &["units", "clock", "failpoint", "telemetry", "config"]),
     ("llm", &["units", "clock", "telemetry", "config"]),
@@ -28,13 +29,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "storage",
         &["units", "clock", "heap", "telemetry", "config", "admission", "llm", "upstream", "ledger", "identity"],
     ),
-    ("entry", &["units", "clock", "heap", "telemetry", "config", "admission", "llm", "upstream", "ledger"]),
+    ("entry", &["units", "clock", "heap", "https", "telemetry", "config", "admission", "llm", "upstream", "ledger"]),
     (
         "proxy",
         &["units", "clock", "failpoint", "telemetry", "config", "admission", "llm", "upstream", "ledger", "entry"],
     ),
-    ("control", &["units", "clock", "telemetry", "config", "admission", "llm", "upstream", "ledger", "identity"]),
-    ("dashboard", &["units", "clock", "telemetry", "config", "ledger", "identity", "control"]),
+    (
+        "control",
+        &["units", "clock", "https", "telemetry", "config", "admission", "llm", "upstream", "ledger", "identity"],
+    ),
+    ("dashboard", &["units", "clock", "https", "telemetry", "config", "ledger", "identity", "control"]),
     (
         "app",
         &[

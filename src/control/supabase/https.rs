@@ -1,40 +1,33 @@
 //! Supabase Auth over HTTPS, by the system's roots.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use once_cell::sync::OnceCell;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::time::timeout;
 
 use super::auth::{AuthAnswer, SupabaseAuth};
+use crate::https::{self, Https, Terms};
 
 /// One question and its whole answer.
 const WITHIN: Duration = Duration::from_secs(5);
 /// In bytes. A JWKS has some hundreds a key; a session has a token of two thousand and what is known of its user.
 const LARGEST: usize = 256 * 1024;
-/// Sign-ins come in bursts, if at all: nothing is kept open beyond one.
-const IDLE: Duration = Duration::from_secs(5);
+/// Sign-ins come in bursts, if at all: nothing is kept open beyond one. Supabase's own stack on a developer's machine has no TLS.
+const TERMS: Terms = Terms { plain: true, connect_within: None, idle: Duration::from_secs(5) };
 /// What a project's gateway asks its callers to show.
 const APIKEY: &str = "apikey";
-
-type HttpsClient = Client<HttpsConnector<HttpConnector>, Body>;
 
 /// [`SupabaseAuth`] over the network. No redirect is followed: a password is for who was named.
 #[derive(Default)]
 pub struct HttpsSupabase {
     /// In the place of the system's, which are read when something is first asked.
     roots: Option<RootCertStore>,
-    client: OnceCell<HttpsClient>,
+    client: OnceCell<Https>,
 }
 
 impl HttpsSupabase {
@@ -48,11 +41,14 @@ impl HttpsSupabase {
         if !is_safe(&uri) {
             return Err(format!("{url} is neither https nor on this machine"));
         }
-        let client = self.client.get_or_try_init(|| client(self.roots.clone().unwrap_or_else(system)))?.clone();
+        let trusting = || Https::trusting(self.roots.clone().unwrap_or_else(https::system), TERMS);
+        let client = self.client.get_or_try_init(trusting).map_err(|error| error.to_string())?;
         let request = request.uri(uri).header(ACCEPT, "application/json").body(body);
         let request = request.map_err(|error| error.to_string())?;
         let late = |_| format!("{url} did not answer within {WITHIN:?}");
-        timeout(WITHIN, answer(client, request)).await.map_err(late)?.map_err(|why| format!("{url}: {why}"))
+        let answer = timeout(WITHIN, client.ask(request, LARGEST)).await.map_err(late)?;
+        let (head, body) = answer.map_err(|why| format!("{url}: {why}"))?.into_parts();
+        Ok(AuthAnswer { status: head.status, retry_after: retry_after(&head.headers), body: body.into() })
     }
 }
 
@@ -78,7 +74,7 @@ impl SupabaseAuth for HttpsSupabase {
     }
 }
 
-/// Supabase's own stack on a developer's machine has no TLS.
+/// Neither keys nor passwords cross the open network.
 fn is_safe(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let loopback = host == "localhost"
@@ -86,48 +82,10 @@ fn is_safe(uri: &Uri) -> bool {
     uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && loopback)
 }
 
-async fn answer(client: HttpsClient, request: Request<Body>) -> Result<AuthAnswer, String> {
-    let (head, body) = client.request(request).await.map_err(|error| in_full(&error))?.into_parts();
-    let mut pieces = Body::new(body).into_data_stream();
-    let mut whole = Vec::new();
-    while let Some(piece) = pieces.next().await {
-        whole.extend_from_slice(&piece.map_err(|error| in_full(&error))?);
-        if whole.len() > LARGEST {
-            return Err("it answers more than 256 KiB".to_owned());
-        }
-    }
-    Ok(AuthAnswer { status: head.status, retry_after: retry_after(&head.headers), body: whole })
-}
-
 /// As seconds alone: a date would be by another clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-fn system() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
-fn client(roots: RootCertStore) -> Result<HttpsClient, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector))
-}
-
-/// An error with its causes: what failed in connecting stands in the last of them.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,23 +6,22 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
+
+use crate::https::{self, Https, Terms};
 
 /// One request and its answer's head.
 const WITHIN: Duration = Duration::from_secs(30);
 /// Connections are opened anew where a CA has been left alone for so long.
-const IDLE: Duration = Duration::from_secs(20);
+const TERMS: Terms = Terms { plain: false, connect_within: None, idle: Duration::from_secs(20) };
 /// The longest that is waited because a CA says so: its own limits forget within a week, and no certificate should expire
 /// over a slip of the pen.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
@@ -40,7 +39,7 @@ pub async fn hearing_of_waits<T>(order: impl Future<Output = T>) -> (T, Option<D
 
 /// What a CA is spoken to with.
 #[derive(Clone)]
-pub struct Http(Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>);
+pub struct Http(Https);
 
 /// Why a CA cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -58,25 +57,22 @@ pub enum HttpProblem {
 impl Http {
     /// Trusts the CAs in this PEM file, or the system's.
     pub fn trusting(file: Option<&Path>) -> Result<Self, HttpProblem> {
-        let mut roots = RootCertStore::empty();
-        match file {
+        let roots = match file {
             Some(file) => {
+                let mut roots = RootCertStore::empty();
                 let problem = |why: String| HttpProblem::Trust { file: file.display().to_string(), why };
                 let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
                 for root in read.map_err(|why| problem(why.to_string()))? {
                     roots.add(root).map_err(|why| problem(why.to_string()))?;
                 }
+                roots
             }
-            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-        }
+            None => https::system(),
+        };
         if roots.is_empty() {
             return Err(HttpProblem::NoRoots);
         }
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
-        Ok(Self(Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector)))
+        Ok(Self(Https::trusting(roots, TERMS)?))
     }
 }
 
@@ -85,10 +81,10 @@ impl HttpClient for Http {
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let answer = timeout(WITHIN, self.0.request(request));
+        let http = self.0.clone();
         Box::pin(async move {
-            let mut answer = match answer.await {
-                Ok(answer) => answer.map_err(|error| Error::Other(in_full(&error).into()))?,
+            let mut answer = match timeout(WITHIN, http.begin(request.map(Body::new))).await {
+                Ok(answer) => answer.map_err(|error| Error::Other(error.into()))?,
                 Err(_) => return Err(Error::Other(format!("no answer within {WITHIN:?}").into())),
             };
             let status = answer.status();
@@ -122,17 +118,6 @@ fn wait(said: &str, now: SystemTime) -> Option<Duration> {
         httpdate::parse_http_date(said).ok()?.duration_since(now).unwrap_or_default()
     };
     Some(wait.min(LONGEST_WAIT))
-}
-
-/// An error with its causes: what failed in connecting stands in the last of them.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
