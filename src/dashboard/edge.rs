@@ -1,15 +1,14 @@
 //! The control API as the dashboard speaks to it: over HTTP, as whoever is signed in, each question within a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use moka::sync::Cache;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::problem::Problem;
 use super::visitor::Visitor;
@@ -30,8 +29,11 @@ pub struct EdgeClient {
     /// `http://127.0.0.1:9000`.
     base: String,
     client: Https,
-    models: Cache<(), Arc<[String]>>,
+    models: Arc<Mutex<Option<Names>>>,
 }
+
+/// What models are called, and when that was said.
+type Names = (Instant, Arc<[String]>);
 
 /// TLS could not be set up with what there is to trust.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +53,7 @@ impl EdgeClient {
     /// `base` is where the control API is, without `/api` and without a slash at its end. Trusts the system's CAs.
     pub fn new(base: impl Into<String>) -> Result<Self, NoTrust> {
         let client = Https::trusting(https::system(), TERMS)?;
-        let models = Cache::builder().max_capacity(1).time_to_live(KNOWN_FOR).build();
-        Ok(Self { base: base.into(), client, models })
+        Ok(Self { base: base.into(), client, models: Arc::default() })
     }
 
     /// Asks as whoever `visitor` is signed in as.
@@ -62,12 +63,14 @@ impl EdgeClient {
 
     /// What models are called, as far as the edge says. Every user is offered the same.
     pub(super) async fn model_names(&self, visitor: &Visitor) -> Arc<[String]> {
-        if let Some(known) = self.models.get(&()) {
-            return known;
+        if let Some((said, names)) = &*self.models.lock().unwrap_or_else(PoisonError::into_inner)
+            && said.elapsed() < KNOWN_FOR
+        {
+            return Arc::clone(names);
         }
         let Ok(offer) = self.get::<Offer>(visitor, "/api/models").await else { return Arc::default() };
         let names: Arc<[String]> = offer.models.into_iter().map(|model| model.alias).collect();
-        self.models.insert((), Arc::clone(&names));
+        *self.models.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&names)));
         names
     }
 

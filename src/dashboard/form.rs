@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use ahash::RandomState;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use moka::sync::Cache;
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -34,23 +36,28 @@ pub(super) struct SignedForm {
 /// Forms that were answered with a secret, for an hour. A browser that is told to reload such an answer sends its form
 /// again, and nobody wants another key for that.
 #[derive(Clone)]
-pub struct Answered(moka::sync::Cache<String, ()>);
+pub struct Answered {
+    hasher: RandomState,
+    /// By a hash of the form's mark, which is as long as whoever sends it likes.
+    forms: Cache<u64, ()>,
+}
 
 impl Default for Answered {
     fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build())
+        let forms = Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build();
+        Self { hasher: RandomState::new(), forms }
     }
 }
 
 impl Answered {
     /// True the first time.
     pub(super) fn first(&self, once: &str) -> bool {
-        once.is_empty() || self.0.entry(once.to_owned()).or_insert(()).is_fresh()
+        once.is_empty() || self.forms.entry(self.hasher.hash_one(once)).or_insert(()).is_fresh()
     }
 
     /// What the form asked for was not done, so that sending it again is no second time.
     pub(super) fn forget(&self, once: &str) {
-        self.0.invalidate(once);
+        self.forms.invalidate(&self.hasher.hash_one(once));
     }
 }
 

@@ -43,12 +43,13 @@ pub const PAGES: NonZeroU32 = NonZeroU32::new(25).unwrap();
 /// Pages a second, drawn from as pages are asked for.
 pub struct Pace {
     all: Shared,
-    users: Cache<Uuid, Shared>,
+    /// By the bits of their ids.
+    users: Cache<u128, Shared>,
     /// What users send, apart from the pages they ask for.
-    senders: Cache<Uuid, Shared>,
+    senders: Cache<u128, Shared>,
     all_strangers: Shared,
-    /// By network.
-    strangers: Cache<Option<IpAddr>, Shared>,
+    /// By the bits of their networks.
+    strangers: Cache<u128, Shared>,
     /// Whose a session is, by the first half of its token's hash.
     sessions: Cache<u128, Vouched>,
     of_all: Quota,
@@ -159,7 +160,7 @@ impl Pace {
 
     fn take_as_stranger(&self, from: Option<IpAddr>) -> Result<(), Refused> {
         let now = Instant::now();
-        let one = self.strangers.get_with(from.map(network), nothing);
+        let one = self.strangers.get_with(bits(from), nothing);
         let mut one = locked(&one);
         self.of_each.room(&one, Duration::ZERO, now).map_err(Refused::Strange)?;
         let mut all = locked(&self.all_strangers);
@@ -176,7 +177,7 @@ impl Pace {
             Asked::Page => &self.users,
             Asked::Form => &self.senders,
         };
-        let own = own.get_with(user, nothing);
+        let own = own.get_with(user.as_u128(), nothing);
         let mut own = locked(&own);
         self.of_each.room(&own, Duration::ZERO, now).map_err(Refused::TooMany)?;
         if asked == Asked::Page {
@@ -229,12 +230,17 @@ fn locked(drawn: &Shared) -> std::sync::MutexGuard<'_, Drawn> {
     drawn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Of an address's network. Who has no address is one stranger: no network's bits are 1.
+fn bits(from: Option<IpAddr>) -> u128 {
+    match from.map(network) {
+        Some(IpAddr::V6(network)) => network.to_bits(),
+        Some(IpAddr::V4(network)) => network.to_ipv6_mapped().to_bits(),
+        None => 1,
+    }
+}
+
 /// Where there are too many, who was not seen for longest is forgotten first.
-fn bounded<K, V>() -> CacheBuilder<K, V, Cache<K, V>>
-where
-    K: std::hash::Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
+fn bounded<V: Clone + Send + Sync + 'static>() -> CacheBuilder<u128, V, Cache<u128, V>> {
     Cache::builder().max_capacity(MOST).eviction_policy(EvictionPolicy::lru())
 }
 
