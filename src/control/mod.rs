@@ -21,6 +21,7 @@ mod layer;
 pub mod logs;
 mod me;
 mod models;
+#[cfg(test)]
 mod openapi;
 mod operator;
 mod pace;
@@ -28,6 +29,7 @@ mod page;
 mod params;
 mod places;
 mod refusal;
+mod routes;
 mod sign_in;
 mod supabase;
 mod throttle;
@@ -40,8 +42,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use tokio::sync::Mutex;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::admission::{KeyRegistry, Pepper};
 use crate::clock::Clock;
@@ -59,6 +59,9 @@ use pace::Pace;
 use places::Places;
 use supabase::Supabase;
 use throttle::Throttle;
+
+/// The description of the API, OpenAPI 3.1. A test holds it against the handlers that it is made from (`openapi.rs`).
+const DOCUMENT: &str = include_str!("openapi.json");
 
 /// What the control API stands on.
 pub struct Ports {
@@ -121,50 +124,10 @@ impl Control {
 
 /// Every path under `/api`, and an answer in the same shape for those that are not there.
 pub fn router(control: Arc<Control>) -> Router {
-    let (routes, described) = described_routes().split_for_parts();
-    let document = openapi::complete(&described);
-    routes
-        .merge(page::routes(&document))
+    routes::served()
+        .merge(page::routes(DOCUMENT))
         .fallback(layer::not_found)
         .method_not_allowed_fallback(layer::method_not_allowed)
         .layer(middleware::from_fn(layer::dress))
         .with_state(control)
-}
-
-/// The document that `GET /api/openapi.json` answers.
-pub fn openapi() -> serde_json::Value {
-    openapi::complete(&described_routes().split_for_parts().1)
-}
-
-fn described_routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::with_openapi(openapi::head())
-        .routes(routes!(sign_in::register))
-        .routes(routes!(sign_in::login))
-        .routes(routes!(sign_in::login_by_link))
-        .routes(routes!(sign_in::password_by_link))
-        .routes(routes!(supabase::login_by_supabase))
-        .routes(routes!(me::logout))
-        .routes(routes!(me::refresh))
-        .routes(routes!(me::me))
-        .routes(routes!(me::set_password))
-        .routes(routes!(keys::list, keys::create))
-        .routes(routes!(keys::playground))
-        .routes(routes!(keys::change, keys::revoke))
-        .routes(routes!(keys::rotate))
-        .routes(routes!(usage::today))
-        .routes(routes!(usage::days))
-        .routes(routes!(usage::stages))
-        .routes(routes!(usage::models))
-        .routes(routes!(logs::list))
-        .routes(routes!(logs::tail))
-        .routes(routes!(logs::export))
-        .routes(routes!(logs::one))
-        .routes(routes!(models::offer))
-        .routes(routes!(operator::state))
-        .routes(routes!(operator::reload))
-        .routes(routes!(operator::users, operator::create_user))
-        .routes(routes!(operator::change_user))
-        .routes(routes!(operator::link_of_user))
-        .routes(routes!(operator::invite))
-        .routes(routes!(operator::usage_of_user))
 }

@@ -1,9 +1,10 @@
-//! The description of the API, OpenAPI 3.1: made from the handlers, completed by what holds for all of them.
+//! How the description of the API is made: from the handlers, completed by what holds for all of them. A release has it
+//! ready (`openapi.json`), and none of what makes it.
 
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::api;
+use super::{DOCUMENT, api, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,15 +27,10 @@ use super::api;
 )]
 struct Head;
 
-pub(super) fn head() -> utoipa::openapi::OpenApi {
-    Head::openapi()
-}
-
 /// The document as it is served. Every refusal that an operation can answer besides its own follows from what the
 /// operation takes, so that no handler can forget one.
-pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
-    // Made of strings and numbers: there is nothing that could fail.
-    let mut document = serde_json::to_value(described).unwrap_or_default();
+fn complete(described: &utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(described).unwrap();
     document["components"]["securitySchemes"] = json!({
         "bearer": { "type": "http", "scheme": "bearer", "description": "The token of a session, `cfx_session_…`" },
         "cookie": {
@@ -107,4 +103,38 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
             response["headers"] = json!({ "Retry-After": seconds });
         }
     }
+}
+
+/// With a line for each operation and each shape, so that a change is seen where it is.
+fn laid_out(value: &Value, depth: u32) -> String {
+    match value {
+        Value::Object(map) if depth > 0 => {
+            let line = |(name, value)| format!("{}:{}", Value::from(String::clone(name)), laid_out(value, depth - 1));
+            format!("{{\n{}\n}}", map.iter().map(line).collect::<Vec<_>>().join(",\n"))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn the_document_is_what_the_handlers_say() {
+    let document = laid_out(&complete(&routes::described(Head::openapi())), 3) + "\n";
+    if std::env::var_os("ACCEPT").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/openapi.json"), &document).unwrap();
+    } else {
+        let anew = "`ACCEPT=1 cargo test --lib control::openapi` writes it anew";
+        assert!(document == DOCUMENT, "src/control/openapi.json is not what the handlers say: {anew}");
+    }
+}
+
+#[test]
+fn what_handlers_say_of_path_and_method_is_where_they_are_served() {
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+    let mut described = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        described.extend(item.as_object().unwrap().keys().map(|method| (path.as_str(), method.as_str())));
+    }
+    let mut served = routes::SERVED.to_vec();
+    served.sort_unstable();
+    assert_eq!(described, served);
 }

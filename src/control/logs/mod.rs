@@ -23,7 +23,9 @@ pub use filter::{LONGEST, NoFilter, Wanted, Wrong};
 pub(super) use tail::{TAILS, TAILS_PER_USER, tail};
 
 // The macro that gathers routes looks for these beside the handlers.
+#[cfg(test)]
 pub(super) use export::__path_export;
+#[cfg(test)]
 pub(super) use tail::__path_tail;
 
 const USUAL_PAGE: u32 = 50;
