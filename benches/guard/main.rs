@@ -51,8 +51,15 @@ fn tap_stream(stream: Stream) -> Stream {
 }
 
 #[library_benchmark]
-#[bench::x100(Document::begin())]
+#[bench::x100(Document::of_text())]
 fn tap_json(document: Document) -> Document {
+    (0..100).for_each(|_| document.pass());
+    document
+}
+
+#[library_benchmark]
+#[bench::x100(Document::of_numbers())]
+fn tap_embeddings(document: Document) -> Document {
     (0..100).for_each(|_| document.pass());
     document
 }
@@ -65,7 +72,10 @@ fn record(book: Book) -> Book {
     book
 }
 
-library_benchmark_group!(name = stages, benchmarks = [admit, rewrite_2k, rewrite_100k, tap_stream, tap_json, record]);
+library_benchmark_group!(
+    name = stages,
+    benchmarks = [admit, rewrite_2k, rewrite_100k, tap_stream, tap_json, tap_embeddings, record]
+);
 
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),

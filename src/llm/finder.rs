@@ -2,7 +2,7 @@
 //!
 //! For answers that are too long to hold. It trusts the upstream's JSON: what is malformed is simply not found.
 
-use super::json::{Scanner, find_special};
+use super::json::{Scanner, find_nesting, find_special};
 use super::usage::Reported;
 
 /// A usage object longer than this is not one.
@@ -192,7 +192,14 @@ impl Finder {
                     });
                     return at + 1;
                 }
-                b',' => self.expect_key = self.in_object(),
+                b',' => {
+                    self.expect_key = self.in_object();
+                    if !self.expect_key {
+                        // In an array nothing matters but strings and what nests: a vector is thousands of numbers.
+                        at = find_nesting(bytes, at + 1);
+                        continue;
+                    }
+                }
                 b':' => self.expect_key = false,
                 b'{' | b'[' => self.descend(*byte == b'{', at),
                 b'}' | b']' => {

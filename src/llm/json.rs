@@ -4,9 +4,11 @@
 //! grammar alone, so `1e400` passes; nesting ends at [`MAX_DEPTH`]. One pass over the bytes, long strings 64 at a time,
 //! because a coding agent's prompt is a megabyte of strings and nothing else.
 
+mod nesting;
 mod string;
 mod text;
 
+pub(super) use nesting::find_nesting;
 pub(super) use string::{find_special, string_end};
 pub use text::{Text, unescape, write_escaped};
 

@@ -111,6 +111,23 @@ proptest! {
 }
 
 #[test]
+fn what_nests_is_found_at_every_offset_and_nothing_else_is_taken_for_it() {
+    for byte in 0..=u8::MAX {
+        for offset in 0..150 {
+            let mut bytes = [b'1'; 150];
+            bytes[offset] = byte;
+            // What comes behind the first makes no difference to it.
+            bytes[149] = b']';
+            let first = if b"\"{}[]".contains(&byte) { offset } else { 149 };
+            assert_eq!(find_nesting(&bytes, 0), first, "{byte:#x} at {offset}");
+            assert_eq!(find_nesting(&bytes, offset), first.max(offset), "{byte:#x} at {offset}");
+            let behind = find_nesting(&bytes, offset + 1);
+            assert_eq!(behind, if offset == 149 { 150 } else { 149 }, "behind {byte:#x} at {offset}");
+        }
+    }
+}
+
+#[test]
 fn problems_name_line_column_and_cause() {
     for (text, expected) in [
         ("", "1:1 unexpected end"),

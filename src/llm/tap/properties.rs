@@ -69,6 +69,70 @@ fn around() -> impl Strategy<Value = (String, String)> {
     (before, behind).prop_map(|(before, behind)| (before.to_owned(), behind.to_owned()))
 }
 
+/// A value inside a document, and how much answer text there is in it.
+fn value() -> impl Strategy<Value = (String, u64)> {
+    let number = prop::sample::select(vec!["0", "-0.0123456789012345", "1e-7", "42", "null", "true", " 7 ", "\n\t3"]);
+    let numbers = prop::collection::vec(number, 0..120).prop_map(|numbers| (format!("[{}]", numbers.join(",")), 0));
+    let said = prop::sample::select(vec![
+        ("", 0),
+        ("dünya", 5),
+        ("]}[{,:", 6),
+        (r#"\"]"#, 2),
+        (r"\\", 1),
+        (r#"\\\"}"#, 3),
+        (r"\u005d", 1),
+        (r#",\"usage\":{"#, 10),
+    ]);
+    let leaf = prop_oneof![
+        3 => numbers,
+        2 => said.clone().prop_map(|(text, chars)| (format!(r#"{{"content":"{text}"}}"#), chars)),
+        2 => said.prop_map(|(text, _)| (format!("\"{text}\""), 0)),
+        1 => Just((r#"{"usage":{"prompt_tokens":99}}"#.to_owned(), 0)),
+    ];
+    leaf.prop_recursive(4, 24, 6, |inner| {
+        (prop::collection::vec(inner, 0..6), any::<bool>()).prop_map(|(inner, object)| {
+            let chars = inner.iter().map(|(_, chars)| chars).sum();
+            let named = |(at, (text, _)): (usize, &(String, u64))| {
+                if object { format!("\"key {at}\": {text}") } else { text.clone() }
+            };
+            let values = inner.iter().enumerate().map(named).collect::<Vec<_>>().join(",");
+            (if object { format!("{{{values}}}") } else { format!("[{values}]") }, chars)
+        })
+    })
+}
+
+/// Of documents that are torn, or none.
+const PARTS: [&str; 22] = [
+    "{",
+    "{",
+    "[",
+    "[",
+    "}",
+    "]",
+    ",",
+    ",",
+    ":",
+    "\"",
+    "\\",
+    "0",
+    "-0.0123456789012345,0.0123456789012345,-0.0123456789012345,0.0123456789012345,",
+    "null",
+    " \n",
+    "\"content\":\"a]\\\"\"",
+    "\"error\":",
+    "\"type\":\"x\"",
+    "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":[1,2,3]}",
+    "\"usage\":{\"input_tokens\":3,\"output_tokens\":1},",
+    "\"response\":{",
+    "\"text\":[1,2,\"y\"],",
+];
+
+fn answer(dialect: Dialect, pieces: &[&[u8]]) -> AnswerReport {
+    let mut tap = AnswerTap::new(dialect);
+    pieces.iter().for_each(|piece| tap.push(piece));
+    tap.report()
+}
+
 fn cut<'a>(stream: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
     at.extend([0, stream.len()]);
@@ -125,5 +189,32 @@ proptest! {
         prop_assert_eq!(report, uncut_report);
         let bytes: Vec<&[u8]> = stream.chunks(1).collect();
         prop_assert_eq!(run(Dialect::Chat, true, &bytes).0, uncut);
+    }
+
+    #[test]
+    fn an_answer_is_read_however_it_is_cut(
+        values in prop::collection::vec(value(), 0..6),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let data: Vec<&str> = values.iter().map(|(text, _)| text.as_str()).collect();
+        let usage = r#""usage":{"prompt_tokens":8,"total_tokens":8}"#;
+        let document = format!(r#"{{"object":"list","data":[{}],{usage}}}"#, data.join(", "));
+        let report = answer(Dialect::Embeddings, &cut(document.as_bytes(), &cuts));
+        prop_assert_eq!(report.usage, Some(Usage { input: 8, ..Usage::default() }), "{}", document);
+        prop_assert_eq!(report.answer_chars, values.iter().map(|(_, chars)| chars).sum::<u64>(), "{}", document);
+        prop_assert!(report.complete && !report.error);
+    }
+
+    /// In pieces of a byte there is nothing to be passed over at once.
+    #[test]
+    fn what_is_no_document_is_read_as_it_is_byte_by_byte(
+        parts in prop::collection::vec(prop::sample::select(PARTS.to_vec()), 0..60),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let text = parts.concat();
+        for dialect in [Dialect::Chat, Dialect::Messages, Dialect::Responses, Dialect::Embeddings] {
+            let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            prop_assert_eq!(answer(dialect, &cut(text.as_bytes(), &cuts)), answer(dialect, &bytes), "{}", text);
+        }
     }
 }
