@@ -126,6 +126,21 @@ async fn rows_are_written_once_and_so_are_the_days_sums() {
 }
 
 #[tokio::test]
+async fn rows_that_two_send_at_once_are_written_once() {
+    let database = Database::fresh().await;
+    let (one, other) = (open(&database).await, open(&database).await);
+    for turn in 0..20 {
+        let batch: Arc<[Row]> = (turn * 50..turn * 50 + 50).map(row).collect();
+        let (here, there) = tokio::join!(one.append(Arc::clone(&batch)), other.append(batch));
+        here.unwrap();
+        there.unwrap();
+    }
+    assert_eq!(number(&database, "select count(*) from request_logs").await, 1_000);
+    assert_eq!(number(&database, "select sum(rows)::bigint from usage_counters").await, 1_000);
+    assert_eq!(number(&database, "select sum(requests)::bigint from cfx.usage_splits").await, 1_000);
+}
+
+#[tokio::test]
 async fn a_row_has_every_column_of_the_contract() {
     let database = Database::fresh().await;
     open(&database).await.append(Arc::from([row(1)])).await.unwrap();
@@ -167,6 +182,13 @@ async fn a_row_of_a_month_without_a_partition_has_one_made() {
     let rows = [Row { created_at: years(-3), ..row(1) }, Row { created_at: years(3), ..row(2) }, row(3)];
     store.append(Arc::from(rows)).await.unwrap();
     assert_eq!(number(&database, "select count(*) from request_logs").await, 3);
+    // Beside rows that are there already, before them and behind them.
+    let sent_again = [row(3), Row { created_at: years(-4), ..row(4) }, row(5)];
+    store.append(Arc::from(sent_again)).await.unwrap();
+    let sent_again = [Row { created_at: years(4), ..row(6) }, row(5), row(7)];
+    store.append(Arc::from(sent_again)).await.unwrap();
+    assert_eq!(number(&database, "select count(*) from request_logs").await, 7);
+    assert_eq!(number(&database, "select sum(rows)::bigint from usage_counters").await, 7);
     store.turn_months(years(3).day(), 13).await.unwrap();
     let ahead = "select count(*) from pg_class where relname in ('request_logs_2029_02', 'request_logs_2029_05')";
     assert_eq!(number(&database, ahead).await, 2, "months are made ahead of their time");
