@@ -20,6 +20,8 @@ use super::turns::{self, TURN};
 /// Room for a read at first, and the most it grows to while a body of a known length fills it. What comes in chunks is
 /// read to be passed on, and gets no more than twice the first: its client may be slow.
 const READ: (usize, usize) = (4 << 10, 256 << 10);
+/// What of a body of a known length may come in its first read: an embedding is two system calls, and not four.
+const AT_ONCE: usize = 64 << 10;
 /// Less room than this is not worth a system call.
 const LEAST_ROOM: usize = 2 << 10;
 /// Pieces written in one call.
@@ -176,7 +178,13 @@ impl Wire {
                 Yield::End => return Poll::Ready(Ok(None)),
                 Yield::More => {}
             }
-            let most = if matches!(framing, Framing::Known(_)) { READ.1 } else { 2 * READ.0 };
+            let most = if let Framing::Known(left) = framing {
+                let left = usize::try_from(*left).unwrap_or(usize::MAX);
+                self.room = self.room.max(left.min(AT_ONCE));
+                READ.1
+            } else {
+                2 * READ.0
+            };
             if ready!(self.poll_fill(context, most))? == 0 && !framing.close() {
                 return Poll::Ready(Err(WireProblem::Closed));
             }
