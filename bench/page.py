@@ -54,9 +54,8 @@ HOW = """## How it is measured
   and upstream and catches up before anybody else's turn: `store µs` is all it took for a request. It is to yield to them (nice 19), which counts
   for little where the kernel weighs sessions and not processes. On two cores it holds back cfx' answers a second: cfx then has no work for a part
   of the time, and a request for which it has to be woken costs more than one of many that wait. Where all are asked at one pace that is the same for each.
-- The certificate is ECDSA P-256, and clients that resume a session of TLS 1.3 exchange keys anew (`psk_dhe_ke`, RFC 8446, section 4.2.9):
-  what resuming spares a server is the certificate's signature, and what it adds is another ticket opened and another binder checked. By
-  callgrind, which has no instructions for SHA, X25519 is 0.68 million instructions of cfx' 1.26 in a full handshake and of 1.11 in a resumed one.
+- Handshakes are of TLS 1.3 with an ECDSA certificate, where a session that is resumed exchanges keys anew:
+  [decisions/020](decisions/020-resumed-sessions.md).
 - One key of one user, whose daily quota the run does not reach. What leases cost the store at ordinary quotas:
   [decisions/005](decisions/005-quota-leases.md).
 """

@@ -3,7 +3,7 @@
 //! One client for all of them, which differ in terms alone: for each body or connector of its own, all of hyper's client would
 //! be in the binary once more. HTTP/1.1; no redirect is followed.
 //!
-//! Failure stance: none. Each question is asked once, and who asks says how long it may take.
+//! Failure stance: none. Each question is asked once, as far as its other side can have seen it, and who asks says how long it may take.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::Shared;
 use super::refusal::Refusal;
 
 /// The query as one struct of optional texts, which is also what the API's description is made from: there is no
-/// parameter that the one knows and the other does not.
+/// parameter that the one knows and the other does not (a test has each of them).
 #[derive(Debug)]
 pub(super) struct Params<A, B = NoMore>(pub A, pub B);
 
@@ -98,24 +98,22 @@ impl<'de> Deserializer<'de> for Names<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
     use utoipa::IntoParams;
 
+    use super::super::logs::{FileKind, Page, Wanted};
+    use super::super::usage::Days;
     use super::*;
 
-    #[derive(Deserialize, IntoParams)]
-    #[expect(dead_code, reason = "they are never read")]
-    struct Asked {
-        first: Option<String>,
-        #[serde(rename = "second-one")]
-        second: Option<String>,
+    fn described<T: IntoParams>() -> Vec<String> {
+        T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect()
     }
 
     #[test]
-    fn names_are_those_of_the_wire_and_of_the_description() {
-        let described = Asked::into_params(|| None).into_iter().map(|parameter| parameter.name);
-        assert_eq!(names::<Asked>(), ["first", "second-one"]);
-        assert_eq!(described.collect::<Vec<_>>(), names::<Asked>());
-        assert!(names::<NoMore>().is_empty());
+    fn what_is_known_is_what_is_described() {
+        assert_eq!(names::<Days>(), described::<Days>());
+        assert_eq!(names::<Wanted>(), described::<Wanted>());
+        assert_eq!(names::<Page>(), described::<Page>());
+        assert_eq!(names::<FileKind>(), described::<FileKind>());
+        assert!(names::<Page>().contains(&"before") && names::<NoMore>().is_empty());
     }
 }

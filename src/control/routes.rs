@@ -19,8 +19,14 @@ macro_rules! routes {
             router$(.routes(utoipa_axum::routes!($($handler)::+)))*.into_openapi()
         }
 
+        /// Each path and method, with what its handler says of itself.
         #[cfg(test)]
-        pub(super) const SERVED: &[(&str, &str)] = &[$(($path, stringify!($method))),*];
+        pub(super) fn each() -> Vec<(&'static str, &'static str, utoipa::openapi::Paths)> {
+            fn paths<S>((_, paths, _): utoipa_axum::router::UtoipaMethodRouter<S>) -> utoipa::openapi::Paths {
+                paths
+            }
+            vec![$(($path, stringify!($method), paths::<Shared>(utoipa_axum::routes!($($handler)::+)))),*]
+        }
     };
 }
 

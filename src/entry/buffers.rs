@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A head and a short body leave in one system call.
 const WRITE_BUFFER: usize = 4 << 10;
-/// What a record of TLS has room for, of which rustls asks for a quarter at a time.
+/// What a record of TLS carries at most, of which rustls asks for a quarter at a time.
 const READ_AHEAD: usize = 16 << 10;
 
 /// Holds what is written until it is flushed, or more than 4 KB.
@@ -35,7 +35,7 @@ impl<S> WriteBuffer<S> {
     }
 
     fn hold(&mut self, bytes: &[u8]) {
-        if self.held.capacity() == 0 {
+        if !bytes.is_empty() && self.held.capacity() == 0 {
             self.held.reserve_exact(WRITE_BUFFER);
         }
         self.held.extend_from_slice(bytes);
@@ -224,6 +224,16 @@ mod tests {
         assert_eq!(server.read(&mut asked).await.unwrap(), 0);
     }
 
+    async fn write_all_vectored(writer: &mut WriteBuffer<DuplexStream>, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (one, rest) = bytes.split_at(bytes.len() / 3);
+            let (other, third) = rest.split_at(rest.len() / 2);
+            let pieces = [one, other, third].map(IoSlice::new);
+            let taken = writer.write_vectored(&pieces).await.unwrap();
+            bytes = &bytes[taken..];
+        }
+    }
+
     proptest! {
         /// Whatever the sizes of what is written, and with a reader in whose way the writer comes.
         #[test]
@@ -236,8 +246,14 @@ mod tests {
                 let mut arrived = Vec::new();
                 let writing = async {
                     for (index, piece) in pieces.iter().enumerate() {
-                        if index % 3 == 0 { writer.flush().await.unwrap(); }
-                        writer.write_all(piece).await.unwrap();
+                        if index % 3 == 0 {
+                            writer.flush().await.unwrap();
+                        }
+                        if index % 2 == 0 {
+                            writer.write_all(piece).await.unwrap();
+                        } else {
+                            write_all_vectored(&mut writer, piece).await;
+                        }
                     }
                     writer.shutdown().await.unwrap();
                 };

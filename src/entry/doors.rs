@@ -19,7 +19,6 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use pingora_runtime::current_handle;
-use pingora_timeout::fast_timeout::fast_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -222,7 +221,8 @@ impl<A: Application> Hall<A> {
         let opened = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
         let mut stream = opened.map_err(declined(Guard::Handshake))?;
         if self.proxy_protocol && rules.edge.trusts(peer.ip()) {
-            let named = fast_timeout(left(by), proxy_header::read(&mut stream)).await;
+            // tokio's timers are gone with what they wait for: pingora's lie in memory until they would have rung.
+            let named = timeout(left(by), proxy_header::read(&mut stream)).await;
             let named = named.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             if let Some(client) = named.map_err(declined(Guard::ProxyHeader))? {
                 if !self.has_room_for(place, client, rules) {
@@ -247,7 +247,6 @@ impl<A: Application> Hall<A> {
             let arrival = Arc::new(arrival);
             return Ok(Some((Box::new(Connection::plain(stream, Arc::clone(&arrival), write_within)?), arrival)));
         };
-        // tokio's timer is gone as soon as hands are shaken: one of pingora's lies in memory until it would have rung.
         let greeted = timeout(left(by).min(HANDSHAKE_WITHIN), tls.greet(below_tls(stream))).await;
         let greeted = greeted.unwrap_or_else(|_| {
             tls.note_timed_out();

@@ -24,7 +24,7 @@ pub(super) use tail::{TAILS, TAILS_PER_USER, tail};
 
 // The macro that gathers routes looks for these beside the handlers.
 #[cfg(test)]
-pub(super) use export::__path_export;
+pub(super) use export::{__path_export, FileKind};
 #[cfg(test)]
 pub(super) use tail::__path_tail;
 

@@ -3,7 +3,7 @@
 //!
 //! Two refusals are put right here. A row whose month has no partition yet has the month made, and the batch is sent again. A
 //! batch with a row that is there already goes once more, by a statement that passes over such rows: to look for each row
-//! before it is written takes Postgres a fifth of what a row costs, and only what a lost answer or a restart sends again has any.
+//! before it is written took Postgres a fifth of what a row cost, and only what a lost answer or a restart sends again has any.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
