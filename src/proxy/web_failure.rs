@@ -61,6 +61,9 @@ fn refusal(exchange: &Exchange, error: &Error) -> Option<Refusal> {
         (ErrorSource::Downstream, ErrorType::WriteTimedout) => {
             Refusal::new(Reason::ClientTooSlow, "the answer is not read")
         }
+        (ErrorSource::Downstream, ErrorType::WriteError) if is_given_up(error) => {
+            Refusal::new(Reason::ClientTooSlow, "the answer is not read")
+        }
         (ErrorSource::Downstream, ErrorType::WriteError) => return None,
         (ErrorSource::Downstream, kind) if downstream::left(kind) => return None,
         (ErrorSource::Upstream, _) => upstream_failure(error),
@@ -85,6 +88,12 @@ fn upstream_failure(error: &Error) -> Refusal {
         }
         _ => Refusal::new(Reason::UpstreamError, "the web application broke off"),
     }
+}
+
+/// Whether a write ended because we would not wait any longer: what the kernel says has a number.
+fn is_given_up(error: &Error) -> bool {
+    let io: Option<&io::Error> = error.root_cause().downcast_ref();
+    io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut && io.raw_os_error().is_none())
 }
 
 fn cause(error: &Error) -> Option<io::ErrorKind> {

@@ -101,6 +101,7 @@ fn an_answer_that_nobody_reads_ends_its_connection() {
         eventually("its window stays closed", || open_connections(&edge) == 0);
         assert!(!client.answer().complete);
     }
+    edge.assert_metric("cfx_refusals_total", &["client_too_slow"], 2.0);
     edge.assert_healthy();
 }
 
