@@ -64,7 +64,7 @@ impl Seen {
 }
 
 /// Once; anything but a 200 is an error.
-pub async fn ask(door: &Door) -> io::Result<()> {
+async fn ask(door: &Door) -> io::Result<()> {
     let mut wire = door.connect(0).await?;
     wire.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
     match read_head(&mut wire, &mut Vec::new()).await?.status {
