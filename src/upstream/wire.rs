@@ -20,7 +20,7 @@ use super::turns::{self, TURN};
 /// Room for a read at first, and the most it grows to while a body of a known length fills it. What comes in chunks is
 /// read to be passed on, and gets no more than twice the first: its client may be slow.
 const READ: (usize, usize) = (4 << 10, 256 << 10);
-/// What of a body of a known length may come in its first read: an embedding is two system calls, and not four.
+/// What of a body of a known length may come in one read, once one has filled the room for the first.
 const AT_ONCE: usize = 64 << 10;
 /// Less room than this is not worth a system call.
 const LEAST_ROOM: usize = 2 << 10;
@@ -179,8 +179,11 @@ impl Wire {
                 Yield::More => {}
             }
             let most = if let Framing::Known(left) = framing {
-                let left = usize::try_from(*left).unwrap_or(usize::MAX);
-                self.room = self.room.max(left.min(AT_ONCE));
+                // A body that comes in trickles does not fill its room, and gets no more.
+                if self.room > READ.0 {
+                    let left = usize::try_from(*left).unwrap_or(usize::MAX);
+                    self.room = self.room.max(left.min(AT_ONCE));
+                }
                 READ.1
             } else {
                 2 * READ.0

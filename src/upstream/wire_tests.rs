@@ -165,3 +165,21 @@ async fn nothing_is_set_aside_while_the_peer_says_nothing() {
     far.write_all(b"ken").await.unwrap();
     assert_eq!(poll_fn(|context| wire.poll_piece(context, &mut framing)).await.unwrap().unwrap(), "ken");
 }
+
+#[tokio::test]
+async fn a_body_of_a_known_length_comes_at_once_and_one_in_trickles_gets_no_room_for_it() {
+    let length = 40 << 10;
+    for (together, reads) in [(length, 2), (1, 4)] {
+        let (mut wire, mut far) = pair(1 << 20);
+        let head_and = |body: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{}", "x".repeat(body));
+        far.write_all(head_and(together).as_bytes()).await.unwrap();
+        let mut framing = Framing::from(head(&mut wire, &mut request(&["head"])).await.unwrap().length);
+        let mut came = 0;
+        for _ in 0..reads {
+            came += poll_fn(|context| wire.poll_piece(context, &mut framing)).await.unwrap().unwrap().len();
+            far.write_all(b"x").await.unwrap();
+        }
+        assert_eq!(came, if together == length { length } else { reads });
+        assert_eq!(wire.room > READ.0, together == length);
+    }
+}
