@@ -91,7 +91,11 @@ impl Meter {
     /// Nothing that the upstream may still do can matter to the client. A JSON document is framed by a length that the
     /// client was promised, so there the upstream has to keep its word to the last byte.
     pub fn said_all(&self) -> bool {
-        matches!(self, Meter::Stream(_)) && self.complete()
+        self.is_stream() && self.complete()
+    }
+
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Meter::Stream(_))
     }
 
     /// A stream that has passed, and ends where an event ends.

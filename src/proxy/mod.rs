@@ -20,6 +20,7 @@ mod admit;
 mod attempts;
 mod beside;
 mod body;
+mod coalesce;
 mod commit;
 mod compress;
 mod credential;

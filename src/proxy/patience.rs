@@ -143,6 +143,11 @@ impl<'request> Patience<'request> {
         self.heard = self.last;
     }
 
+    /// When a chunk was last passed on; before the first, when the head had come.
+    pub fn last(&self) -> Instant {
+        self.last
+    }
+
     /// A comment was sent to the client: the upstream's own silence goes on.
     pub fn note_comment(&mut self) {
         self.heard = Instant::now();

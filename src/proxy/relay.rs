@@ -1,4 +1,5 @@
-//! The relay: an admitted request goes upstream and its answer comes back, each chunk as it arrives.
+//! The relay: an admitted request goes upstream and its answer comes back, each chunk as it arrives, or with those that
+//! are close upon it.
 //!
 //! Order: attempts until a head that is worth passing on; then the head; then chunks through the tap. Nothing is
 //! written to the client before the upstream's head, so an upstream error is a real status code. A stream that
@@ -6,13 +7,14 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_timeout::fast_timeout::fast_timeout;
 
+use super::coalesce::{Coalescer, ENOUGH};
 use super::downstream::{Downstream, parts};
 use super::exchange::{Ending, Exchange};
 use super::meter::{self, Meter};
@@ -188,11 +190,21 @@ async fn pass_on(
     patience: &mut Patience<'_>,
 ) -> Stop {
     let mut pieces = Vec::with_capacity(2);
+    let mut coalescer = Coalescer::default();
     loop {
         let mut ended = false;
         let said_all = meter.said_all();
+        if let Some(until) = coalescer.leaves_until(patience.last()) {
+            tokio::time::sleep_until(until.into()).await;
+            coalescer.asks(Instant::now());
+        }
         match next(answer, meter, downstream, patience).await {
-            Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
+            Next::Chunk(mut chunk) => {
+                if meter.is_stream() && coalescer.came(chunk.len(), patience.last(), Instant::now()) {
+                    chunk = answer.joined(chunk, ENOUGH);
+                }
+                meter.push(chunk, &mut pieces);
+            }
             Next::Silent => {
                 exchange.answer.bytes_out += COMMENT.len() as u64;
                 let comment = pin!(downstream.chunk(Bytes::from_static(COMMENT)));

@@ -7,7 +7,8 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 
 use super::framing::Framing;
 use super::head::Head;
@@ -56,6 +57,32 @@ impl Answer {
         match self.ahead.pop_front() {
             Some(piece) => piece,
             None => self.arriving().await,
+        }
+    }
+
+    /// `first`, and behind it what has come by now, until there are `most` bytes or more. Waits for nothing; an end, clean
+    /// or not, is yielded by [`Answer::chunk`].
+    pub fn joined(&mut self, first: Bytes, most: usize) -> Bytes {
+        let Some(next) = self.come_by_now() else { return first };
+        let mut joined = BytesMut::with_capacity(most);
+        joined.extend_from_slice(&first);
+        joined.extend_from_slice(&next);
+        while joined.len() < most
+            && let Some(next) = self.come_by_now()
+        {
+            joined.extend_from_slice(&next);
+        }
+        joined.freeze()
+    }
+
+    /// The next piece, where it is there. What is no piece is kept for its turn.
+    fn come_by_now(&mut self) -> Option<Bytes> {
+        match self.chunk().now_or_never()? {
+            Ok(Some(piece)) => Some(piece),
+            ending => {
+                self.ahead.push_front(ending);
+                None
+            }
         }
     }
 
@@ -127,3 +154,7 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;
