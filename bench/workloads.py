@@ -86,8 +86,9 @@ def of_events(ground):
     streamed = bodies.chat(ground.folder, "streamed.json", 2 << 10, stream=True)
     return [posts("sse-fast", f"SSE, {EVENTS} events an answer, each a write, 8 connections", ALL, streamed, 8, part=b"[DONE]",
                   unit="event", per=EVENTS, label="SSE, an event",
-                  note="cfx has events go together that come closer than 0.5 ms upon one another, as these do "
-                  "(docs/decisions/021-events-that-go-together.md); the others write them as they read them.")]
+                  note="cfx has pieces go together that come closer than 0.5 ms upon one another, as these do, "
+                  "so that its figure is not what an event costs by itself; sse-paced tells that "
+                  "(docs/decisions/021-pieces-that-go-together.md); the others write them as they read them.")]
 
 
 def of_paced(model):

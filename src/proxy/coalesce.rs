@@ -1,51 +1,66 @@
-//! Events of a stream that is faster than anybody reads go to the client together.
+//! Pieces of a stream that is faster than anybody reads go to the client together.
 //!
 //! A piece passed on costs a read, a write and the client's own read, whatever its length: more than all that the edge does
 //! with what is in it. A model writes some tens or hundreds of events a second, and each of those goes as it comes. Where
-//! they come closer upon one another than [`CLOSE`], as from a cache or a server that hands over what it had gathered, the next
-//! is not read before it has company: 0.5 ms later, and up to 1 ms more until the timer rings.
-//! docs/decisions/021-events-that-go-together.md has the figures.
+//! pieces come one close upon the other, as from a cache or a server that hands over what it had gathered, the next is left
+//! to come for a while and goes with those behind it. docs/decisions/021-pieces-that-go-together.md has the figures.
 
 use std::time::{Duration, Instant};
 
-/// A piece that comes so soon after it was asked for is close upon the one before it, and is asked for that much later.
+/// A piece that comes so soon after the one before it was passed on is close upon it.
 const CLOSE: Duration = Duration::from_micros(500);
-/// So many may be close upon one another before one has to wait: a stream's first words are never held back.
-const AT_ONCE: u8 = 2;
-/// A piece of so many bytes is worth a write of its own, and no more than this is gathered.
+/// What the next piece is given to find company, but for the timer's step of 1 ms, which comes on top.
+const WAIT: Duration = Duration::from_micros(500);
+/// So many pieces in a row that are close have the next wait. The words that a dialect begins with are fewer.
+const IN_A_ROW: u8 = 8;
+/// So many bytes are worth a write of their own: nothing more is looked for behind them.
 pub const ENOUGH: usize = 4 << 10;
+/// A wait has to bring so many times what came by itself, or there are no more for now.
+const WORTH: usize = 2;
 
-/// Tells when the next piece of one stream is asked for.
+/// Tells of one stream which pieces wait for company.
 #[derive(Debug, Default)]
 pub struct Coalescer {
-    /// Pieces in a row, each close upon the one before it; counted no further than is asked for.
+    /// Pieces in a row, each close upon the one before it. At [`IN_A_ROW`] pieces are gathered.
     close: u8,
-    /// When the next piece was asked for, where that was not as soon as the one before it had gone.
-    asked: Option<Instant>,
+    /// The longest of these, in bytes.
+    longest: usize,
+    /// The last that was gathered was [`ENOUGH`], so that more may be there.
+    full: bool,
 }
 
 impl Coalescer {
-    /// Until when the next piece is left to come, the one before it having been passed on at `last`. None: it is asked
-    /// for at once.
-    pub fn leaves_until(&self, last: Instant) -> Option<Instant> {
-        (self.close > AT_ONCE).then(|| last + CLOSE)
+    /// Whether what is there behind the next piece goes with it.
+    pub fn gathers(&self) -> bool {
+        self.close == IN_A_ROW
     }
 
-    /// The next piece was left to come, and is asked for `now`.
-    pub fn asks(&mut self, now: Instant) {
-        self.asked = Some(now);
+    /// Until when the next piece is not asked for, the one before it having been passed on at `last`. None: it is asked for
+    /// at once.
+    pub fn wait_until(&self, last: Instant) -> Option<Instant> {
+        (self.gathers() && !self.full).then(|| last + WAIT)
     }
 
-    /// A piece of `length` bytes came `now`, the one before it having been passed on at `last`. Whether what has come
-    /// behind it goes with it.
-    pub fn came(&mut self, length: usize, last: Instant, now: Instant) -> bool {
-        let asked = self.asked.take();
-        if now.duration_since(asked.unwrap_or(last)) >= CLOSE || length >= ENOUGH {
-            self.close = 0;
-        } else if self.close <= AT_ONCE {
+    /// A piece of `length` bytes, with what was gathered, came `now`; the one before it was passed on at `last`.
+    pub fn arrived(&mut self, length: usize, last: Instant, now: Instant) {
+        if self.gathers() {
+            // What is left behind a full one is no sign of anything.
+            let worth = self.full || length > WORTH * self.longest;
+            self.full = length >= ENOUGH;
+            if !worth {
+                self.reset();
+            }
+        } else if length >= ENOUGH || now.duration_since(last) >= CLOSE {
+            self.reset();
+        } else {
             self.close += 1;
+            self.longest = self.longest.max(length);
         }
-        asked.is_some()
+    }
+
+    /// Something else than a piece came in between.
+    pub fn reset(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -53,46 +68,68 @@ impl Coalescer {
 mod tests {
     use super::*;
 
-    /// Which small pieces are left to come, where each is there so many microseconds after the one before has gone.
-    fn left(gaps: &[u64]) -> Vec<bool> {
-        let mut coalescer = Coalescer::default();
-        let mut last = Instant::now();
-        let outcome = gaps.iter().map(|gap| {
-            let there = last + Duration::from_micros(*gap);
-            let until = coalescer.leaves_until(last);
-            if let Some(until) = until {
-                coalescer.asks(until);
-            }
-            let came = until.unwrap_or(there).max(there);
-            assert_eq!(coalescer.came(200, last, came), until.is_some());
-            last = came;
-            until.is_some()
+    const EVENT: usize = 200;
+
+    /// Pieces of so many bytes, each so long after the one before: which of them had been waited for.
+    fn waited(coalescer: &mut Coalescer, pieces: &[(u64, usize)]) -> Vec<bool> {
+        let last = Instant::now();
+        let waited = pieces.iter().map(|(micros, length)| {
+            let waits = coalescer.wait_until(last);
+            assert!(waits.is_none_or(|until| until == last + WAIT));
+            coalescer.arrived(*length, last, last + Duration::from_micros(*micros));
+            waits.is_some()
         });
-        outcome.collect()
+        waited.collect()
+    }
+
+    fn gathering() -> Coalescer {
+        let mut coalescer = Coalescer::default();
+        assert_eq!(waited(&mut coalescer, &[(10, EVENT); IN_A_ROW as usize]), [false; IN_A_ROW as usize]);
+        assert!(coalescer.gathers());
+        coalescer
     }
 
     #[test]
     fn a_models_events_go_as_they_come() {
-        assert_eq!(left(&[20_000; 50]), [false; 50]);
-        assert_eq!(left(&[500; 50]), [false; 50]);
+        let mut coalescer = Coalescer::default();
+        assert_eq!(waited(&mut coalescer, &[(500, EVENT); 50]), [false; 50]);
+        // Seven at a time are no stream that is too fast.
+        for _ in 0..10 {
+            assert_eq!(waited(&mut coalescer, &[(499, EVENT); 7]), [false; 7]);
+            assert_eq!(waited(&mut coalescer, &[(500, EVENT)]), [false]);
+        }
     }
 
     #[test]
-    fn the_first_words_go_at_once_and_what_is_close_behind_them_together() {
-        assert_eq!(left(&[10, 10, 10, 10, 499, 999]), [false, false, false, true, true, true]);
+    fn what_is_close_goes_together_for_as_long_as_it_is_worth_the_wait() {
+        let mut coalescer = gathering();
+        assert_eq!(waited(&mut coalescer, &[(1_500, 3 * EVENT); 20]), [true; 20]);
+        // The last wait brought two events: the next seven are not waited for, however soon they come.
+        assert_eq!(waited(&mut coalescer, &[(1_500, 2 * EVENT)]), [true]);
+        assert_eq!(waited(&mut coalescer, &[(10, EVENT); 8]), [false; 8]);
+        assert!(coalescer.wait_until(Instant::now()).is_some());
     }
 
     #[test]
-    fn a_pause_begins_anew() {
-        assert_eq!(left(&[10, 10, 10, 1_000, 10, 10, 10, 10]), [false, false, false, true, false, false, false, true]);
+    fn behind_a_full_one_more_may_be_there() {
+        let mut coalescer = gathering();
+        assert_eq!(waited(&mut coalescer, &[(1_500, ENOUGH), (10, ENOUGH), (10, EVENT)]), [true, false, false]);
+        assert_eq!(waited(&mut coalescer, &[(1_500, EVENT)]), [true]);
+        assert!(!coalescer.gathers());
     }
 
     #[test]
     fn a_large_piece_waits_for_nobody() {
-        let mut coalescer = Coalescer { close: AT_ONCE + 1, asked: None };
-        let last = Instant::now();
-        assert_eq!(coalescer.leaves_until(last), Some(last + CLOSE));
-        assert!(!coalescer.came(ENOUGH, last, last));
-        assert_eq!(coalescer.leaves_until(last), None);
+        let mut coalescer = Coalescer::default();
+        assert_eq!(waited(&mut coalescer, &[(10, EVENT); 7]), [false; 7]);
+        assert_eq!(waited(&mut coalescer, &[(10, ENOUGH); 20]), [false; 20]);
+        assert_eq!(waited(&mut coalescer, &[(10, EVENT); 8]), [false; 8]);
+    }
+
+    #[test]
+    fn a_comment_in_between_begins_anew() {
+        let mut coalescer = gathering();
+        coalescer.reset();
+        assert!(!coalescer.gathers() && coalescer.wait_until(Instant::now()).is_none());
     }
 }

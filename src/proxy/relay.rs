@@ -194,17 +194,19 @@ async fn pass_on(
     loop {
         let mut ended = false;
         let said_all = meter.said_all();
-        if let Some(until) = coalescer.leaves_until(patience.last()) {
+        // A request that is still going out goes as its answer is asked for.
+        let gathers = coalescer.gathers() && !answer.is_uploading();
+        let may_wait = gathers && !said_all && !answer.is_ahead();
+        if let Some(until) = coalescer.wait_until(patience.last()).filter(|_| may_wait) {
             tokio::time::sleep_until(until.into()).await;
-            coalescer.asks(Instant::now());
         }
         match next(answer, meter, downstream, patience).await {
-            Next::Chunk(mut chunk) => {
-                if meter.is_stream() && coalescer.came(chunk.len(), patience.last(), Instant::now()) {
-                    chunk = answer.joined(chunk, ENOUGH);
-                }
+            Next::Chunk(chunk) if meter.is_stream() => {
+                let chunk = if gathers { answer.joined(chunk, ENOUGH) } else { chunk };
+                coalescer.arrived(chunk.len(), patience.last(), Instant::now());
                 meter.push(chunk, &mut pieces);
             }
+            Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
             Next::Silent => {
                 exchange.answer.bytes_out += COMMENT.len() as u64;
                 let comment = pin!(downstream.chunk(Bytes::from_static(COMMENT)));
@@ -212,6 +214,7 @@ async fn pass_on(
                     return stop;
                 }
                 patience.note_comment();
+                coalescer.reset();
                 continue;
             }
             Next::End => {

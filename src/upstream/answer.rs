@@ -60,15 +60,23 @@ impl Answer {
         }
     }
 
-    /// `first`, and behind it what has come by now, until there are `most` bytes or more. Waits for nothing; an end, clean
-    /// or not, is yielded by [`Answer::chunk`].
-    pub fn joined(&mut self, first: Bytes, most: usize) -> Bytes {
-        let Some(next) = self.come_by_now() else { return first };
-        let mut joined = BytesMut::with_capacity(most);
+    /// Whether the next piece, or the end, is at hand already.
+    pub fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// `first`, and behind it whole pieces that are there, until these are `enough` bytes or more. Waits for nothing; an
+    /// end, clean or not, is yielded by [`Answer::chunk`].
+    pub fn joined(&mut self, first: Bytes, enough: usize) -> Bytes {
+        if first.len() >= enough {
+            return first;
+        }
+        let Some(second) = self.ready_piece() else { return first };
+        let mut joined = BytesMut::with_capacity(enough.max(first.len() + second.len()));
         joined.extend_from_slice(&first);
-        joined.extend_from_slice(&next);
-        while joined.len() < most
-            && let Some(next) = self.come_by_now()
+        joined.extend_from_slice(&second);
+        while joined.len() < enough
+            && let Some(next) = self.ready_piece()
         {
             joined.extend_from_slice(&next);
         }
@@ -76,7 +84,7 @@ impl Answer {
     }
 
     /// The next piece, where it is there. What is no piece is kept for its turn.
-    fn come_by_now(&mut self) -> Option<Bytes> {
+    fn ready_piece(&mut self) -> Option<Bytes> {
         match self.chunk().now_or_never()? {
             Ok(Some(piece)) => Some(piece),
             ending => {

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::harness::http2::Exchange;
 use crate::harness::tls::{Front, GOOD};
-use crate::harness::{Answer, Builder, CHAT, Harness, Http2, UPSTREAM_KEY, body_for, chat_body, streaming, wire};
+use crate::harness::{
+    Answer, Builder, CHAT, Harness, Http2, UPSTREAM_KEY, asking_for_usage, body_for, chat_body, streaming, wire,
+};
 
 const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 const ATTEMPTS: &str = "cfx_upstream_attempts_total";
@@ -60,6 +62,28 @@ fn every_answer_is_byte_for_byte_what_it_is_over_http_1() {
         edge.rows(10).iter().map(|row| row.tokens()).collect::<Vec<_>>(),
         other.rows(10).iter().map(|row| row.tokens()).collect::<Vec<_>>()
     );
+}
+
+/// Each in a frame of its own, and all of them there at once.
+#[test]
+fn events_that_are_close_upon_one_another_go_together_and_none_is_lost() {
+    let words: Vec<_> = (0..400).map(|number| format!("word {number} ")).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let events = wire::chat_events("m", &words, true);
+    let (sent, upstream) = (events.clone(), Http2::start());
+    upstream.always(move |mut exchange| {
+        let events = sent.clone();
+        async move {
+            exchange.read().await;
+            exchange.events(&events).await;
+        }
+    });
+    let edge = before(&upstream).start();
+    let mut stream = edge.client().stream(&edge.request(CHAT, &asking_for_usage(chat_body())));
+    let pieces: Vec<_> = std::iter::from_fn(|| stream.chunk()).collect();
+    assert_eq!(String::from_utf8(pieces.concat()).expect("events are UTF-8"), events.join("\n\n") + "\n\n");
+    assert!(pieces.len() < events.len() / 2, "{} events in {} pieces", events.len(), pieces.len());
+    assert!(pieces.iter().all(|piece| piece.len() <= 8 << 10), "no more is gathered than is worth a write");
 }
 
 #[test]

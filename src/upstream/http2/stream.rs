@@ -130,7 +130,8 @@ impl Stream {
         poll_upload(context, &mut self.upload);
         loop {
             let Some(piece) = ready!(self.body.poll_data(context)).transpose()? else { return Poll::Ready(Ok(None)) };
-            // Whoever asks for a piece has passed on the one before: the peer may send as much again.
+            // Whoever asks for a piece has passed on the one before, or has a few small ones in hand: the peer may send as
+            // much again.
             self.body.flow_control().release_capacity(piece.len())?;
             if !piece.is_empty() {
                 return Poll::Ready(Ok(Some(piece)));
