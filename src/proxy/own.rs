@@ -116,11 +116,16 @@ async fn finish(session: &mut ServerSession, exchange: &mut Exchange, ending: En
         // A reset discards what is still queued on the stream: leave the connection a moment to write the last event.
         let _ = timeout(LAST_EVENT_WITHIN, session.read_body_or_idle(true)).await;
     }
-    // Closing flushes, and a client that does not read would hold that up for ever.
-    let _ = timeout(CLOSED_WITHIN, session.shutdown()).await;
+    close(session).await;
     let mut error = Error::explain(ErrorType::ConnectionClosed, "the answer is not whole");
     error.esource = ErrorSource::Downstream; // pingora then writes nothing more to it
     Err(error)
+}
+
+/// Closes a connection whose answer is not whole: what was written of it so far reaches the client. A stream is reset.
+pub async fn close(session: &mut ServerSession) {
+    // Closing flushes, and a client that does not read would hold that up for ever.
+    let _ = timeout(CLOSED_WITHIN, session.shutdown()).await;
 }
 
 fn readiness(drain: &Drain) -> Page {
