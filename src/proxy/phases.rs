@@ -19,6 +19,7 @@ use super::unread::Unread;
 use super::web_body::WebBody;
 use super::web_socket::Tunnel;
 use super::{Services, guard, guarded, own, path, route_guard, sticky, web, web_failure};
+use crate::entry::arrival::Arrival;
 use crate::entry::drain::UnderWay;
 use crate::upstream::{By, Seat};
 
@@ -188,6 +189,9 @@ impl ProxyHttp for Proxy {
         web::drop_empty_end(body, end);
         // What goes over a WebSocket is no body of its request.
         let body = body.as_ref().filter(|_| !session.was_upgraded());
+        if let Some(arrival) = Arrival::of(session.digest()).filter(|_| end && !session.is_upgrade_req()) {
+            arrival.note_body();
+        }
         let stall = context.exchange.snapshot.limits.upload_stall;
         context.intake.count(context.exchange.guards(), stall, body)
     }
@@ -208,9 +212,7 @@ impl ProxyHttp for Proxy {
         if let Some(seat) = &mut context.seat {
             seat.answered();
         }
-        if self.services.drain.is_ending() {
-            session.set_keepalive(None);
-        }
+        own::close_where_last(&self.services, session);
         web::dress_response(response, &mut context.exchange)?;
         sticky::keep(session, response, &context.exchange, context.seat.as_ref(), &self.services.tokens)?;
         // Before the body may be made another: a page that is compressed does not say its length any more.
