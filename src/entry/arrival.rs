@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use pingora::http::ResponseHeader;
@@ -29,7 +29,7 @@ pub struct Arrival {
     porter: Arc<dyn Porter>,
 }
 
-/// How far a request over HTTP/1.1 has come on its connection.
+/// How far a request over HTTP/1.1 and its answer have come on their connection.
 #[derive(Default)]
 struct Progress {
     /// Bytes that came together with the head, behind it.
@@ -38,6 +38,8 @@ struct Progress {
     has_body: AtomicBool,
     /// Whether anything was.
     has_strays: AtomicBool,
+    /// Bytes that the connection has taken of its answer, heads and framing included.
+    taken: AtomicU64,
 }
 
 /// What was said in a TLS handshake.
@@ -86,6 +88,7 @@ impl Arrival {
     pub fn await_head(&self, behind_head: usize) {
         self.has_head.store(false, Ordering::Relaxed);
         self.request.behind_head.store(behind_head, Ordering::Relaxed);
+        self.request.taken.store(0, Ordering::Relaxed);
     }
 
     /// What is read from here on may be another head.
@@ -114,6 +117,15 @@ impl Arrival {
 
     pub fn has_strays(&self) -> bool {
         self.request.has_strays.load(Ordering::Relaxed)
+    }
+
+    pub fn note_taken(&self, bytes: usize) {
+        self.request.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that the connection has taken of the answer so far.
+    pub fn taken(&self) -> u64 {
+        self.request.taken.load(Ordering::Relaxed)
     }
 
     /// A head was read and is good: there is a request.

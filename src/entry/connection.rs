@@ -107,6 +107,12 @@ impl<S> Connection<S> {
         }
     }
 
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let (Poll::Ready(Ok(bytes)), None) = (written, &self.frames) {
+            self.arrival.note_taken(*bytes);
+        }
+    }
+
     /// A write that waits does so for a time: then it has failed.
     fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -185,6 +191,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count(&written);
         self.bounded(context, written)
     }
 
@@ -198,6 +205,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.count(&written);
         self.bounded(context, written)
     }
 

@@ -15,6 +15,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::exchange::Exchange;
 use super::route::Destination;
+use super::sent::Sent;
 use super::unread::Unread;
 use super::web_body::WebBody;
 use super::web_socket::Tunnel;
@@ -43,6 +44,8 @@ pub struct Context {
     body: WebBody,
     /// What of it the client has yet to take.
     unread: Unread,
+    /// What its connection has taken.
+    sent: Sent,
     /// Where the request asks for a WebSocket.
     tunnel: Option<Arc<Tunnel>>,
     _under_way: UnderWay,
@@ -78,6 +81,7 @@ impl ProxyHttp for Proxy {
             intake: route_guard::Intake::default(),
             body: WebBody::AsItComes,
             unread: Unread::default(),
+            sent: Sent::default(),
             tunnel: None,
             _under_way: self.services.drain.track(),
         })
@@ -213,6 +217,7 @@ impl ProxyHttp for Proxy {
             seat.answered();
         }
         own::close_where_last(&self.services, session);
+        context.sent.head(session);
         web::dress_response(response, &mut context.exchange)?;
         sticky::keep(session, response, &context.exchange, context.seat.as_ref(), &self.services.tokens)?;
         // Before the body may be made another: a page that is compressed does not say its length any more.
@@ -227,12 +232,13 @@ impl ProxyHttp for Proxy {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         piece: &mut Option<Bytes>,
         end: bool,
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
         context.body.pass(piece, end)?;
+        context.sent.piece(session, piece.as_ref().map_or(0, Bytes::len));
         context.unread.count(&self.services.capacity, piece, &context.exchange.snapshot.limits)?;
         Ok(None)
     }
@@ -265,6 +271,9 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Box<Context>) {
         web::note_end(context.seat.as_ref(), &context.exchange, error);
+        if context.web.is_some() && context.exchange.answer.bytes_out == 0 {
+            context.exchange.answer.bytes_out = context.sent.bytes(session);
+        }
         own::account(&self.services, session, &mut context.exchange);
     }
 }

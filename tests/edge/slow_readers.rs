@@ -214,3 +214,27 @@ fn a_document_is_no_other_case() {
     assert_eq!(edge.ask(&Request::get("/v1/models").key(&edge.key)).status, 200);
     drop(client);
 }
+
+/// The line says how much of it the client's socket took, though what was being written then was cut in the middle.
+#[test]
+fn the_account_of_a_page_that_is_not_read_has_what_was_sent_of_it() {
+    let edge = impatient();
+    let page = "x".repeat(16 << 20);
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{page}\r\n0\r\n\r\n", page.len());
+    edge.web.then(Reply::json(200, page.as_str())).then(Reply::raw(chunked));
+    for path in ["/with-length", "/in-chunks"] {
+        let mut client = edge.client();
+        client.send(&Request::get(path).bytes());
+        let line = edge.process.wait_for_line(&format!("\"path\":\"{path}\"")).expect("an access line");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line["reason"], "client_too_slow");
+        let sent = client.read_to_close();
+        let head = sent.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        let body = sent[head..].iter().filter(|byte| **byte == b'x').count();
+        assert!(body > 64 << 10 && body < page.len(), "{body}");
+        let told = usize::try_from(line["bytes_out"].as_u64().expect("a number")).expect("a length");
+        // The connection's own buffer had it, and had nowhere to put it.
+        assert!(told >= body && told - body < 4 << 10, "{path}: {told} for {body}");
+    }
+}
