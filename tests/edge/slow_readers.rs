@@ -187,6 +187,31 @@ fn one_that_reads_a_page_slowly_and_goes_on_gets_all_of_it() {
     assert!(read_slowly(&edge, Request::get("/app")) > 1 << 20);
 }
 
+/// 64 KiB, which are read and written as one, in more than `read_stall`.
+#[test]
+fn one_that_takes_a_page_slowly_over_http_2_gets_all_of_it() {
+    let edge = Harness::builder().limit("read_stall: 2s").start();
+    edge.web.then(Reply::json(200, "x".repeat(128 << 10)));
+    let taken = ordinary::bounded(async {
+        let mut sender = ordinary::http2_connection(&edge, 8 << 10).await;
+        let request = ordinary::request(&edge, "/app").method("GET").body(()).expect("a request");
+        let (answer, _) = sender.send_request(request, true).expect("a stream");
+        let mut body = answer.await.expect("an answer").into_body();
+        let (mut taken, mut since) = (0, 0);
+        while let Some(piece) = body.data().await {
+            let piece = piece.map_err(|error| format!("after {taken} bytes: {error}")).expect("the rest of it");
+            (taken, since) = (taken + piece.len(), since + piece.len());
+            if since >= 8 << 10 {
+                since -= 8 << 10;
+                tokio::time::sleep(Duration::from_millis(300)).await; // the client's own pace
+            }
+            let _ = body.flow_control().release_capacity(piece.len());
+        }
+        taken
+    });
+    assert_eq!(taken, 128 << 10);
+}
+
 /// How many bytes come to a client with little room that takes some four seconds for a megabyte.
 fn read_slowly(edge: &Harness, request: Request) -> usize {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
