@@ -51,7 +51,9 @@ pub fn target(bytes: &[u8]) {
 
 fn of(sent: &[u8], piece: usize, guards: &Guards) -> Result<BytesMut, NoHead> {
     // Nothing is waited for: what is not there has not come.
-    outcome(read(&mut Pieces { left: sent, piece }, guards, Patience::Idle(Duration::from_secs(60))))
+    let mut pieces = Pieces { left: sent, piece };
+    let read = outcome(read(&mut pieces, guards, Patience::Idle(Duration::from_secs(60))));
+    read.map(|(read, _behind)| read)
 }
 
 /// What pingora makes of a head that was handed to it. None: it refuses it.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use pingora::http::ResponseHeader;
@@ -24,7 +24,22 @@ pub struct Arrival {
     pub at: Instant,
     /// Whether pingora has accepted the head that was last handed to it; over HTTP/2, any head at all.
     has_head: AtomicBool,
+    /// Over HTTP/1.1, of the request whose head that is.
+    request: Progress,
     porter: Arc<dyn Porter>,
+}
+
+/// How far a request over HTTP/1.1 and its answer have come on their connection.
+#[derive(Default)]
+struct Progress {
+    /// Bytes that came together with the head, behind it.
+    behind_head: AtomicUsize,
+    /// Whether its body has come whole: what is read behind that belongs to no request.
+    has_body: AtomicBool,
+    /// Whether anything was.
+    has_strays: AtomicBool,
+    /// Bytes that the connection has taken of its answer, heads and framing included.
+    taken: AtomicU64,
 }
 
 /// What was said in a TLS handshake.
@@ -65,12 +80,52 @@ impl Greeting {
 impl Arrival {
     /// Of a connection that was accepted just now.
     pub fn new(peer: SocketAddr, porter: Arc<dyn Porter>) -> Self {
-        Self { peer, tls: None, at: Instant::now(), has_head: AtomicBool::new(false), porter }
+        let (has_head, request) = (AtomicBool::new(false), Progress::default());
+        Self { peer, tls: None, at: Instant::now(), has_head, request, porter }
     }
 
-    /// Another head is about to be read.
-    pub fn await_head(&self) {
+    /// Another head is about to be read, which so many bytes came behind.
+    pub fn await_head(&self, behind_head: usize) {
         self.has_head.store(false, Ordering::Relaxed);
+        self.request.behind_head.store(behind_head, Ordering::Relaxed);
+        self.request.taken.store(0, Ordering::Relaxed);
+    }
+
+    /// What is read from here on may be another head.
+    pub fn note_request_over(&self) {
+        self.request.has_body.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether more came behind the head than its body, where this is so long.
+    pub fn has_more_than(&self, body: usize) -> bool {
+        self.request.behind_head.load(Ordering::Relaxed) > body
+    }
+
+    /// The request's body has come whole.
+    pub fn note_body(&self) {
+        self.request.has_body.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_body(&self) -> bool {
+        self.request.has_body.load(Ordering::Relaxed)
+    }
+
+    /// Something came behind the request: the connection ends behind its answer.
+    pub fn note_strays(&self) {
+        self.request.has_strays.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_strays(&self) -> bool {
+        self.request.has_strays.load(Ordering::Relaxed)
+    }
+
+    pub fn note_taken(&self, bytes: usize) {
+        self.request.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that the connection has taken of the answer so far.
+    pub fn taken(&self) -> u64 {
+        self.request.taken.load(Ordering::Relaxed)
     }
 
     /// A head was read and is good: there is a request.

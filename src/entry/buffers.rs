@@ -15,7 +15,8 @@ const WRITE_BUFFER: usize = 4 << 10;
 /// What a record of TLS carries at most, of which rustls asks for a quarter at a time.
 const READ_AHEAD: usize = 16 << 10;
 
-/// Holds what is written until it is flushed, or more than 4 KB.
+/// Holds what is written until it is flushed, is more than 4 KB, or its reader would have to wait: who has nothing to say
+/// until the other side goes on has said all there is for now. pingora flushes an answer of known length at its end alone.
 pub struct WriteBuffer<S> {
     stream: S,
     held: Vec<u8>,
@@ -107,13 +108,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBuffer<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteBuffer<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WriteBuffer<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_pending() {
+            ready!(self.poll_held(context))?; // whoever reads and whoever writes is one task
+        }
+        read
     }
 }
 
@@ -180,6 +185,7 @@ impl<S: AsRawFd> AsRawFd for ReadAhead<S> {
 mod tests {
     use std::io::IoSlice;
 
+    use futures_util::FutureExt;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -208,6 +214,25 @@ mod tests {
         let mut seen = [0; 32];
         assert_eq!(client.read(&mut seen).await.unwrap(), 14);
         assert_eq!(&seen[..14], b"a head, a body");
+    }
+
+    /// A whole answer leaves at once, and half of one no later than its other half is waited for.
+    #[tokio::test]
+    async fn what_is_held_leaves_when_there_is_nothing_to_read_and_not_before() {
+        let (mut client, server) = duplex(READ_AHEAD);
+        let mut server = WriteBuffer::new(server);
+        let (mut asked, mut seen) = ([0; 4], [0; 32]);
+        client.write_all(b"a bit").await.unwrap();
+        server.write_all(b"half ").await.unwrap();
+        assert_eq!(server.read(&mut asked).await.unwrap(), 4);
+        assert_eq!(server.read(&mut asked).await.unwrap(), 1);
+        assert_eq!(server.held, b"half ");
+        assert!(server.read(&mut asked).now_or_never().is_none());
+        assert_eq!(client.read(&mut seen).await.unwrap(), 5);
+        assert_eq!(server.held.capacity(), 0);
+        drop(client);
+        server.write_all(b"nobody").await.unwrap();
+        assert_eq!(server.read(&mut asked).await.unwrap(), 0);
     }
 
     #[tokio::test]

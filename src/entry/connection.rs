@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
@@ -35,6 +36,9 @@ use super::guard::Guard;
 /// A socket that TLS is spoken over. A plain one reads nothing ahead: pingora reads heads and bodies into room of its own.
 pub type BelowTls = ReadAhead<WriteBuffer<TcpStream>>;
 
+/// A client that goes on talking behind its request is listened to so far, because its leaving shows behind its words.
+const MOST_STRAYS: usize = 8 << 10;
+
 /// A connection through which requests can be read and answered.
 pub struct Connection<S> {
     stream: S,
@@ -45,6 +49,8 @@ pub struct Connection<S> {
     tls: Option<Tls>,
     /// Of HTTP/2 alone.
     frames: Option<Frames>,
+    /// Bytes that came behind a request over HTTP/1.1, and were thrown away.
+    strays: usize,
     /// What is said in the place of an answer of pingora's own, as far as it is not written yet.
     refusal: Option<Bytes>,
     /// For how long a write may wait.
@@ -84,8 +90,8 @@ impl<S> Connection<S> {
         let carried = arrival.digest().map_err(|error| io::Error::other(error.to_string()))?;
         let of_proxy = || arrival.porter().rules().edge.trusts(arrival.peer.ip());
         let frames = tls.as_ref().filter(|tls| tls.speaks_http2).map(|_| Frames::new(of_proxy()));
-        let (socket, refusal, write_by) = (digest(fd, arrival.peer), None, None);
-        Ok(Self { stream, fd, socket, arrival, carried, tls, frames, refusal, write_within, write_by })
+        let (socket, strays, refusal, write_by) = (digest(fd, arrival.peer), 0, None, None);
+        Ok(Self { stream, fd, socket, arrival, carried, tls, frames, strays, refusal, write_within, write_by })
     }
 
     /// Whether what is written now is no answer to a request, but pingora's own to a head that it does not take.
@@ -101,6 +107,12 @@ impl<S> Connection<S> {
         }
     }
 
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let (Poll::Ready(Ok(bytes)), None) = (written, &self.frames) {
+            self.arrival.note_taken(*bytes);
+        }
+    }
+
     /// A write that waits does so for a time: then it has failed.
     fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -112,6 +124,23 @@ impl<S> Connection<S> {
         self.write_by = None;
         self.arrival.porter().count(Guard::WriteStall);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// Waits for the client to leave. pingora would take what comes behind a request for an error in it.
+    fn poll_strays(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.strays < MOST_STRAYS {
+            let mut room = [MaybeUninit::<u8>::uninit(); 1 << 10];
+            let mut read = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.strays += read.filled().len();
+            self.arrival.note_strays();
+        }
+        Poll::Pending
     }
 }
 
@@ -142,6 +171,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.frames.is_none() && self.arrival.has_body() {
+            return self.poll_strays(context);
+        }
         let had = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if self.frames.as_mut().is_none_or(|frames| frames.may(&buffer.filled()[had..])) {
@@ -159,6 +191,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count(&written);
         self.bounded(context, written)
     }
 
@@ -172,6 +205,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.count(&written);
         self.bounded(context, written)
     }
 

@@ -47,8 +47,8 @@ pub enum Patience {
     Idle(Duration),
 }
 
-/// Reads until a head is whole, and hands back all that came: the head first, and what follows it.
-pub async fn read<S>(stream: &mut S, guards: &Guards, patience: Patience) -> Result<BytesMut, NoHead>
+/// Reads until a head is whole, and hands back all that came, the head first, and how much of it follows the head.
+pub async fn read<S>(stream: &mut S, guards: &Guards, patience: Patience) -> Result<(BytesMut, usize), NoHead>
 where
     S: AsyncRead + Unpin + ?Sized,
 {
@@ -65,7 +65,8 @@ where
         None => return Err(NoHead::Nobody),
     }
     if lines.whole(&bytes, guards)? {
-        return Ok(bytes);
+        let behind = bytes.len() - lines.begin;
+        return Ok((bytes, behind));
     }
     // Boxed: most heads come whole, and idle connections pay for what this future holds.
     Box::pin(rest(stream, bytes, lines, guards, patience)).await
@@ -77,7 +78,7 @@ async fn rest<S>(
     mut lines: Lines,
     guards: &Guards,
     patience: Patience,
-) -> Result<BytesMut, NoHead>
+) -> Result<(BytesMut, usize), NoHead>
 where
     S: AsyncRead + Unpin + ?Sized,
 {
@@ -88,7 +89,10 @@ where
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match within(left, more(stream, &mut bytes)).await {
-            Some(true) if lines.whole(&bytes, guards)? => return Ok(bytes),
+            Some(true) if lines.whole(&bytes, guards)? => {
+                let behind = bytes.len() - lines.begin;
+                return Ok((bytes, behind));
+            }
             Some(true) => {}
             Some(false) => return Err(NoHead::Nobody),
             None => return Err(NoHead::Refused(Guard::HeaderTimeout)),

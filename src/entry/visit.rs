@@ -60,21 +60,24 @@ where
 {
     let (mut patience, mut served) = (Patience::Until(arrival.at + guards.header_timeout), 0);
     loop {
-        let head = match head::read(&mut *stream, guards, patience).await {
-            Ok(head) => head,
+        let (head, behind) = match head::read(&mut *stream, guards, patience).await {
+            Ok(read) => read,
             Err(NoHead::Nobody) => return,
             Err(NoHead::Silent) => return arrival.porter().count(Guard::HeaderTimeout),
             Err(NoHead::Refused(guard)) => return Box::pin(refuse(stream, arrival, guard)).await,
         };
         served += 1;
-        arrival.await_head();
+        arrival.await_head(behind);
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive(MAY_STAY);
         session.set_keepalive_reuses_remaining(is_last(served, arrival.at, guards).then_some(0));
         match app.http1(session, head, closing).await {
+            // Whatever came behind the request, it is answered no more.
+            Some(again) if arrival.has_strays() => return see_off(again).await,
             Some(again) => stream = again,
             None => return,
         }
+        arrival.note_request_over();
         patience = Patience::Idle(guards.idle);
     }
 }
@@ -100,6 +103,11 @@ where
     } else {
         arrival.porter().count(Guard::HeaderTimeout);
     }
+}
+
+/// Ends a connection behind an answer.
+async fn see_off(mut stream: Stream) {
+    let _ = fast_timeout(LINGER, AsyncWriteExt::shutdown(&mut stream)).await;
 }
 
 async fn refuse(mut stream: Stream, arrival: &Arrival, guard: Guard) {

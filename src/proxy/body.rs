@@ -200,7 +200,7 @@ fn is_json(kind: &[u8]) -> bool {
     essence.eq_ignore_ascii_case(b"application/json")
 }
 
-fn content_length(session: &ServerSession) -> Option<usize> {
+pub fn content_length(session: &ServerSession) -> Option<usize> {
     session.get_header(http::header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 

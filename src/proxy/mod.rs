@@ -42,6 +42,7 @@ mod refuse;
 mod relay;
 mod route;
 mod route_guard;
+mod sent;
 mod serve;
 mod stamp;
 mod stand_in;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, USER_AGENT, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -34,20 +36,29 @@ const LAST_EVENT_WITHIN: Duration = Duration::from_millis(100);
 /// What closing a connection may take. With the last event it fits into what a stop leaves to requests that are cut.
 const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 
-/// Remembers who connected and the session the client says it belongs to. On a process that leaves, the connection is closed
-/// behind the answer.
+/// Remembers who connected and the session the client says it belongs to. On a process that leaves, and where more came than
+/// the request, the connection is closed behind the answer.
 pub fn note_client(services: &Services, session: &mut ServerSession, exchange: &Exchange) {
-    if services.drain.is_ending() {
-        session.set_keepalive(None);
-    }
     if let Some(arrival) = Arrival::of(session.digest()) {
         arrival.note_head();
+        let is_framed_otherwise = session.get_header(TRANSFER_ENCODING).is_some() || session.is_upgrade_req();
+        if !is_framed_otherwise && arrival.has_more_than(body::content_length(session).unwrap_or(0)) {
+            arrival.note_strays();
+        }
         let headers = &session.req_header().headers;
         let _ = exchange.client.set(client(arrival.peer.ip(), &exchange.snapshot.edge, headers).address);
     }
+    close_where_last(services, session);
     let named = session.get_header(CFX_SESSION_ID).and_then(|value| value.to_str().ok());
     if let Some(id) = named.filter(|id| !id.is_empty() && id.len() <= SESSION_ID_LENGTH) {
         let _ = exchange.session_id.set(id.to_owned());
+    }
+}
+
+/// Has the answer say that the connection ends behind it, where that is known by now.
+pub fn close_where_last(services: &Services, session: &mut ServerSession) {
+    if services.drain.is_ending() || Arrival::of(session.digest()).is_some_and(Arrival::has_strays) {
+        session.set_keepalive(None);
     }
 }
 
@@ -116,11 +127,16 @@ async fn finish(session: &mut ServerSession, exchange: &mut Exchange, ending: En
         // A reset discards what is still queued on the stream: leave the connection a moment to write the last event.
         let _ = timeout(LAST_EVENT_WITHIN, session.read_body_or_idle(true)).await;
     }
-    // Closing flushes, and a client that does not read would hold that up for ever.
-    let _ = timeout(CLOSED_WITHIN, session.shutdown()).await;
+    close(session).await;
     let mut error = Error::explain(ErrorType::ConnectionClosed, "the answer is not whole");
     error.esource = ErrorSource::Downstream; // pingora then writes nothing more to it
     Err(error)
+}
+
+/// Closes a connection whose answer is not whole: what was written of it so far reaches the client. A stream is reset.
+pub async fn close(session: &mut ServerSession) {
+    // Closing flushes, and a client that does not read would hold that up for ever.
+    let _ = timeout(CLOSED_WITHIN, session.shutdown()).await;
 }
 
 fn readiness(drain: &Drain) -> Page {

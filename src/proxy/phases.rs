@@ -15,10 +15,12 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::exchange::Exchange;
 use super::route::Destination;
+use super::sent::Sent;
 use super::unread::Unread;
 use super::web_body::WebBody;
 use super::web_socket::Tunnel;
 use super::{Services, guard, guarded, own, path, route_guard, sticky, web, web_failure};
+use crate::entry::arrival::Arrival;
 use crate::entry::drain::UnderWay;
 use crate::upstream::{By, Seat};
 
@@ -42,6 +44,8 @@ pub struct Context {
     body: WebBody,
     /// What of it the client has yet to take.
     unread: Unread,
+    /// What its connection has taken.
+    sent: Sent,
     /// Where the request asks for a WebSocket.
     tunnel: Option<Arc<Tunnel>>,
     _under_way: UnderWay,
@@ -77,6 +81,7 @@ impl ProxyHttp for Proxy {
             intake: route_guard::Intake::default(),
             body: WebBody::AsItComes,
             unread: Unread::default(),
+            sent: Sent::default(),
             tunnel: None,
             _under_way: self.services.drain.track(),
         })
@@ -188,6 +193,9 @@ impl ProxyHttp for Proxy {
         web::drop_empty_end(body, end);
         // What goes over a WebSocket is no body of its request.
         let body = body.as_ref().filter(|_| !session.was_upgraded());
+        if let Some(arrival) = Arrival::of(session.digest()).filter(|_| end && !session.is_upgrade_req()) {
+            arrival.note_body();
+        }
         let stall = context.exchange.snapshot.limits.upload_stall;
         context.intake.count(context.exchange.guards(), stall, body)
     }
@@ -208,9 +216,8 @@ impl ProxyHttp for Proxy {
         if let Some(seat) = &mut context.seat {
             seat.answered();
         }
-        if self.services.drain.is_ending() {
-            session.set_keepalive(None);
-        }
+        own::close_where_last(&self.services, session);
+        context.sent.head(session);
         web::dress_response(response, &mut context.exchange)?;
         sticky::keep(session, response, &context.exchange, context.seat.as_ref(), &self.services.tokens)?;
         // Before the body may be made another: a page that is compressed does not say its length any more.
@@ -225,12 +232,13 @@ impl ProxyHttp for Proxy {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         piece: &mut Option<Bytes>,
         end: bool,
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
         context.body.pass(piece, end)?;
+        context.sent.piece(session, piece.as_ref().map_or(0, Bytes::len));
         context.unread.count(&self.services.capacity, piece, &context.exchange.snapshot.limits)?;
         Ok(None)
     }
@@ -263,6 +271,9 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Box<Context>) {
         web::note_end(context.seat.as_ref(), &context.exchange, error);
+        if context.web.is_some() && context.exchange.answer.bytes_out == 0 {
+            context.exchange.answer.bytes_out = context.sent.bytes(session);
+        }
         own::account(&self.services, session, &mut context.exchange);
     }
 }

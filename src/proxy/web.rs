@@ -49,15 +49,16 @@ const INSIDE_SILENCE: Duration = Duration::from_secs(60);
 /// It is there, or this process is about to end.
 const INSIDE_CONNECT: Duration = Duration::from_secs(2);
 
-/// Of 32 KiB, in what pingora writes as one over HTTP/1.1: four reads of 64 KiB. Each has its `read_stall`.
+/// Of 32 KiB, in what pingora writes as one: over HTTP/1.1 four reads of 64 KiB, over HTTP/2 one. Each has its `read_stall`.
 const PARTS: u32 = 8;
+const PARTS_OF_A_STREAM: u32 = 2;
 
 /// What holds of a client for as long as a web application answers it: how long it is waited for, to take a piece of its
 /// answer and to bring the next of its body (what becomes a WebSocket has a clock of its own), and that it gets one answer.
 pub fn prepare(session: &mut ServerSession, limits: &Limits) {
-    // Over HTTP/1.1 who takes nothing at all is left by the connection, after twice `read_stall`.
-    let written_by = if session.is_http2() { limits.read_stall } else { PARTS * limits.read_stall };
-    session.set_write_timeout(Some(written_by));
+    // Who takes nothing at all is left after twice `read_stall`, over HTTP/1.1 by the connection.
+    let parts = if session.is_http2() { PARTS_OF_A_STREAM } else { PARTS };
+    session.set_write_timeout(Some(parts * limits.read_stall));
     session.set_read_timeout(Some(limits.upload_stall));
     session.set_ignore_info_resp(true);
 }

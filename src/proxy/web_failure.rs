@@ -37,6 +37,9 @@ pub async fn answer(
     complain(services, exchange, upstream, error, is_answered);
     if is_answered {
         exchange.answer.ending = Ending::Broken(refusal.reason);
+        if !session.is_http2() {
+            own::close(session).await; // pingora would drop it, with what of it was not flushed yet
+        }
         return gone;
     }
     let code = refusal.status();

@@ -187,6 +187,31 @@ fn one_that_reads_a_page_slowly_and_goes_on_gets_all_of_it() {
     assert!(read_slowly(&edge, Request::get("/app")) > 1 << 20);
 }
 
+/// 64 KiB, which are read and written as one, in more than `read_stall`.
+#[test]
+fn one_that_takes_a_page_slowly_over_http_2_gets_all_of_it() {
+    let edge = Harness::builder().limit("read_stall: 2s").start();
+    edge.web.then(Reply::json(200, "x".repeat(128 << 10)));
+    let taken = ordinary::bounded(async {
+        let mut sender = ordinary::http2_connection(&edge, 8 << 10).await;
+        let request = ordinary::request(&edge, "/app").method("GET").body(()).expect("a request");
+        let (answer, _) = sender.send_request(request, true).expect("a stream");
+        let mut body = answer.await.expect("an answer").into_body();
+        let (mut taken, mut since) = (0, 0);
+        while let Some(piece) = body.data().await {
+            let piece = piece.map_err(|error| format!("after {taken} bytes: {error}")).expect("the rest of it");
+            (taken, since) = (taken + piece.len(), since + piece.len());
+            if since >= 8 << 10 {
+                since -= 8 << 10;
+                tokio::time::sleep(Duration::from_millis(300)).await; // the client's own pace
+            }
+            let _ = body.flow_control().release_capacity(piece.len());
+        }
+        taken
+    });
+    assert_eq!(taken, 128 << 10);
+}
+
 /// How many bytes come to a client with little room that takes some four seconds for a megabyte.
 fn read_slowly(edge: &Harness, request: Request) -> usize {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
@@ -213,4 +238,28 @@ fn a_document_is_no_other_case() {
     assert_eq!((row.text("status"), row.text("error_message")), ("error", "client_too_slow"), "{row:?}");
     assert_eq!(edge.ask(&Request::get("/v1/models").key(&edge.key)).status, 200);
     drop(client);
+}
+
+/// The line says how much of it the client's socket took, though what was being written then was cut in the middle.
+#[test]
+fn the_account_of_a_page_that_is_not_read_has_what_was_sent_of_it() {
+    let edge = impatient();
+    let page = "x".repeat(16 << 20);
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{page}\r\n0\r\n\r\n", page.len());
+    edge.web.then(Reply::json(200, page.as_str())).then(Reply::raw(chunked));
+    for path in ["/with-length", "/in-chunks"] {
+        let mut client = edge.client();
+        client.send(&Request::get(path).bytes());
+        let line = edge.process.wait_for_line(&format!("\"path\":\"{path}\"")).expect("an access line");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line["reason"], "client_too_slow");
+        let sent = client.read_to_close();
+        let head = sent.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        let body = sent[head..].iter().filter(|byte| **byte == b'x').count();
+        assert!(body > 64 << 10 && body < page.len(), "{body}");
+        let told = usize::try_from(line["bytes_out"].as_u64().expect("a number")).expect("a length");
+        // The connection's own buffer had it, and had nowhere to put it.
+        assert!(told >= body && told - body < 4 << 10, "{path}: {told} for {body}");
+    }
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use crate::harness::ordinary::http2_with;
-use crate::harness::{Harness, Reply, Request};
+use crate::harness::{CHAT, Harness, Reply, Request, chat_body};
 
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n";
 const PAGE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-type: text/html\r\n\r\npage";
@@ -168,4 +168,46 @@ fn what_an_application_says_of_its_connection_goes_no_further() {
         );
         assert_eq!(answer.text(), "page");
     }
+}
+
+/// However long the body is, and so wherever its end is read, by whatever is behind it.
+#[test]
+fn what_comes_behind_a_body_ends_the_connection_behind_the_answer_which_says_so() {
+    let edge = Harness::start();
+    edge.web.always(|_| Some(Reply::json(200, "{}")));
+    let another = String::from_utf8(Request::get("/another").bytes()).expect("a head");
+    let mut asked = 0;
+    for client in [Harness::client, Harness::tls_client] {
+        for (size, body) in [10, 6_000, 9_000, 12_000, 200_000].map(|size| (size, "b".repeat(size))) {
+            for behind in ["\r\n", "x", &another] {
+                let mut client = client(&edge);
+                client.send(&[Request::post("/app", body.as_str()).bytes(), behind.into()].concat());
+                let answer = client.answer();
+                asked += 1;
+                let case = format!("{size} bytes and {behind:?}");
+                assert_eq!((answer.status, answer.complete), (200, true), "{case}: {}", answer.text());
+                // A larger one comes in several pieces, and its answer may come before the last of them.
+                if size < 16_000 {
+                    assert_eq!(answer.header("connection"), Some("close"), "{case}");
+                }
+                assert!(client.read_to_close().is_empty(), "{case}");
+                assert_eq!((edge.web.count(), edge.web.last().body.len()), (asked, size), "{case}");
+            }
+        }
+    }
+    let mut client = edge.client();
+    for _ in 0..2 {
+        let answer = client.ask(&Request::post("/app", "b".repeat(9_000)));
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("keep-alive")), "with nothing behind it");
+    }
+}
+
+#[test]
+fn an_answer_to_a_model_request_with_more_behind_it_says_that_it_is_the_last() {
+    let edge = Harness::start();
+    let mut client = edge.client();
+    client.send(&[&edge.request(CHAT, &chat_body()).bytes()[..], b"x"].concat());
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(client.read_to_close().is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::ordinary::{bounded, http2_connection};
-use crate::harness::{Harness, Reply, Request, gate};
+use crate::harness::{CHAT, Gate, Harness, Reply, Request, chat_body, gate};
 
 /// The access line of the one request for this path, and everything printed before it.
 fn told_of(edge: &Harness, path: &str) -> (Value, String) {
@@ -34,20 +34,59 @@ fn what_an_application_says_wrongly_is_not_repeated_in_the_log() {
     assert!(log.contains("Upstream: InvalidHTTPHeader") && !log.contains("a-secret"), "{log}");
 }
 
+const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
+
 #[test]
 fn an_answer_that_breaks_off_behind_its_head_is_no_whole_one() {
     let edge = Harness::start();
-    edge.web.then(Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"));
-    let mut client = edge.client();
-    client.send(&Request::get("/broken").bytes());
-    let answer = String::from_utf8_lossy(&client.read_to_close()).into_owned();
-    // What comes in one piece with its end may end unsaid: pingora had it in hand and not sent yet.
-    let said = answer.starts_with("HTTP/1.1 200") && answer.ends_with("half");
-    assert!(said || answer.is_empty(), "{answer}");
-    let (line, log) = told_of(&edge, "/broken");
-    assert_eq!((&line["status"], &line["reason"]), (&200.into(), &"upstream_error".into()));
-    assert!(log.contains("a web answer broke off"), "{log}");
-    edge.assert_metric("cfx_refusals_total", &["reason=\"upstream_error\""], 1.0);
+    let (opener, gate) = gate();
+    // In one piece with its end, and before it.
+    edge.web.then(Reply::raw(HALF)).then(Reply::script(move |exchange| {
+        exchange.send(HALF.as_bytes());
+        gate.pass();
+        exchange.hang_up();
+    }));
+    for (client, path) in [(edge.client(), "/broken"), (edge.tls_client(), "/broken-later")] {
+        let mut stream = client.stream(&Request::get(path));
+        opener.open();
+        let body: Vec<u8> = std::iter::from_fn(|| stream.chunk()).flatten().collect();
+        assert_eq!((stream.status, &body[..]), (200, &b"half"[..]), "{path}: and then it is cut");
+        let (line, log) = told_of(&edge, path);
+        assert_eq!((&line["status"], &line["reason"]), (&200.into(), &"upstream_error".into()));
+        assert!(log.contains("a web answer broke off"), "{log}");
+    }
+    edge.assert_metric("cfx_refusals_total", &["reason=\"upstream_error\""], 2.0);
+}
+
+/// Each step of the application's waits until the one before it was seen.
+#[test]
+fn what_has_come_reaches_the_client_while_the_rest_is_awaited() {
+    let edge = Harness::start();
+    let body = r#"{"choices":[{"message":{"content":"hello"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+    let halting = |gate: Gate| {
+        Reply::script(move |exchange| {
+            let (begin, end) = body.as_bytes().split_at(body.len() / 2);
+            let head = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+            exchange.send(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes());
+            gate.pass();
+            exchange.send(begin);
+            gate.pass();
+            exchange.send(end);
+        })
+    };
+    for client in [Harness::client, Harness::tls_client] {
+        for request in [Request::get("/app"), edge.request(CHAT, &chat_body())] {
+            let (opener, gate) = gate();
+            let upstream = if request.bytes().starts_with(b"GET") { &edge.web } else { &edge.upstream };
+            upstream.then(halting(gate));
+            let mut stream = client(&edge).stream(&request);
+            opener.open();
+            let begun = stream.chunk().expect("the first half");
+            opener.open();
+            let rest: Vec<u8> = std::iter::from_fn(|| stream.chunk()).flatten().collect();
+            assert_eq!([begun, rest].concat(), body.as_bytes());
+        }
+    }
 }
 
 #[test]

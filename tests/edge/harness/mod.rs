@@ -32,7 +32,7 @@ pub use http2::Http2;
 pub use process::{Process, cfx};
 pub use request::Request;
 pub use rows::Row;
-pub use scripted::{Reply, Scripted, gate};
+pub use scripted::{Gate, Reply, Scripted, gate};
 pub use switch::Switch;
 
 /// What the edge shows LiteLLM, and nobody else.
