@@ -10,7 +10,7 @@ use super::body::{Body, Id};
 use super::caller::Caller;
 use super::refusal::{Code, Refusal};
 use super::{Control, Shared, api, describe, words};
-use crate::admission::{KeyRow, NewKey, RawKey, ShortLived};
+use crate::admission::{KeyRow, KeyState, KeyStatus, NewKey, RawKey, ShortLived};
 use crate::config::Models;
 use crate::units::{KeyId, Stage, Timestamp, UserId};
 
@@ -130,7 +130,7 @@ pub(super) async fn change(
         Some("never") => Some(None),
         Some(text) => Some(Some(expiry(text, caller.now)?)),
     };
-    if describe::key_state(&row, caller.now) == "revoked" {
+    if matches!(row.state(caller.now), KeyState::Revoked | KeyState::Replaced) {
         return Err(not_active());
     }
     if label.is_some() || expires_at.is_some() {
@@ -181,7 +181,7 @@ pub(super) async fn rotate(
         let message = format!("`overlap_seconds` must be at most {LONGEST_OVERLAP}, which is {days} days");
         return Err(Refusal::field("overlap_seconds", message));
     }
-    if describe::key_state(&old, caller.now) != "active" {
+    if old.state(caller.now) != KeyState::Active {
         return Err(not_active());
     }
     // Without an overlap there are as many as before.
@@ -223,7 +223,7 @@ impl Control {
 
     async fn usable(&self, user: UserId, now: Timestamp) -> Result<Vec<KeyRow>, Refusal> {
         let mut rows = self.ports.registry.list(Some(user)).await?;
-        rows.retain(|row| matches!(describe::key_state(row, now), "active" | "retiring"));
+        rows.retain(|row| row.state(now).holds());
         Ok(rows)
     }
 }
@@ -240,7 +240,7 @@ fn shown_once(raw: &RawKey, key: NewKey, now: Timestamp) -> (StatusCode, Json<ap
         email: String::new(),
         prefix: key.prefix,
         label: key.label,
-        status: crate::admission::KeyStatus::Active,
+        status: KeyStatus::Active,
         stages: key.stages,
         models: key.models,
         daily_requests: key.daily_requests,

@@ -247,6 +247,5 @@ fn key_row(row: &Row) -> Result<KeyRow, StoreError> {
 
 fn status(row: &Row) -> Result<KeyStatus, StoreError> {
     let name: &str = column(row, "status")?;
-    let known = [KeyStatus::Active, KeyStatus::Revoked].into_iter().find(|status| status.as_str() == name);
-    known.ok_or_else(|| StoreError(format!("{name:?} is not a key's status")))
+    KeyStatus::parse(name).ok_or_else(|| StoreError(format!("{name:?} is not a key's status")))
 }

@@ -244,6 +244,5 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
 }
 
 fn status(row: &Row<'_>) -> rusqlite::Result<KeyStatus> {
-    let known = [KeyStatus::Active, KeyStatus::Revoked];
-    text::read(row.get("status")?, "a key's status", |text| known.into_iter().find(|status| status.as_str() == text))
+    text::read(row.get("status")?, "a key's status", KeyStatus::parse)
 }
