@@ -31,12 +31,16 @@ pub trait KeyRegistry: Send + Sync {
         most: Option<u32>,
     ) -> Result<bool, StoreError>;
 
-    /// Gives an active key another label, or another end (Some(None): no end). False when there was no such active key.
+    /// Gives an active key another label, or another end (Some(None): no end). False, and nothing changed, when there was no
+    /// such active key, or its end were a later one and `most` others of its user's can be used at `now`, counted as for
+    /// [`create`](Self::create): a key that is over, or about to be, would come back beside them.
     async fn change(
         &self,
         key: KeyId,
         label: Option<String>,
         expires_at: Option<Option<Timestamp>>,
+        now: Timestamp,
+        most: Option<u32>,
     ) -> Result<bool, StoreError>;
 
     /// False when there was no such active key.

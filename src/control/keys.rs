@@ -114,7 +114,8 @@ pub(super) async fn playground(
     request_body = api::KeyChange,
     responses(
         (status = 200, description = "As it is now", body = api::Key),
-        (status = 409, description = "The key is not active any more"),
+        (status = 409, description = "The key is not active any more, or its end were later and there are as many keys beside it \
+            as anybody may have"),
     )
 )]
 pub(super) async fn change(
@@ -134,7 +135,11 @@ pub(super) async fn change(
         return Err(not_active());
     }
     if label.is_some() || expires_at.is_some() {
-        if !control.ports.registry.change(row.id, label.clone(), expires_at).await? {
+        let registry = &control.ports.registry;
+        if !registry.change(row.id, label.clone(), expires_at, caller.now, Some(MOST_KEYS)).await? {
+            if expires_at.is_some() {
+                control.room_beside(Some(row.id), row.user, caller.now).await?;
+            }
             return Err(not_active());
         }
         row.label = label.unwrap_or(row.label);
@@ -217,7 +222,12 @@ impl Control {
     }
 
     async fn room_for_one(&self, user: UserId, now: Timestamp) -> Result<(), Refusal> {
-        let usable = self.usable(user, now).await?.len();
+        self.room_beside(None, user, now).await
+    }
+
+    /// Not counting this one.
+    async fn room_beside(&self, key: Option<KeyId>, user: UserId, now: Timestamp) -> Result<(), Refusal> {
+        let usable = self.usable(user, now).await?.iter().filter(|row| Some(row.id) != key).count();
         if u32::try_from(usable).is_ok_and(|usable| usable < MOST_KEYS) { Ok(()) } else { Err(too_many()) }
     }
 
