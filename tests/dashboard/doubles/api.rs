@@ -227,6 +227,7 @@ async fn login(State(api): At, headers: HeaderMap, Json(login): Json<api::Login>
     }
     match &*login.password {
         "unconfirmed" => return problem(StatusCode::FORBIDDEN, "email_not_confirmed", "not confirmed"),
+        "captcha" => return problem(StatusCode::FORBIDDEN, "captcha_required", "none here"),
         "away" => return problem(StatusCode::SERVICE_UNAVAILABLE, "supabase_unavailable", "not there"),
         "too often" => return problem_for(900, StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
         _ => {}
