@@ -4,6 +4,9 @@
 //! `resumed` it comes with the ticket of the one before, and what each server makes of that is counted. Prints JSON.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a tool of the benchmark's, run by hand")]
 
+#[path = "../tests/support/trust.rs"]
+mod trust;
+
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -11,10 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme, Stream};
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Error, HandshakeKind, Stream};
+
+use trust::Anybody;
 
 /// A server that says nothing for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,50 +121,11 @@ fn visit(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Duratio
 
 fn config(resumes: bool) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let verifier = Arc::new(Anybody(provider));
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let verifier = Arc::new(Anybody { provider: ring::default_provider(), checks_signatures: false });
     let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     if !resumes {
         config.resumption = Resumption::disabled();
     }
     Ok(config)
-}
-
-/// Takes whatever it is shown: the server's work is what counts here.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

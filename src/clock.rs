@@ -6,9 +6,16 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, datetime};
+use jiff::fmt::temporal::Pieces;
+
 use crate::units::{Day, RequestId, Timestamp};
 
 const MICROS_PER_DAY: i64 = 86_400 * 1_000_000;
+/// In UTC. Texts are read and written by jiff's calendar, which has all of the year 9999: its instants end a day and two hours
+/// before that does.
+const EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
 
 /// Where the time comes from: the system in production, a hand-set value in tests.
 pub trait Clock: Send + Sync {
@@ -64,10 +71,14 @@ impl Timestamp {
 
     /// Reads any RFC 3339 text with an offset; what is finer than a microsecond is cut off.
     pub fn parse(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|instant| Self(instant.as_microsecond()))
+        let pieces = Pieces::parse(text).ok()?;
+        let since = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
+        let offset = pieces.to_numeric_offset()?.seconds();
+        Some(Self((since.as_secs() - i64::from(offset)) * 1_000_000 + i64::from(since.subsec_micros())))
     }
 
-    /// RFC 3339 in UTC with whole seconds, `2026-01-31T00:00:00Z`: the form of `X-RateLimit-Reset`.
+    /// RFC 3339 in UTC with whole seconds, `2026-01-31T00:00:00Z`: the form of `X-RateLimit-Reset`. The last second of the year
+    /// 9999 where it lies beyond.
     pub fn rfc3339(self) -> String {
         with_second(self, |text| [text, "Z"].concat())
     }
@@ -100,8 +111,8 @@ fn with_second<T>(instant: Timestamp, show: impl FnOnce(&str) -> T) -> T {
     let second = instant.0.div_euclid(1_000_000);
     LAST.with_borrow_mut(|(last, text)| {
         if *last != second {
-            let instant = jiff::Timestamp::from_second(second).unwrap_or_default();
-            *text = instant.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+            let civil = EPOCH.saturating_add(SignedDuration::from_secs(second));
+            *text = civil.strftime("%Y-%m-%dT%H:%M:%S").to_string();
             *last = second;
         }
         show(text)
@@ -149,6 +160,21 @@ mod tests {
         assert_eq!(last.day().end().rfc3339(), "2026-02-01T00:00:00Z");
         assert_eq!(Timestamp(last.0 + 1).day(), Day(last.day().0 + 1));
         assert_eq!(last.until(last.day().end()), Duration::from_micros(1));
+    }
+
+    #[test]
+    fn the_calendar_has_all_of_the_year_9999_and_its_end_is_the_end() {
+        for text in ["1970-01-01T00:00:00Z", "9999-12-30T22:00:01Z", "9999-12-31T00:00:00Z", "9999-12-31T23:59:59Z"] {
+            assert_eq!(Timestamp::parse(text).unwrap().rfc3339(), text);
+        }
+        let eve = Timestamp::parse("9999-12-30T00:00:00Z").unwrap();
+        assert_eq!(eve.day().end().rfc3339(), "9999-12-31T00:00:00Z");
+        assert_eq!(Timestamp::parse("9999-12-30T03:00:00+03:00"), Some(eve));
+        assert_eq!(eve.day().end().day().end().rfc3339(), "9999-12-31T23:59:59Z");
+        assert_eq!(Timestamp(i64::MAX).rfc3339(), "9999-12-31T23:59:59Z");
+        for text in ["10000-01-01T00:00:00Z", "9999-12-32T00:00:00Z", "9999-12-31T00:00:00", "9999-12-31"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod http2;
 mod model;
 mod shed;
 mod streams;
+#[path = "../../tests/support/trust.rs"]
+mod trust;
 mod uploads;
 
 use std::net::SocketAddr;

@@ -44,4 +44,4 @@ pub use quota_store::{
     Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
     lease_size,
 };
-pub use registry::{KeyRegistry, KeyRow, KeyStatus, NewKey, ShortLived};
+pub use registry::{KeyRegistry, KeyRow, KeyState, KeyStatus, NewKey, ShortLived};

@@ -31,12 +31,16 @@ pub trait KeyRegistry: Send + Sync {
         most: Option<u32>,
     ) -> Result<bool, StoreError>;
 
-    /// Gives an active key another label, or another end (Some(None): no end). False when there was no such active key.
+    /// Gives an active key another label, or another end (Some(None): no end). False, and nothing changed, when there was no
+    /// such active key, or its end were a later one and `most` others of its user's can be used at `now`, counted as for
+    /// [`create`](Self::create): a key that is over, or about to be, would come back beside them.
     async fn change(
         &self,
         key: KeyId,
         label: Option<String>,
         expires_at: Option<Option<Timestamp>>,
+        now: Timestamp,
+        most: Option<u32>,
     ) -> Result<bool, StoreError>;
 
     /// False when there was no such active key.
@@ -91,9 +95,22 @@ pub struct KeyRow {
     pub last_used_at: Option<Timestamp>,
 }
 
+/// What a store says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStatus {
     Active,
+    Revoked,
+}
+
+/// What a key is at a moment, by its status and its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    Active,
+    /// Replaced, and holding until its end.
+    Retiring,
+    /// Behind that end.
+    Replaced,
+    Expired,
     Revoked,
 }
 
@@ -116,11 +133,80 @@ impl NewKey {
     }
 }
 
+impl KeyRow {
+    pub fn state(&self, now: Timestamp) -> KeyState {
+        let over = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
+        match self.status {
+            KeyStatus::Revoked => KeyState::Revoked,
+            KeyStatus::Active if over(self.retires_at) => KeyState::Replaced,
+            KeyStatus::Active if over(self.expires_at) => KeyState::Expired,
+            KeyStatus::Active if self.retires_at.is_some() => KeyState::Retiring,
+            KeyStatus::Active => KeyState::Active,
+        }
+    }
+}
+
+impl KeyState {
+    /// Whether the key can be used.
+    pub fn holds(self) -> bool {
+        matches!(self, KeyState::Active | KeyState::Retiring)
+    }
+}
+
 impl KeyStatus {
+    const ALL: [KeyStatus; 2] = [KeyStatus::Active, KeyStatus::Revoked];
+
+    /// By what [`as_str`](Self::as_str) calls it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             KeyStatus::Active => "active",
             KeyStatus::Revoked => "revoked",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_what_its_status_and_its_ends_make_it() {
+        const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+        let (over, ahead) = (Some(NOW), Some(Timestamp(NOW.0 + 1)));
+        let row = |status, expires_at, retires_at| KeyRow {
+            id: KeyId(uuid::Uuid::nil()),
+            user: UserId(uuid::Uuid::nil()),
+            email: String::new(),
+            prefix: String::new(),
+            label: String::new(),
+            status,
+            stages: None,
+            models: None,
+            daily_requests: None,
+            created_at: NOW,
+            expires_at,
+            retires_at,
+            last_used_at: None,
+        };
+        for (status, expires_at, retires_at, state) in [
+            (KeyStatus::Active, None, None, KeyState::Active),
+            (KeyStatus::Active, ahead, None, KeyState::Active),
+            (KeyStatus::Active, over, None, KeyState::Expired),
+            (KeyStatus::Active, None, ahead, KeyState::Retiring),
+            (KeyStatus::Active, over, ahead, KeyState::Expired),
+            (KeyStatus::Active, ahead, over, KeyState::Replaced),
+            (KeyStatus::Active, over, over, KeyState::Replaced),
+            (KeyStatus::Revoked, over, over, KeyState::Revoked),
+            (KeyStatus::Revoked, ahead, ahead, KeyState::Revoked),
+        ] {
+            let found = row(status, expires_at, retires_at).state(NOW);
+            assert_eq!(found, state, "{status:?} {expires_at:?} {retires_at:?}");
+            assert_eq!(KeyStatus::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(KeyStatus::parse("retiring"), None);
     }
 }

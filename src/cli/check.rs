@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::diff::{self, Before};
-use super::{Failure, counted, store};
+use super::{Failure, counted, pepper, store};
 use crate::app::reload::untimely;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Overrides, Problem, Secret, Snapshot, Source, Transport, load};
@@ -30,16 +30,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let read = store::from_environment;
     let on_redis = matches!(read(redis::VARIABLE), Ok(Some(_)));
     let source = Source::Directory(args.conf.clone());
-    match checked(&source, &read) {
+    let pepper = pepper::from_environment();
+    match checked(&source, &read, &pepper) {
         Ok(snapshot) if args.diff.is_some() => compare(&args, &source, snapshot),
         Ok(snapshot) if args.json => {
-            let (warnings, notes) = (untimely(&snapshot, SystemClock.now()), notes(&snapshot, on_redis));
+            let (warnings, notes) = (warnings(&snapshot, &pepper), notes(&snapshot, on_redis));
             say!("{}", json!({ "ok": true, "problems": [], "warnings": warnings, "notes": notes }));
             Ok(())
         }
         Ok(snapshot) => {
             say!("{}: {}", args.conf.display(), summary(&snapshot));
-            for warning in untimely(&snapshot, SystemClock.now()) {
+            for warning in warnings(&snapshot, &pepper) {
                 say!("warning: {warning}");
             }
             for note in notes(&snapshot, on_redis) {
@@ -88,13 +89,18 @@ fn compare(args: &Args, source: &Source, mut snapshot: Snapshot) -> Result<(), F
 
 /// The configuration, with what a start would find out only afterwards held against it too. `read`: the variables that
 /// name stores.
-fn checked(source: &Source, read: &dyn Fn(&str) -> Result<Option<String>, Failure>) -> Result<Snapshot, Vec<Problem>> {
+fn checked(
+    source: &Source,
+    read: &dyn Fn(&str) -> Result<Option<String>, Failure>,
+    pepper: &Result<Option<Secret>, Failure>,
+) -> Result<Snapshot, Vec<Problem>> {
     let loaded = load(source, &Overrides::default(), &|name| std::env::var(name).ok());
     let (mut problems, snapshot) = match loaded {
         Ok(snapshot) => (Vec::new(), Some(snapshot)),
         Err(problems) => (problems.iter().cloned().collect(), None),
     };
-    problems.extend(store::problems(read).into_iter().map(in_the_environment));
+    let of_pepper = pepper.as_ref().err().map(ToString::to_string);
+    problems.extend(store::problems(read).into_iter().chain(of_pepper).map(in_the_environment));
     match snapshot {
         Some(snapshot) if problems.is_empty() => Ok(snapshot),
         _ => Err(problems),
@@ -115,6 +121,17 @@ fn summary(snapshot: &Snapshot) -> String {
         counted(models.aliases.len(), "model"),
         counted(limits.daily_requests, "request"),
     )
+}
+
+/// What `cfx run` would be started with all the same, or be refused for if it had no more of an environment than this: a
+/// configuration is mostly checked where its secrets are not.
+fn warnings(snapshot: &Snapshot, pepper: &Result<Option<Secret>, Failure>) -> Vec<Problem> {
+    let mut warnings = untimely(snapshot, SystemClock.now());
+    if matches!(pepper, Ok(None)) {
+        let message = "is not set here, and cfx run does not start without it (cfx dev makes its own)";
+        warnings.push(in_the_environment(format!("{} {message}", pepper::VARIABLE)));
+    }
+    warnings
 }
 
 /// What is no mistake, but may not be what the operator has in mind.
@@ -166,7 +183,7 @@ mod tests {
         std::fs::write(root.path().join("cfx.yaml"), edge).unwrap();
         std::fs::write(root.path().join("models.yaml"), models).unwrap();
         std::fs::write(root.path().join("limits.yaml"), "daily_requests: 1\n").unwrap();
-        let snapshot = checked(&Source::Directory(root.path().to_owned()), &|_| Ok(None)).unwrap();
+        let snapshot = checked(&Source::Directory(root.path().to_owned()), &|_| Ok(None), &Ok(None)).unwrap();
         let said = "good: 1 entrypoint, 1 upstream, 1 route, 2 models, 1 request a day per user";
         assert_eq!(summary(&snapshot), said);
     }
@@ -186,7 +203,7 @@ mod tests {
         let models = "models: { m: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n";
         std::fs::write(conf.join("cfx.yaml"), edge).unwrap();
         std::fs::write(conf.join("models.yaml"), models).unwrap();
-        let snapshot = checked(&Source::Directory(conf.clone()), &|_| Ok(None)).unwrap();
+        let snapshot = checked(&Source::Directory(conf.clone()), &|_| Ok(None), &Ok(None)).unwrap();
         let warnings = untimely(&snapshot, SystemClock.now());
         let text = warnings[0].to_string();
         assert!(
@@ -203,7 +220,7 @@ mod tests {
         let conf = Source::Directory(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf"));
         let with = |variables: &'static [(&'static str, &'static str)]| {
             let value = move |name: &str| variables.iter().find(|(known, _)| *known == name);
-            checked(&conf, &|name| Ok(value(name).map(|(_, value)| (*value).to_owned())))
+            checked(&conf, &|name| Ok(value(name).map(|(_, value)| (*value).to_owned())), &Ok(None))
         };
         let wrong = [
             (&[("REDIS_URL", "http://:secret@cache")][..], &["REDIS_URL is no address"][..]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::admission::{KeyRow, KeyStatus, NewKey, RawKey};
+use crate::admission::{KeyRow, KeyState, NewKey, RawKey};
 use crate::cli::store::{DataArgs, wait};
 use crate::cli::{Failure, models, pepper};
 use crate::clock::{Clock, SystemClock};
@@ -240,11 +240,12 @@ fn describe(row: &KeyRow) -> Value {
 }
 
 fn state(row: &KeyRow, now: Timestamp) -> &'static str {
-    let over = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
-    match row.status {
-        KeyStatus::Active if over(row.retires_at) => "replaced",
-        KeyStatus::Active if over(row.expires_at) => "expired",
-        status => status.as_str(),
+    match row.state(now) {
+        // Until when stands beside it.
+        KeyState::Active | KeyState::Retiring => "active",
+        KeyState::Replaced => "replaced",
+        KeyState::Expired => "expired",
+        KeyState::Revoked => "revoked",
     }
 }
 

@@ -5,7 +5,7 @@ use clap::Parser;
 use tempfile::TempDir;
 
 use super::*;
-use crate::admission::{KeyRegistry, KeyStore};
+use crate::admission::{KeyRegistry, KeyStatus, KeyStore};
 use crate::cli::{migrate, user};
 use crate::storage::sqlite::Sqlite;
 

@@ -2,7 +2,7 @@
 
 use super::me::ends_for_good;
 use super::{Control, api, words};
-use crate::admission::{KeyRow, KeyStatus};
+use crate::admission::{KeyRow, KeyState};
 use crate::config::Snapshot;
 use crate::identity::{Account, Session, SessionToken};
 use crate::ledger::{DayUsage, LogRow};
@@ -35,7 +35,7 @@ pub(super) fn daily_limit(account: &Account, snapshot: &Snapshot) -> u32 {
 pub(super) fn key(row: KeyRow, now: Timestamp) -> api::Key {
     let time = |time: Option<Timestamp>| time.map(Timestamp::rfc3339);
     api::Key {
-        state: key_state(&row, now).to_owned(),
+        state: key_state(row.state(now)),
         id: row.id.0,
         label: row.label,
         prefix: row.prefix,
@@ -49,16 +49,13 @@ pub(super) fn key(row: KeyRow, now: Timestamp) -> api::Key {
     }
 }
 
-pub(super) fn key_state(row: &KeyRow, now: Timestamp) -> &'static str {
-    let over = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
-    if row.status == KeyStatus::Revoked || over(row.retires_at) {
-        "revoked"
-    } else if over(row.expires_at) {
-        "expired"
-    } else if row.retires_at.is_some() {
-        "retiring"
-    } else {
-        "active"
+/// Why a key that was replaced does not hold any more is of no use to who reads this.
+fn key_state(state: KeyState) -> api::KeyState {
+    match state {
+        KeyState::Active => api::KeyState::Active,
+        KeyState::Retiring => api::KeyState::Retiring,
+        KeyState::Replaced | KeyState::Revoked => api::KeyState::Revoked,
+        KeyState::Expired => api::KeyState::Expired,
     }
 }
 

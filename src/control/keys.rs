@@ -10,7 +10,7 @@ use super::body::{Body, Id};
 use super::caller::Caller;
 use super::refusal::{Code, Refusal};
 use super::{Control, Shared, api, describe, words};
-use crate::admission::{KeyRow, NewKey, RawKey, ShortLived};
+use crate::admission::{KeyRow, KeyState, KeyStatus, NewKey, RawKey, ShortLived};
 use crate::config::Models;
 use crate::units::{KeyId, Stage, Timestamp, UserId};
 
@@ -114,7 +114,8 @@ pub(super) async fn playground(
     request_body = api::KeyChange,
     responses(
         (status = 200, description = "As it is now", body = api::Key),
-        (status = 409, description = "The key is not active any more"),
+        (status = 409, description = "The key is not active any more, or its end were later and there are as many keys beside it \
+            as anybody may have"),
     )
 )]
 pub(super) async fn change(
@@ -130,11 +131,15 @@ pub(super) async fn change(
         Some("never") => Some(None),
         Some(text) => Some(Some(expiry(text, caller.now)?)),
     };
-    if describe::key_state(&row, caller.now) == "revoked" {
+    if matches!(row.state(caller.now), KeyState::Revoked | KeyState::Replaced) {
         return Err(not_active());
     }
     if label.is_some() || expires_at.is_some() {
-        if !control.ports.registry.change(row.id, label.clone(), expires_at).await? {
+        let registry = &control.ports.registry;
+        if !registry.change(row.id, label.clone(), expires_at, caller.now, Some(MOST_KEYS)).await? {
+            if expires_at.is_some() {
+                control.room_beside(Some(row.id), row.user, caller.now).await?;
+            }
             return Err(not_active());
         }
         row.label = label.unwrap_or(row.label);
@@ -181,7 +186,7 @@ pub(super) async fn rotate(
         let message = format!("`overlap_seconds` must be at most {LONGEST_OVERLAP}, which is {days} days");
         return Err(Refusal::field("overlap_seconds", message));
     }
-    if describe::key_state(&old, caller.now) != "active" {
+    if old.state(caller.now) != KeyState::Active {
         return Err(not_active());
     }
     // Without an overlap there are as many as before.
@@ -217,13 +222,18 @@ impl Control {
     }
 
     async fn room_for_one(&self, user: UserId, now: Timestamp) -> Result<(), Refusal> {
-        let usable = self.usable(user, now).await?.len();
+        self.room_beside(None, user, now).await
+    }
+
+    /// Not counting this one.
+    async fn room_beside(&self, key: Option<KeyId>, user: UserId, now: Timestamp) -> Result<(), Refusal> {
+        let usable = self.usable(user, now).await?.iter().filter(|row| Some(row.id) != key).count();
         if u32::try_from(usable).is_ok_and(|usable| usable < MOST_KEYS) { Ok(()) } else { Err(too_many()) }
     }
 
     async fn usable(&self, user: UserId, now: Timestamp) -> Result<Vec<KeyRow>, Refusal> {
         let mut rows = self.ports.registry.list(Some(user)).await?;
-        rows.retain(|row| matches!(describe::key_state(row, now), "active" | "retiring"));
+        rows.retain(|row| row.state(now).holds());
         Ok(rows)
     }
 }
@@ -240,7 +250,7 @@ fn shown_once(raw: &RawKey, key: NewKey, now: Timestamp) -> (StatusCode, Json<ap
         email: String::new(),
         prefix: key.prefix,
         label: key.label,
-        status: crate::admission::KeyStatus::Active,
+        status: KeyStatus::Active,
         stages: key.stages,
         models: key.models,
         daily_requests: key.daily_requests,

@@ -32,6 +32,7 @@ pub(super) enum Code {
     InvalidInvitation,
     WrongPassword,
     EmailNotConfirmed,
+    CaptchaRequired,
     NotFound,
     MethodNotAllowed,
     BodyTimeout,
@@ -83,6 +84,7 @@ impl Code {
             Code::InvalidInvitation => "invalid_invitation",
             Code::WrongPassword => "wrong_password",
             Code::EmailNotConfirmed => "email_not_confirmed",
+            Code::CaptchaRequired => "captcha_required",
             Code::NotFound => "not_found",
             Code::MethodNotAllowed => "method_not_allowed",
             Code::BodyTimeout => "body_timeout",
@@ -122,7 +124,8 @@ impl Code {
             | Code::RegistrationClosed
             | Code::InvalidInvitation
             | Code::WrongPassword
-            | Code::EmailNotConfirmed => StatusCode::FORBIDDEN,
+            | Code::EmailNotConfirmed
+            | Code::CaptchaRequired => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -242,7 +245,7 @@ impl IntoResponse for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Code; 35] = [
+    const ALL: [Code; 36] = [
         Code::InvalidJson,
         Code::InvalidField,
         Code::MissingField,
@@ -261,6 +264,7 @@ mod tests {
         Code::InvalidInvitation,
         Code::WrongPassword,
         Code::EmailNotConfirmed,
+        Code::CaptchaRequired,
         Code::NotFound,
         Code::MethodNotAllowed,
         Code::BodyTimeout,

@@ -74,7 +74,8 @@ pub(super) async fn register(
     responses(
         (status = 200, description = "Signed in", body = api::NewSession),
         (status = 401, description = "No account, or not its password"),
-        (status = 403, description = "Supabase waits for the address to be confirmed; or nobody new gets an account"),
+        (status = 403, description = "Supabase waits for the address to be confirmed, or wants a CAPTCHA; or nobody new gets an \
+            account"),
         (status = 409, description = "Another account has the e-mail address of Supabase's user"),
         (status = 429, description = "Too many attempts have failed"),
     )
@@ -224,7 +225,9 @@ impl Control {
                 Err(Refusal::new(Code::InvalidCredentials, "no account has this e-mail address and this password"))
             }
             // That it is not the account's own was found out, and counts: else who keeps Supabase busy could guess for ever.
-            Err(refusal) if matches!(refusal.code, Code::SupabaseUnavailable | Code::Overloaded) => {
+            Err(refusal)
+                if matches!(refusal.code, Code::SupabaseUnavailable | Code::CaptchaRequired | Code::Overloaded) =>
+            {
                 tried.failed();
                 Err(refusal)
             }

@@ -11,7 +11,7 @@ pub const MOST_REQUESTS: u32 = 1_000_000_000;
 pub const LONGEST_LABEL: usize = 100;
 /// The years that stores and calendars agree on.
 const FIRST: Timestamp = Timestamp(0);
-const LAST: Timestamp = Timestamp(253_402_300_799_000_000); // 9999-12-31T23:59:59Z
+const LAST: Timestamp = Timestamp(253_402_300_799_999_999); // 9999-12-31T23:59:59.999999Z
 
 /// An instant of a body's field.
 pub(super) fn instant_in_field(name: &'static str, text: &str) -> Result<Timestamp, Refusal> {
@@ -104,16 +104,22 @@ mod tests {
             "9999999-01-01T00:00:00Z",
             "-009999-01-01T00:00:00Z",
             "1969-12-31T23:59:59Z",
+            "9999-12-31T23:59:59-00:01",
             "2026-01-31T12:00:00+00:00[Europe/London]",
         ] {
             assert!(instant_in_field("expires_at", text).is_err(), "{text:?}");
+        }
+        for text in ["1970-01-01T00:00:00Z", "9999-12-31T00:00:00Z", "9999-12-31T23:59:59.999999Z"] {
+            assert!(instant_in_field("expires_at", text).is_ok(), "{text}");
         }
         for text in
             ["2026-1-31", "2026-02-30", "0000-00-00", "1969-12-31", "9999-99-99", "２026-01-3", "2026-01-31T00:00:00Z"]
         {
             assert!(day_in_query("from", text).is_err(), "{text:?}");
         }
-        assert_eq!(day_in_query("from", "2026-01-31").unwrap().iso(), "2026-01-31");
+        for text in ["2026-01-31", "1970-01-01", "9999-12-31"] {
+            assert_eq!(day_in_query("from", text).unwrap().iso(), text);
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Problem {
             "invalid_credentials" => texts.problem_credentials,
             "wrong_password" => texts.problem_wrong_password,
             "email_not_confirmed" => texts.problem_unconfirmed,
+            "captcha_required" => texts.problem_captcha,
             "supabase_unavailable" => texts.problem_supabase,
             "too_many_keys" => texts.problem_too_many_keys,
             "key_not_active" => texts.problem_key_not_active,

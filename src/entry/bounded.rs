@@ -165,8 +165,10 @@ mod tests {
     use std::time::Instant;
 
     use axum::routing::get;
+    use futures_util::poll;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
+    use tokio::task::yield_now;
 
     use super::*;
 
@@ -195,6 +197,18 @@ mod tests {
 
     async fn closes(stream: &mut TcpStream) -> bool {
         stream.read(&mut [0; 1]).await.map_or(true, |count| count == 0)
+    }
+
+    /// Whether nothing comes of what has been sent: each turn, whoever has something to do does it, and sockets are looked at.
+    async fn hears_nothing(stream: &mut TcpStream) -> bool {
+        let mut reading = pin!(stream.read_u8());
+        for _ in 0..100 {
+            yield_now().await;
+            if poll!(&mut reading).is_ready() {
+                return false;
+            }
+        }
+        true
     }
 
     async fn asks(stream: &mut TcpStream) {
@@ -250,7 +264,7 @@ mod tests {
         }
         let mut newcomer = TcpStream::connect(address).await.unwrap();
         newcomer.write_all(REQUEST).await.unwrap();
-        assert!(timeout(Duration::from_millis(200), newcomer.read_u8()).await.is_err(), "there is room for one");
+        assert!(hears_nothing(&mut newcomer).await, "there is room for one");
         drop(lasting);
         assert!(answer(&mut newcomer).await.starts_with("HTTP/1.1 200"));
     }
@@ -274,8 +288,7 @@ mod tests {
         let (address, _stop, _serving) = start(Bounds::default()).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n").await.unwrap();
-        let early = timeout(Duration::from_millis(200), client.read_u8()).await;
-        assert!(early.is_err(), "there is no answer before the body");
+        assert!(hears_nothing(&mut client).await, "there is no answer before the body");
         client.write_all(b"body").await.unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {

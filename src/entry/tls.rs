@@ -206,3 +206,25 @@ fn verifier(
     let builder = if *required { builder } else { builder.allow_unauthenticated() };
     Ok(builder.build()? as _)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When keys turn is rustls' own and by the system's clock, so that here stands what it says of it: a ticket is good under the
+    /// key that it was made with, and for as long again as that is kept behind the next one.
+    #[test]
+    fn a_ticket_is_good_for_two_turns_of_six_hours_and_for_one_way_of_speaking() {
+        let parts = TlsParts {
+            certificates: Arc::new(Certificates::new(&[], Vec::new())),
+            challenges: Arc::default(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+        };
+        let settings = TlsSettings { http2: true, min_version: TlsVersion::V1_2, client_certificates: None };
+        let [one, other] = [0; 2].map(|_| Spoken::new(&parts, settings.clone()).unwrap().config);
+        assert_eq!(one.ticketer.lifetime(), 2 * 6 * 60 * 60);
+        let ticket = one.ticketer.encrypt(b"a session").unwrap();
+        assert_eq!(one.ticketer.decrypt(&ticket).unwrap(), b"a session");
+        assert_eq!(other.ticketer.decrypt(&ticket), None);
+    }
+}

@@ -80,18 +80,68 @@ pub(super) async fn room<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
 pub(super) async fn changes<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
     let (key, raw) = conformance::issue(store, store, "changes@example.org").await;
     let row = async || KeyRegistry::list(store, Some(key.user)).await.unwrap().remove(0);
+    let change = async |key, label: Option<&str>, end| {
+        KeyRegistry::change(store, key, label.map(str::to_owned), end, NOON, Some(1)).await.unwrap()
+    };
     let later = Timestamp(NOON.0 + 9);
-    assert!(KeyRegistry::change(store, key.id, Some("desk \u{1f98a}".to_owned()), None).await.unwrap());
+    assert!(change(key.id, Some("desk \u{1f98a}"), None).await);
     assert_eq!((&row().await.label[..], row().await.expires_at), ("desk \u{1f98a}", key.expires_at));
-    assert!(KeyRegistry::change(store, key.id, None, Some(Some(later))).await.unwrap());
+    assert!(change(key.id, None, Some(Some(later))).await);
     assert_eq!((&row().await.label[..], row().await.expires_at), ("desk \u{1f98a}", Some(later)));
     assert_eq!(stored(store, &raw).await.principal.expires_at, Some(later));
-    assert!(KeyRegistry::change(store, key.id, None, Some(None)).await.unwrap());
+    assert!(change(key.id, None, Some(None)).await);
     assert_eq!(stored(store, &raw).await.principal.expires_at, None);
-    assert!(!KeyRegistry::change(store, KeyId(Uuid::new_v4()), Some("x".to_owned()), None).await.unwrap());
+    assert!(!change(KeyId(Uuid::new_v4()), Some("x"), None).await);
     assert!(store.revoke(key.id, NOON).await.unwrap());
-    assert!(!KeyRegistry::change(store, key.id, Some("x".to_owned()), None).await.unwrap(), "it is revoked");
+    assert!(!change(key.id, Some("x"), None).await, "it is revoked");
     assert_eq!(row().await.label, "desk \u{1f98a}");
+}
+
+/// A later end is a key more, for one that is over and for one that is about to be; however many are given one at once.
+pub(super) async fn room_for_ends<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
+    let (over, _) = conformance::issue(store, store, "ends@example.org").await;
+    let now = Timestamp(NOON.0 + 1);
+    let in_minutes = |minutes: i64| Some(Timestamp(now.0 + minutes * 60_000_000));
+    let made = async |expires_at, most| {
+        let raw = RawKey::mint().unwrap();
+        let key = NewKey { expires_at, ..NewKey::of(&raw, &Pepper::new(b"pepper"), over.user, "one of many", now) };
+        assert!(KeyRegistry::create(store, key.clone(), most).await.unwrap());
+        key.id
+    };
+    let ends = async |key, end| {
+        loop {
+            // Who finds every connection taken comes again.
+            if let Ok(changed) =
+                KeyRegistry::change(store, key, Some("changed".to_owned()), Some(end), now, Some(4)).await
+            {
+                return changed;
+            }
+        }
+    };
+    let end_of = async |key: KeyId| {
+        let rows = KeyRegistry::list(store, Some(over.user)).await.unwrap();
+        rows.into_iter().find(|row| row.id == key).map(|row| (row.label, row.expires_at)).unwrap()
+    };
+    let lasting = made(None, Some(4)).await;
+    let limited = made(in_minutes(9), Some(4)).await;
+    assert!(ends(over.id, in_minutes(5)).await, "it is the third");
+    assert!(ends(over.id, Some(now)).await, "and over again");
+    let many = join_all((0..16).map(async |_| made(Some(now), None).await)).await;
+    let revived = join_all(many.iter().map(async |key| ends(*key, None).await)).await;
+    assert_eq!(revived.iter().filter(|revived| **revived).count(), 2);
+    let refused = many[revived.iter().position(|revived| !revived).unwrap()];
+    assert_eq!(end_of(refused).await, ("one of many".to_owned(), Some(now)), "nothing of it is changed");
+    assert!(ends(limited, in_minutes(10)).await, "three stand beside it");
+    let fifth = made(in_minutes(9), None).await;
+    for key in [limited, fifth] {
+        assert!(!ends(key, in_minutes(11)).await && !ends(key, None).await, "four stand beside it");
+        assert!(ends(key, in_minutes(8)).await, "it may end sooner");
+    }
+    assert!(ends(lasting, None).await, "it had no end before");
+    assert!(ends(lasting, in_minutes(7)).await);
+    assert_eq!(end_of(lasting).await, ("changed".to_owned(), in_minutes(7)));
+    let change = KeyRegistry::change(store, fifth, None, Some(None), now, None);
+    assert!(change.await.unwrap(), "no end of them");
 }
 
 pub(super) async fn pepper(store: &dyn PepperStore) {

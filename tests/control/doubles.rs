@@ -205,7 +205,7 @@ impl LinkStore for Memory {
 impl KeyRegistry for Memory {
     async fn create(&self, key: NewKey, most: Option<u32>) -> Result<bool, StoreError> {
         let mut tables = self.open()?;
-        if !has_room(&tables.keys, &key, most) {
+        if !fewer_hold(tables.keys.iter(), key.user, key.created_at, most) {
             return Ok(false);
         }
         let email = tables.accounts.iter().find(|(account, _)| account.id == key.user);
@@ -227,12 +227,11 @@ impl KeyRegistry for Memory {
         most: Option<u32>,
     ) -> Result<bool, StoreError> {
         let mut tables = self.open()?;
-        if tables.replaced.contains_key(&old) || !has_room(&tables.keys, &new, most) {
+        if tables.replaced.contains_key(&old) || !fewer_hold(tables.keys.iter(), new.user, new.created_at, most) {
             return Ok(false);
         }
-        let Some(place) = tables.keys.iter_mut().find(|row| row.id == old && row.status == KeyStatus::Active) else {
-            return Ok(false);
-        };
+        let place = tables.keys.iter_mut().find(|row| row.id == old && row.status == KeyStatus::Active);
+        let Some(place) = place else { return Ok(false) };
         match retires_at {
             Some(end) => place.retires_at = Some(end),
             None => place.status = KeyStatus::Revoked,
@@ -248,11 +247,18 @@ impl KeyRegistry for Memory {
         key: KeyId,
         label: Option<String>,
         expires_at: Option<Option<Timestamp>>,
+        now: Timestamp,
+        most: Option<u32>,
     ) -> Result<bool, StoreError> {
         let mut tables = self.open()?;
-        let Some(row) = tables.keys.iter_mut().find(|row| row.id == key && row.status == KeyStatus::Active) else {
+        let at = tables.keys.iter().position(|row| row.id == key && row.status == KeyStatus::Active);
+        let Some(at) = at else { return Ok(false) };
+        let (own, others) = (&tables.keys[at], tables.keys.iter().filter(|row| row.id != key));
+        let later = own.expires_at.is_some_and(|old| expires_at.is_some_and(|new| new.is_none_or(|new| new > old)));
+        if later && !fewer_hold(others, own.user, now, most) {
             return Ok(false);
-        };
+        }
+        let row = &mut tables.keys[at];
         row.label = label.unwrap_or_else(|| row.label.clone());
         row.expires_at = expires_at.unwrap_or(row.expires_at);
         Ok(true)
@@ -265,11 +271,8 @@ impl KeyRegistry for Memory {
     }
 }
 
-fn has_room(keys: &[KeyRow], new: &NewKey, most: Option<u32>) -> bool {
-    let over = |end: Option<Timestamp>| end.is_some_and(|end| new.created_at >= end);
-    let usable = keys.iter().filter(|row| {
-        row.user == new.user && row.status == KeyStatus::Active && !over(row.expires_at) && !over(row.retires_at)
-    });
+fn fewer_hold<'a>(keys: impl Iterator<Item = &'a KeyRow>, user: UserId, now: Timestamp, most: Option<u32>) -> bool {
+    let usable = keys.filter(|row| row.user == user && row.state(now).holds());
     most.is_none_or(|most| usable.count() < most as usize)
 }
 

@@ -177,10 +177,7 @@ async fn a_supabase_that_is_not_itself_is_said_to_be() {
         (Manner::Answers(200, "{\"access_token\":\"LEAK\"}"), "what it gave for a password"),
         (Manner::Answers(200, token), "its signature does not hold"),
         (Manner::Answers(401, "{\"message\":\"Invalid API key LEAK\"}"), "it answers 401"),
-        (
-            Manner::Answers(400, "{\"error_code\":\"captcha_failed\",\"msg\":\"LEAK\"}"),
-            "it answers 400, captcha_failed",
-        ),
+        (Manner::Answers(400, "{\"error_code\":\"bad_json\",\"msg\":\"LEAK\"}"), "it answers 400, bad_json"),
         (Manner::AnswersWith(307, "location", format!("{}/auth/v1/token", thief.url)), "it answers 307"),
         (Manner::Endless, "more than 256 KiB"),
     ]
@@ -217,6 +214,27 @@ async fn a_wrong_password_counts_also_where_supabase_says_nothing_of_it() {
         login(&format!("a guess at it, number {guess}")).await.refused(503, "supabase_unavailable");
     }
     login("a guess too many").await.refused(429, "too_many_attempts");
+}
+
+/// No password is looked at without one: nobody is told to come again, and whoever guesses at ours is held up all the same.
+#[tokio::test]
+async fn who_is_asked_for_a_captcha_is_told_of_another_way_in() {
+    let harness = start().await;
+    let olga = harness.account("olga@example.org", Role::Operator, None).await;
+    let own = Password::choose("a password of her own".to_owned()).unwrap().hash().unwrap();
+    assert!(harness.stores.accounts.set_password(olga.id, own, None).await.unwrap());
+    harness.gotrue().behave(Manner::Answers(400, "{\"code\":400,\"error_code\":\"captcha_failed\",\"msg\":\"LEAK\"}"));
+    let answer = login(&harness, ADA, PASSWORD).await;
+    let message = answer.refused(403, "captcha_required")["error"]["message"].to_string();
+    assert!(message.contains("ask an operator for a link") && !message.contains("LEAK"), "{message}");
+    assert_eq!((answer.header("retry-after"), answer.header("set-cookie")), ("", ""));
+    login(&harness, "olga@example.org", "a password of her own").await.session(200);
+    let guess =
+        |guess: &str| harness.post("/api/login", &json!({ "email": "olga@example.org", "password": guess })).send();
+    for number in 0..5 {
+        guess(&format!("a guess at it, number {number}")).await.refused(403, "captcha_required");
+    }
+    guess("a guess too many").await.refused(429, "too_many_attempts");
 }
 
 #[tokio::test]

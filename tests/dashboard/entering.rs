@@ -73,6 +73,7 @@ async fn what_supabase_has_against_it_is_said_in_the_visitors_language() {
     let stand = start(Setting::default()).await;
     for (password, status, words, in_turkish) in [
         ("unconfirmed", 403, "address is not confirmed", "doğrulanmadı"),
+        ("captcha", 403, "Ask an operator for a link", "giriş bağlantısı isteyin"),
         ("away", 503, "Supabase did not answer", "giriş yapılamıyor"),
     ] {
         let form = format!("email=ada%40example.org&password={password}");

@@ -255,6 +255,30 @@ fn run_refuses_a_pepper_that_is_empty_or_not_the_one_of_the_keys() {
     assert!(text.contains("KEY_HASH_PEPPER") && text.contains("set it to the value it had"), "{text}");
 }
 
+/// What `cfx run` would refuse it for is told; a mistake it is only where there is a pepper, and a bad one.
+#[test]
+fn a_check_without_the_pepper_says_that_a_start_needs_it() {
+    let edge = Harness::start();
+    let check = |pepper: Option<&str>, more: &[&str]| {
+        let mut command = cfx();
+        command.env_remove("KEY_HASH_PEPPER").envs(pepper.map(|pepper| ("KEY_HASH_PEPPER", pepper)));
+        let output = command.arg("check").arg("--conf").arg(edge.conf()).args(more).output().expect("cfx starts");
+        (output.status.code(), printed(&output))
+    };
+    let (code, text) = check(None, &[]);
+    let warning = "environment: KEY_HASH_PEPPER is not set here, and cfx run does not start without it";
+    assert!(code == Some(0) && text.contains(&format!("warning: {warning}")), "{code:?} {text}");
+    let (code, text) = check(None, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((code, &json["ok"], &json["warnings"][0]["file"]), (Some(0), &true.into(), &"environment".into()));
+    let (code, text) = check(Some("a pepper that is long enough"), &[]);
+    assert!(code == Some(0) && !text.contains("KEY_HASH_PEPPER"), "{code:?} {text}");
+    for (pepper, wrong) in [("", "KEY_HASH_PEPPER is empty"), ("short", "KEY_HASH_PEPPER holds 5 characters")] {
+        let (code, text) = check(Some(pepper), &[]);
+        assert!(code == Some(78) && text.contains(&format!("environment: {wrong}")), "{code:?} {text}");
+    }
+}
+
 #[test]
 fn a_mistake_is_named_by_file_line_and_column() {
     let folder = folder();

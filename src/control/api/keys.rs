@@ -11,9 +11,7 @@ pub struct Key {
     pub label: String,
     /// `cfx_live_` and twelve characters.
     pub prefix: String,
-    /// `active`, `revoked` or `expired`; `retiring` until a replaced key's end.
-    #[schema(pattern = "^(active|revoked|expired|retiring)$")]
-    pub state: String,
+    pub state: KeyState,
     pub stages: Option<Vec<String>>,
     pub models: Option<Vec<String>>,
     pub daily_requests: Option<u32>,
@@ -25,6 +23,16 @@ pub struct Key {
     pub retires_at: Option<String>,
     #[schema(format = DateTime)]
     pub last_used_at: Option<String>,
+}
+
+/// `active`, `revoked` or `expired`; `retiring` until a replaced key's end, and `revoked` from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    Active,
+    Revoked,
+    Expired,
+    Retiring,
 }
 
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -45,6 +53,23 @@ pub struct NewKey {
     /// Requests per UTC day with this key, within what its user may send.
     #[schema(minimum = 1, maximum = 1000000000)]
     pub daily_requests: Option<u32>,
+}
+
+impl KeyState {
+    /// Whether the key can be used.
+    pub fn holds(self) -> bool {
+        matches!(self, KeyState::Active | KeyState::Retiring)
+    }
+
+    /// As it stands in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyState::Active => "active",
+            KeyState::Revoked => "revoked",
+            KeyState::Expired => "expired",
+            KeyState::Retiring => "retiring",
+        }
+    }
 }
 
 /// Shown once.

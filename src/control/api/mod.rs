@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use edge::{CertificateState, ConfigurationState, EdgeState, ModelState, Reloaded, TargetState, UpstreamState};
-pub use keys::{Key, KeyChange, NewKey, RawKey, Rotation};
+pub use keys::{Key, KeyChange, KeyState, NewKey, RawKey, Rotation};
 pub use logs::{Gap, LogEntry, LogPage};
 pub use operators::{Invitation, NewInvitation, NewUser, UseOfUser, User, UserChange, UserWithLink};
 pub use people::{LinkLogin, LinkPassword, Login, Me, NewPassword, NewSession, Registration, SupabaseLogin};

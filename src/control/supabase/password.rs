@@ -58,6 +58,8 @@ enum Said {
     Token(String),
     No,
     Unconfirmed,
+    /// It looks at no password without one, which only a page with its own client has.
+    Captcha,
     /// It takes no more for now.
     Busy(Option<Duration>),
     /// Nothing of use. The text is for the operator's log.
@@ -92,6 +94,14 @@ impl Control {
                 let message = "this e-mail address is not confirmed: follow the link that Supabase sent to it";
                 return Err(Refusal::new(Code::EmailNotConfirmed, message));
             }
+            Said::Captcha => {
+                let message = "Supabase wants a CAPTCHA, which cannot be solved here: ask an operator for a link that signs in, \
+                               and set a password with it";
+                let refusal = Refusal::new(Code::CaptchaRequired, message);
+                return Err(
+                    refusal.because("Supabase: its CAPTCHA protection lets nobody sign in here by password".to_owned())
+                );
+            }
             Said::Busy(wait) => {
                 let message = "Supabase takes no more sign-ins at this moment";
                 let wait = wait.unwrap_or(PAUSE).clamp(Duration::from_secs(1), LONGEST_PAUSE);
@@ -124,6 +134,7 @@ fn said(answer: AuthAnswer) -> Said {
         "invalid_grant" if declined.error_description.is_some_and(|text| text == "Email not confirmed") => {
             Said::Unconfirmed
         }
+        "captcha_failed" if status.is_client_error() => Said::Captcha,
         "invalid_grant" | "invalid_credentials" | "user_banned" | "validation_failed" if status.is_client_error() => {
             Said::No
         }
@@ -176,6 +187,12 @@ mod tests {
         ] {
             assert_eq!(told(400, unconfirmed), Said::Unconfirmed, "{unconfirmed}");
         }
+        for captcha in [
+            r#"{"code":400,"error_code":"captcha_failed","msg":"captcha protection: request disallowed (no captcha_token found)"}"#,
+            r#"{"code":"captcha_failed","message":"captcha protection: request disallowed"}"#,
+        ] {
+            assert_eq!(told(400, captcha), Said::Captcha, "{captcha}");
+        }
         assert_eq!(told(429, "slow down"), Said::Busy(None));
     }
 
@@ -186,7 +203,8 @@ mod tests {
             (200, "<html>hunter2</html>", "it answers 200, and no session"),
             (302, "", "it answers 302"),
             (400, "", "it answers 400"),
-            (400, r#"{"error_code":"captcha_failed"}"#, "it answers 400, captcha_failed"),
+            (400, r#"{"error_code":"bad_json"}"#, "it answers 400, bad_json"),
+            (500, r#"{"error_code":"captcha_failed"}"#, "it answers 500, captcha_failed"),
             (401, r#"{"message":"Invalid API key hunter2"}"#, "it answers 401"),
             (422, r#"{"error_code":"email_provider_disabled"}"#, "it answers 422, email_provider_disabled"),
             (500, r#"{"error_code":"invalid_credentials"}"#, "it answers 500, invalid_credentials"),

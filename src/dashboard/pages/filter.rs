@@ -89,12 +89,18 @@ impl Wanted {
         text.as_deref().unwrap_or_default()
     }
 
-    /// The last day that is wanted. The end of a day is the beginning of the next: told as the day that was meant.
+    /// The first day that is wanted, for a field that takes a day and shows nothing else.
+    pub fn first_day(&self) -> String {
+        let from = logs::Wanted { from: self.asked().from, ..logs::Wanted::default() };
+        shown(from.filter().ok().and_then(|filter| filter.since), self.typed("from"))
+    }
+
+    /// The last one. The end of a day is the beginning of the next: told as the day that was meant, also where nothing comes
+    /// of the filter because of something else.
     pub fn last_day(&self) -> String {
-        match self.filter.until {
-            Some(until) => Timestamp(until.0 - 1).day().iso(),
-            None => self.typed("until").to_owned(),
-        }
+        let until = logs::Wanted { until: self.asked().until, ..logs::Wanted::default() };
+        let last = until.filter().ok().and_then(|filter| filter.until).map(|until| Timestamp(until.0 - 1));
+        shown(last, self.typed("until"))
     }
 
     /// The filter as a query, for the control API and for the next page of this one.
@@ -144,6 +150,12 @@ impl Problem {
 /// Where the page after this row begins.
 pub(super) fn after(row: &LogRow) -> String {
     logs::cursor_text(row.created_at, row.request)
+}
+
+/// The day of an instant. Where what was typed is none, the day that it begins with, whatever stands behind, or itself.
+fn shown(instant: Option<Timestamp>, typed: &str) -> String {
+    let date = || typed.get(..10).filter(|date| day(date).is_some()).unwrap_or(typed).to_owned();
+    instant.map_or_else(date, |instant| instant.day().iso())
 }
 
 fn day(text: &str) -> Option<Day> {
@@ -210,6 +222,9 @@ mod tests {
             "from=2026-01-31T12:00:00%2B03:00&until=2026-02-01T00:00:00.5Z",
             "from=2026-01-31T12:00:00+03:00",
             "from=1970-01-01&until=9999-12-29",
+            "from=1970-01-01&until=9999-12-30",
+            "from=9999-12-31&until=9999-12-31",
+            "until=9999-12-31T00:00:00Z",
             "key=0197f9a1-b2c3-7d4e-8f90-0a1b2c3d4e5f&model=a&model=b",
             &long,
         ] {
@@ -220,6 +235,26 @@ mod tests {
             let asked = serde_json::Value::Object(pairs.map(|(name, value)| (name, value.into())).collect());
             let asked = serde_json::from_value::<logs::Wanted>(asked).unwrap();
             assert_eq!(asked.filter(), Ok(wanted.filter), "{query}");
+        }
+    }
+
+    #[test]
+    fn days_are_shown_back_also_of_what_was_refused() {
+        for (query, first, last) in [
+            ("from=2026-01-30&until=2026-01-31", "2026-01-30", "2026-01-31"),
+            ("from=9999-12-30&until=9999-12-31", "9999-12-30", "9999-12-31"),
+            ("from=2026-01-30T12:00:00Z&until=2026-01-31T00:00:00Z", "2026-01-30", "2026-01-30"),
+            ("from=2026-01-31T02:00:00 03:00&until=2026-01-31T02:00:00%2B03:00", "2026-01-30", "2026-01-30"),
+            ("stage=nope&from=2026-01-30T12:00:00Z&until=2026-01-31T12:00:00Z", "2026-01-30", "2026-01-31"),
+            ("stage=nope&until=2026-01-31", "", "2026-01-31"),
+            ("from=2026-02-01T12:00:00Z&until=2026-01-31T12:00:00Z", "2026-02-01", "2026-01-31"),
+            ("from=2026-01-30T12:00&until=2026-01-31T25:00:00Z", "2026-01-30", "2026-01-31"),
+            ("from=2026-01-30 12:00&until=2026-01-31 noon", "2026-01-30", "2026-01-31"),
+            ("from=yesterday&until=2026-02-30T12:00:00Z", "yesterday", "2026-02-30T12:00:00Z"),
+            ("from=2026-01-ş", "2026-01-ş", ""),
+        ] {
+            let wanted = Wanted::of(query);
+            assert_eq!([wanted.first_day(), wanted.last_day()], [first, last], "{query}");
         }
     }
 

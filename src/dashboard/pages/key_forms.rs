@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::control::api::{Key, Offer};
+use crate::control::api::{Key, KeyState, Offer};
 use crate::control::{LONGEST_LABEL, MOST_REQUESTS};
 use crate::dashboard::form::{Form, once};
 use crate::dashboard::shown::{count, instant_text};
@@ -87,12 +87,12 @@ pub(super) fn create(signed: &Signed, offer: Option<&Offer>, sent: &Sent, open: 
 
 pub(super) fn card(signed: &Signed, key: &Key, new: bool) -> Markup {
     let (texts, language) = (signed.visitor.texts(), signed.visitor.language);
-    let holds = key.state == "active" || key.state == "retiring";
+    let holds = key.state.holds();
     html! {
         li.panel.card data-new[new] {
             div.split {
                 h2 { bdi { (made_visible(&key.label)) } }
-                span.status data-status=(key.state) { (state(texts, &key.state)) }
+                span.status data-status=(key.state.as_str()) { (state(texts, key.state)) }
             }
             code.prefix { (key.prefix) "…" }
             dl.facts {
@@ -136,7 +136,7 @@ fn turns(signed: &Signed, key: &Key) -> Markup {
                     button type="submit" { (texts.set_end) }
                 }
             }
-            @if key.state == "active" {
+            @if key.state == KeyState::Active {
                 details name=(field("turn")) {
                     summary aria-label=(named(texts.rotate)) { (texts.rotate) }
                     form.fields method="post" action=(format!("/keys/{}/rotate", key.id)) {
@@ -187,13 +187,12 @@ fn overlap(texts: &Texts, seconds: u32) -> String {
     }
 }
 
-fn state<'a>(texts: &Texts, state: &'a str) -> &'a str {
+fn state(texts: &Texts, state: KeyState) -> &'static str {
     match state {
-        "active" => texts.key_active,
-        "retiring" => texts.key_retiring,
-        "revoked" => texts.key_revoked,
-        "expired" => texts.key_expired,
-        other => other,
+        KeyState::Active => texts.key_active,
+        KeyState::Retiring => texts.key_retiring,
+        KeyState::Revoked => texts.key_revoked,
+        KeyState::Expired => texts.key_expired,
     }
 }
 

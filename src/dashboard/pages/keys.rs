@@ -155,7 +155,7 @@ async fn show(signed: &Signed, status: StatusCode, above: Above) -> Response {
     };
     // Without it keys can be made all the same, for every model.
     let offer = signed.dashboard.edge.get::<Offer>(&signed.visitor, "/api/models").await.ok();
-    let holding = |key: &&Key| ["active", "retiring"].contains(&key.state.as_str());
+    let holding = |key: &&Key| key.state.holds();
     let made: HashSet<Uuid> = above.raw.iter().map(|raw| raw.row.id).collect();
     let over = keys.iter().filter(|key| !holding(key)).count();
     let body = html! {

@@ -80,8 +80,6 @@ fn shown(signed: &Signed, wanted: &Wanted, rows: Result<Vec<LogRow>, StoreError>
 
 fn form(signed: &Signed, wanted: &Wanted, known: &Known) -> Markup {
     let texts = signed.visitor.texts();
-    let from = wanted.typed("from");
-    let first_day = from.get(..10).unwrap_or(from);
     html! {
         details.panel.filters open[wanted.is_narrowed() || wanted.problem.is_some()] {
             summary { (texts.filter) }
@@ -106,7 +104,7 @@ fn form(signed: &Signed, wanted: &Wanted, known: &Known) -> Markup {
                     } }
                 div { label for="session" { (texts.session) } input #session type="text" name="session" value=(wanted.typed("session")) autocomplete="off"; }
                 div { label for="error" { (texts.error_text) } input #error type="text" name="error" value=(wanted.typed("error")) autocomplete="off"; }
-                div { label for="from" { (texts.from) " (UTC)" } input #from type="date" name="from" value=(first_day); }
+                div { label for="from" { (texts.from) " (UTC)" } input #from type="date" name="from" value=(wanted.first_day()); }
                 div { label for="until" { (texts.until) " (UTC)" } input #until type="date" name="until" value=(wanted.last_day()); }
                 p.actions { button type="submit" { (texts.show) } a.button.plain href="/logs" { (texts.clear) } }
             }

@@ -351,6 +351,7 @@ pub(super) static EN: Texts = Texts {
     problem_disabled: "This account is disabled.",
     problem_internal: "Something went wrong here; the edge's log says more. Try again in a moment.",
     problem_unconfirmed: "Your e-mail address is not confirmed yet: follow the link in the mail that was sent to it.",
+    problem_captcha: "Supabase wants a CAPTCHA, which this page does not have. Ask an operator for a link that signs you in, and set a password with it.",
     problem_supabase: "Sign-in is not available at this moment: Supabase did not answer as it should. Try again in a moment.",
     problem_too_many_keys: "You have as many keys as one account may have. Revoke one first.",
     problem_key_not_active: "This key does not hold any more.",

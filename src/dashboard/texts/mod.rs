@@ -76,7 +76,7 @@ texts! {
     problem_throttled, problem_overloaded, again_soon, again_in_seconds, again_in_minutes, problem_link, problem_closed, problem_invitation,
     problem_invitation_over, problem_taken, problem_wrong_password, problem_email, problem_password, problem_label, problem_limit, problem_end,
     problem_overlap, problem_offer, problem_disabled, problem_internal,
-    problem_unconfirmed, problem_supabase, problem_too_many_keys, problem_key_not_active, problem_own_account, problem_generic,
+    problem_unconfirmed, problem_captcha, problem_supabase, problem_too_many_keys, problem_key_not_active, problem_own_account, problem_generic,
 }
 
 impl Language {

@@ -352,6 +352,7 @@ pub(super) static TR: Texts = Texts {
     problem_disabled: "Bu hesap devre dışı.",
     problem_internal: "Burada bir şeyler ters gitti; ayrıntısı kenarın günlüğünde. Birazdan yeniden deneyin.",
     problem_unconfirmed: "E-posta adresiniz henüz doğrulanmadı: size gönderilen e-postadaki bağlantıyı açın.",
+    problem_captcha: "Supabase bir CAPTCHA istiyor, bu sayfada ise yok. Bir yöneticiden giriş bağlantısı isteyin ve onunla bir parola belirleyin.",
     problem_supabase: "Şu anda giriş yapılamıyor: Supabase beklendiği gibi yanıt vermedi. Birazdan yeniden deneyin.",
     problem_too_many_keys: "Bir hesabın alabileceği kadar anahtarınız var. Önce birini iptal edin.",
     problem_key_not_active: "Bu anahtar artık geçerli değil.",

@@ -104,12 +104,16 @@ const ROTATE: Statement = Statement {
         Type::INT8,
     ],
 };
+/// Where the key itself can be used, it is one of those that are counted.
 const CHANGE: Statement = Statement {
     sql: "update public.api_keys
              set label = coalesce($2, label), expires_at = case when $3 then $4 else expires_at end
            where id = $1 and status = 'active'
+             and ($6 is null or not $3 or expires_at is null or expires_at >= $4
+                  or cfx.room_for_key(user_id, $6 + case when expires_at > $5 and (retires_at is null or retires_at > $5)
+                                                         then 1 else 0 end, $5))
           returning public_id",
-    types: &[Type::UUID, Type::TEXT, Type::BOOL, Type::TIMESTAMPTZ],
+    types: &[Type::UUID, Type::TEXT, Type::BOOL, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::INT8],
 };
 const REVOKE: Statement = Statement {
     sql: "update public.api_keys set status = 'revoked', revoked_at = $2
@@ -166,9 +170,17 @@ impl KeyRegistry for Postgres {
         key: KeyId,
         label: Option<String>,
         expires_at: Option<Option<Timestamp>>,
+        now: Timestamp,
+        most: Option<u32>,
     ) -> Result<bool, StoreError> {
-        let values =
-            vec![value(key.0), value(label), value(expires_at.is_some()), value(expires_at.flatten().map(to_system))];
+        let values = vec![
+            value(key.0),
+            value(label),
+            value(expires_at.is_some()),
+            value(expires_at.flatten().map(to_system)),
+            value(to_system(now)),
+            value(most.map(i64::from)),
+        ];
         self.note_changed(&self.people.query(&CHANGE, values).await?)
     }
 
@@ -247,6 +259,5 @@ fn key_row(row: &Row) -> Result<KeyRow, StoreError> {
 
 fn status(row: &Row) -> Result<KeyStatus, StoreError> {
     let name: &str = column(row, "status")?;
-    let known = [KeyStatus::Active, KeyStatus::Revoked].into_iter().find(|status| status.as_str() == name);
-    known.ok_or_else(|| StoreError(format!("{name:?} is not a key's status")))
+    KeyStatus::parse(name).ok_or_else(|| StoreError(format!("{name:?} is not a key's status")))
 }

@@ -105,23 +105,19 @@ impl KeyRegistry for Sqlite {
         key: KeyId,
         label: Option<String>,
         expires_at: Option<Option<Timestamp>>,
+        now: Timestamp,
+        most: Option<u32>,
     ) -> Result<bool, StoreError> {
-        let change = move |connection: &mut Connection| {
-            connection
-                .prepare_cached(
-                    "update api_keys set label = coalesce(?2, label), expires_at = iif(?3, ?4, expires_at)
-                      where id = ?1 and status = 'active'",
-                )?
-                .execute((
-                    key.0.to_string(),
-                    label,
-                    expires_at.is_some(),
-                    expires_at.flatten().map(|time| time.rfc3339_micros()),
-                ))
+        let change = move |connection: &Connection| {
+            let fits = match expires_at {
+                Some(end) => has_room_for_end(connection, key, end, now, most)?,
+                None => true,
+            };
+            Ok(fits && update(connection, key, label, expires_at)?)
         };
-        let changed = self.writer.run(change).await?;
+        let changed = self.in_transaction(change).await?;
         self.note_change();
-        Ok(changed == 1)
+        Ok(changed)
     }
 
     async fn revoke(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
@@ -141,6 +137,47 @@ fn has_room(connection: &Connection, key: &NewKey, most: Option<u32>) -> rusqlit
                 and (expires_at is null or expires_at > ?3) and (retires_at is null or retires_at > ?3)",
         )?
         .query_row((key.user.0.to_string(), most, key.created_at.rfc3339_micros()), |row| row.get(0))
+}
+
+/// Whether this key may have this end: it is no later one, or fewer than `most` others of its user's can be used at `now`.
+fn has_room_for_end(
+    connection: &Connection,
+    key: KeyId,
+    end: Option<Timestamp>,
+    now: Timestamp,
+    most: Option<u32>,
+) -> rusqlite::Result<bool> {
+    let Some(most) = most else { return Ok(true) };
+    connection
+        .prepare_cached(
+            "select coalesce(own.expires_at is null or own.expires_at >= ?2, false) or ?4 > (
+                 select count(*) from api_keys as other
+                  where other.user_id = own.user_id and other.id <> own.id and other.status = 'active'
+                    and (other.expires_at is null or other.expires_at > ?3)
+                    and (other.retires_at is null or other.retires_at > ?3))
+               from api_keys as own where own.id = ?1",
+        )?
+        .query_row((key.0.to_string(), end.map(|end| end.rfc3339_micros()), now.rfc3339_micros(), most), |row| {
+            row.get(0)
+        })
+        .optional()
+        .map(|fits| fits.unwrap_or(true))
+}
+
+fn update(
+    connection: &Connection,
+    key: KeyId,
+    label: Option<String>,
+    expires_at: Option<Option<Timestamp>>,
+) -> rusqlite::Result<bool> {
+    let end = expires_at.flatten().map(|time| time.rfc3339_micros());
+    let updated = connection
+        .prepare_cached(
+            "update api_keys set label = coalesce(?2, label), expires_at = iif(?3, ?4, expires_at)
+              where id = ?1 and status = 'active'",
+        )?
+        .execute((key.0.to_string(), label, expires_at.is_some(), end))?;
+    Ok(updated == 1)
 }
 
 fn insert(connection: &Connection, key: &NewKey) -> rusqlite::Result<()> {
@@ -244,6 +281,5 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
 }
 
 fn status(row: &Row<'_>) -> rusqlite::Result<KeyStatus> {
-    let known = [KeyStatus::Active, KeyStatus::Revoked];
-    text::read(row.get("status")?, "a key's status", |text| known.into_iter().find(|status| status.as_str() == text))
+    text::read(row.get("status")?, "a key's status", KeyStatus::parse)
 }

@@ -66,6 +66,7 @@ async fn it_does_what_every_store_must() {
     conformance_of_keys::rotation(&*store).await;
     conformance_of_keys::room(&*store).await;
     conformance_of_keys::changes(&*store).await;
+    conformance_of_keys::room_for_ends(&*store).await;
     conformance_of_people::sessions(&*store).await;
     conformance_of_people::links(&*store).await;
     conformance_of_reports::reports(&*store).await;

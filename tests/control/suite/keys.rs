@@ -138,6 +138,45 @@ async fn nobody_has_more_than_a_hundred_keys() {
 }
 
 #[tokio::test]
+async fn a_key_that_has_ended_does_not_come_back_beside_a_hundred() {
+    let harness = start().await;
+    let ada = harness.member().await;
+    let ended = create(&harness, &ada, json!({ "label": "a", "expires_at": "2026-01-31T12:00:01Z" })).await;
+    harness.clock.advance(Duration::from_secs(1));
+    for _ in 0..100 {
+        let raw = RawKey::mint().unwrap();
+        let key = NewKey::of(&raw, &Pepper::new(b"pepper"), ada.id, "a", harness.clock.now());
+        harness.stores.registry.create(key, None).await.unwrap();
+    }
+    let patch = |id: &Value, body: Value| {
+        harness.ask(Method::PATCH, &format!("/api/keys/{}", id.as_str().unwrap())).json(&body).by(&ada)
+    };
+    for end in ["never", "2026-03-01T00:00:00Z"] {
+        let change = json!({ "label": "b", "expires_at": end });
+        patch(&ended["id"], change).send().await.refused(409, "too_many_keys");
+    }
+    let playground = harness.ask(Method::POST, "/api/keys/playground").by(&ada).send().await.ok(201);
+    patch(&playground["id"], json!({ "expires_at": "never" })).send().await.refused(409, "too_many_keys");
+    patch(&ended["id"], json!({ "label": "b" })).send().await.ok(200);
+    let listed = harness.get("/api/keys").by(&ada).send().await.ok(200);
+    let of = |id: &Value| listed.as_array().unwrap().iter().find(|key| key["id"] == *id).unwrap().clone();
+    let (ended, playground) = (of(&ended["id"]), of(&playground["id"]));
+    assert_eq!((&ended["label"], &ended["state"]), (&json!("b"), &json!("expired")));
+    assert_eq!(playground["expires_at"], "2026-01-31T12:15:01Z");
+    let lasting = listed.as_array().unwrap().iter().find(|key| key["expires_at"].is_null()).unwrap();
+    let id = lasting["id"].as_str().unwrap();
+    harness.ask(Method::DELETE, &format!("/api/keys/{id}")).by(&ada).send().await.ok(204);
+    harness
+        .ask(Method::DELETE, &format!("/api/keys/{}", playground["id"].as_str().unwrap()))
+        .by(&ada)
+        .send()
+        .await
+        .ok(204);
+    let back = patch(&ended["id"], json!({ "expires_at": "never" })).send().await.ok(200);
+    assert_eq!(back["state"], "active");
+}
+
+#[tokio::test]
 async fn keys_are_made_at_a_pace() {
     let harness = start().await;
     let ada = harness.member().await;

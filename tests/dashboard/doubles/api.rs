@@ -139,7 +139,7 @@ fn key(id: u128, label: &str) -> api::Key {
         id: Uuid::from_u128(id),
         label: label.to_owned(),
         prefix: format!("cfx_live_7Hq2mZk9Tb{id:02}"),
-        state: ["", "active", "retiring", "active"][usize::try_from(id.min(3)).unwrap()].to_owned(),
+        state: if id == 2 { api::KeyState::Retiring } else { api::KeyState::Active },
         stages: (id == 2).then(|| vec!["plan".to_owned(), "review".to_owned()]),
         models: None,
         daily_requests: (id == 2).then_some(250),
@@ -227,6 +227,7 @@ async fn login(State(api): At, headers: HeaderMap, Json(login): Json<api::Login>
     }
     match &*login.password {
         "unconfirmed" => return problem(StatusCode::FORBIDDEN, "email_not_confirmed", "not confirmed"),
+        "captcha" => return problem(StatusCode::FORBIDDEN, "captcha_required", "none here"),
         "away" => return problem(StatusCode::SERVICE_UNAVAILABLE, "supabase_unavailable", "not there"),
         "too often" => return problem_for(900, StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
         _ => {}
@@ -282,7 +283,7 @@ async fn make(State(api): At, body: String) -> Response {
 async fn revoke(State(api): At, Path(id): Path<Uuid>) -> Response {
     match api.keys.lock().unwrap().iter_mut().find(|key| key.id == id) {
         Some(key) => {
-            key.state = "revoked".to_owned();
+            key.state = api::KeyState::Revoked;
             StatusCode::NO_CONTENT.into_response()
         }
         None => problem(StatusCode::NOT_FOUND, "not_found", "no such key"),

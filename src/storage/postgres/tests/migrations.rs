@@ -54,6 +54,49 @@ async fn eight_edges_that_start_at_once_apply_each_file_once() {
     }
 }
 
+/// What migrations make, months aside: those are as many as the calendar says.
+const MADE: &str = "
+    select made from (
+        select 'function ' || pg_get_functiondef(oid) as made from pg_proc
+         where pronamespace in ('cfx'::regnamespace, 'public'::regnamespace)
+        union all select 'index ' || pg_get_indexdef(indexrelid) from pg_index join pg_class on pg_class.oid = indexrelid
+         where relnamespace in ('cfx'::regnamespace, 'public'::regnamespace)
+        union all select 'constraint ' || conrelid::regclass || ' ' || pg_get_constraintdef(oid) from pg_constraint
+         where connamespace in ('cfx'::regnamespace, 'public'::regnamespace)
+        union all select 'column ' || attrelid::regclass || ' ' || attname || ' ' || format_type(atttypid, atttypmod)
+          from pg_attribute join pg_class on pg_class.oid = attrelid
+         where relnamespace in ('cfx'::regnamespace, 'public'::regnamespace) and attnum > 0 and not attisdropped
+        union all select 'policy ' || polrelid::regclass || ' ' || polname || ' ' || pg_get_expr(polqual, polrelid)
+          from pg_policy
+        union all select 'trigger ' || pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+    ) as everything where made !~ 'request_logs_[0-9]'";
+
+/// Whatever of the same name stands in a schema that is looked into first is not ours.
+#[tokio::test]
+async fn no_search_path_leads_a_migration_astray() {
+    let (here, there) = (Database::fresh().await, Database::fresh().await);
+    let (mut plain, mut led) = (here.connect().await, there.connect().await);
+    let decoys = "create schema decoy; set search_path = decoy;
+                  create table accounts (); create table api_keys (); create table sessions (); create table settings ();
+                  create table request_logs (); create table usage_counters (); create table usage_splits ();
+                  create table schema_migrations ();
+                  create function session_user_id() returns uuid language sql as 'select null::uuid'";
+    led.batch_execute(decoys).await.unwrap();
+    let standing = "select relname::text from pg_class where relnamespace = 'decoy'::regnamespace
+                    union all select proname::text from pg_proc where pronamespace = 'decoy'::regnamespace";
+    let before = texts(&led, standing).await;
+    for client in [&mut plain, &mut led] {
+        assert_eq!(apply(client).await.unwrap().len(), ALL.len());
+    }
+    assert_eq!(texts(&led, standing).await, before);
+    for client in [&plain, &led] {
+        client.batch_execute("set search_path = pg_catalog").await.unwrap();
+    }
+    let made = texts(&led, MADE).await;
+    assert!(made.len() > 100, "{made:?}");
+    assert_eq!(made, texts(&plain, MADE).await);
+}
+
 /// To read a database's standing takes several statements, between which another edge may commit.
 #[test]
 fn who_looks_on_while_another_edge_migrates_sees_before_or_after_and_never_half() {
