@@ -16,9 +16,9 @@ use super::downstream::Downstream;
 use super::exchange::{Ending, Exchange};
 use super::patience::{Lost, Patience, Rung};
 use super::refuse::{self, Reason, Refusal};
-use super::relay::{self, COMMENT, Found, Framing, TOLD_WITHIN, Terms};
+use super::relay::{COMMENT, Found, Framing, TOLD_WITHIN, Terms};
 use super::stamp::CFX_MODEL_USED;
-use super::{Prepared, Services, attempts, meter};
+use super::{Prepared, Services, answer_head, attempts, meter};
 use crate::upstream::Answer;
 
 /// The most of an upstream's refusal that is read to be told in the stream, and how long its end is waited for.
@@ -110,7 +110,7 @@ pub async fn until_head(
 fn head_ahead(exchange: &mut Exchange) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(20);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    relay::dress_stream(&mut headers);
+    answer_head::dress_stream(&mut headers);
     super::stamp::stamp(exchange, &mut |name, value| {
         headers.insert(name, value);
     });

@@ -17,6 +17,7 @@
 
 mod account;
 mod admit;
+mod answer_head;
 mod attempts;
 mod beside;
 mod body;

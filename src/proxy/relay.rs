@@ -10,24 +10,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use pingora_timeout::fast_timeout::fast_timeout;
 
+use super::answer_head::response_headers;
 use super::coalesce::{Coalescer, ENOUGH};
 use super::downstream::{Downstream, parts};
 use super::exchange::{Ending, Exchange};
 use super::meter::{self, Meter};
 use super::patience::{Lost, Patience, Rhythm, Waited};
 use super::refuse::{Reason, Refusal};
-use super::stamp::{RETRY_AFTER_MS, stamp};
 use super::{Prepared, Services, attempts, commit};
 use crate::admission::BodyMemory;
 use crate::config::{Timeouts, Upstream};
 use crate::llm::Endpoint;
-use crate::upstream::{Answer, Broken, Head};
-
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+use crate::upstream::{Answer, Broken};
 
 /// A comment by the HTML standard, 9.2: readers of a stream pass over it.
 pub const COMMENT: &[u8] = b": ping\n\n";
@@ -333,35 +330,6 @@ fn attempt_label(ending: Ending) -> &'static str {
         Ending::Broken(Reason::UpstreamTimeout) => "timeout",
         Ending::Whole | Ending::Told | Ending::Left | Ending::Broken(_) => "answered",
     }
-}
-
-/// The answer's head as the client sees it: built here, so that no header of LiteLLM's crosses.
-fn response_headers(exchange: &mut Exchange, from_upstream: &mut Head, framing: Framing) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(20);
-    let mut pass = |name: HeaderName, value: Option<HeaderValue>| {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    };
-    pass(CONTENT_TYPE, from_upstream.content_type.take());
-    match framing {
-        Framing::Json => {
-            pass(CONTENT_LENGTH, from_upstream.content_length.map(HeaderValue::from));
-            pass(RETRY_AFTER, from_upstream.retry_after.take());
-            pass(RETRY_AFTER_MS, from_upstream.retry_after_ms.take());
-        }
-        Framing::EventStream => dress_stream(&mut headers),
-    }
-    stamp(exchange, &mut |name, value| {
-        headers.insert(name, value);
-    });
-    headers
-}
-
-/// Nothing on the way to the client is to keep a stream, or to hold it back.
-pub fn dress_stream(headers: &mut HeaderMap) {
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
 }
 
 impl From<Result<(Answer, Framing), Refusal>> for Found {
