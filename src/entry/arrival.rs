@@ -35,7 +35,7 @@ struct Progress {
     /// Bytes that came together with the head, behind it.
     behind_head: AtomicUsize,
     /// Whether its body has come whole: what is read behind that belongs to no request.
-    has_body: AtomicBool,
+    is_body_over: AtomicBool,
     /// Whether anything was.
     has_strays: AtomicBool,
     /// Bytes that the connection has taken of its answer, heads and framing included.
@@ -93,21 +93,21 @@ impl Arrival {
 
     /// What is read from here on may be another head.
     pub fn note_request_over(&self) {
-        self.request.has_body.store(false, Ordering::Relaxed);
+        self.request.is_body_over.store(false, Ordering::Relaxed);
     }
 
     /// Whether more came behind the head than its body, where this is so long.
-    pub fn has_more_than(&self, body: usize) -> bool {
+    pub fn has_more_behind_head_than(&self, body: usize) -> bool {
         self.request.behind_head.load(Ordering::Relaxed) > body
     }
 
     /// The request's body has come whole.
-    pub fn note_body(&self) {
-        self.request.has_body.store(true, Ordering::Relaxed);
+    pub fn note_body_over(&self) {
+        self.request.is_body_over.store(true, Ordering::Relaxed);
     }
 
-    pub fn has_body(&self) -> bool {
-        self.request.has_body.load(Ordering::Relaxed)
+    pub fn is_body_over(&self) -> bool {
+        self.request.is_body_over.load(Ordering::Relaxed)
     }
 
     /// Something came behind the request: the connection ends behind its answer.

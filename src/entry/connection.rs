@@ -32,6 +32,7 @@ use super::arrival::Arrival;
 use super::buffers::{ReadAhead, WriteBuffer};
 use super::frames::Frames;
 use super::guard::Guard;
+use super::linger::Linger;
 
 /// A socket that TLS is spoken over. A plain one reads nothing ahead: pingora reads heads and bodies into room of its own.
 pub type BelowTls = ReadAhead<WriteBuffer<TcpStream>>;
@@ -51,6 +52,8 @@ pub struct Connection<S> {
     frames: Option<Frames>,
     /// Bytes that came behind a request over HTTP/1.1, and were thrown away.
     strays: usize,
+    /// Behind the end of what is said on it, where there were any.
+    linger: Option<Box<Linger>>,
     /// What is said in the place of an answer of pingora's own, as far as it is not written yet.
     refusal: Option<Bytes>,
     /// For how long a write may wait.
@@ -90,8 +93,9 @@ impl<S> Connection<S> {
         let carried = arrival.digest().map_err(|error| io::Error::other(error.to_string()))?;
         let of_proxy = || arrival.porter().rules().edge.trusts(arrival.peer.ip());
         let frames = tls.as_ref().filter(|tls| tls.speaks_http2).map(|_| Frames::new(of_proxy()));
-        let (socket, strays, refusal, write_by) = (digest(fd, arrival.peer), 0, None, None);
-        Ok(Self { stream, fd, socket, arrival, carried, tls, frames, strays, refusal, write_within, write_by })
+        let (socket, strays, linger) = (digest(fd, arrival.peer), 0, None);
+        let (refusal, write_by) = (None, None);
+        Ok(Self { stream, fd, socket, arrival, carried, tls, frames, strays, linger, refusal, write_within, write_by })
     }
 
     /// Whether what is written now is no answer to a request, but pingora's own to a head that it does not take.
@@ -127,7 +131,7 @@ impl<S> Connection<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for the client to leave. pingora would take what comes behind a request for an error in it.
     fn poll_strays(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.strays < MOST_STRAYS {
@@ -140,6 +144,8 @@ impl<S: AsyncRead + Unpin> Connection<S> {
             self.strays += read.filled().len();
             self.arrival.note_strays();
         }
+        // Nothing more is read that would send what is held (`WriteBuffer`).
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         Poll::Pending
     }
 }
@@ -165,13 +171,13 @@ fn digest(fd: RawFd, peer: SocketAddr) -> Arc<SocketDigest> {
     Arc::new(digest)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.frames.is_none() && self.arrival.has_body() {
+        if self.frames.is_none() && self.arrival.is_body_over() {
             return self.poll_strays(context);
         }
         let had = buffer.filled().len();
@@ -184,7 +190,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.refuses() {
             self.replace(bytes);
@@ -222,11 +228,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = match self.poll_refusal(context) {
-            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_shutdown(context),
-            other => other,
-        };
-        self.bounded(context, shut)
+        if self.linger.is_none() {
+            let shut = match self.poll_refusal(context) {
+                Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_shutdown(context),
+                other => other,
+            };
+            ready!(self.bounded(context, shut))?;
+            self.linger = self.arrival.has_strays().then(Box::default);
+        }
+        let Self { stream, linger, .. } = &mut *self;
+        if let Some(linger) = linger {
+            ready!(linger.poll(context, Pin::new(stream)));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod handover;
 pub mod head;
 mod heads;
 mod kept;
+mod linger;
 pub mod listeners;
 pub mod proxy_header;
 pub mod readiness;

@@ -3,10 +3,10 @@
 //! pingora's own turn over HTTP/1.1, with one difference: a head is whole and looked at (`head.rs`) before pingora reads
 //! it. Idle connections hold no buffer meanwhile.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora_core::apps::{HttpServerApp, ServerApp};
@@ -14,20 +14,17 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::fast_timeout::fast_timeout;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::arrival::Arrival;
 use super::guard::Guard;
 use super::head::{self, NoHead, Patience};
+use super::linger::{LINGER, Linger};
 use crate::config::Guards;
 use crate::upstream::within;
 
 /// pingora's name for a connection that may be used again; for how long is decided here.
 const MAY_STAY: Option<u64> = Some(0);
-/// How long, and how much, is read of a client that was turned away: closing with bytes unread resets the connection,
-/// and a reset can overtake the answer.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1 << 20;
 
 /// One request's way; its connection, where that may be used again.
 pub type Served<'request> = Pin<Box<dyn Future<Output = Option<Stream>> + Send + 'request>>;
@@ -72,8 +69,11 @@ where
         session.set_keepalive(MAY_STAY);
         session.set_keepalive_reuses_remaining(is_last(served, arrival.at, guards).then_some(0));
         match app.http1(session, head, closing).await {
-            // Whatever came behind the request, it is answered no more.
-            Some(again) if arrival.has_strays() => return see_off(again).await,
+            // What came behind the request is not answered: the connection ends.
+            Some(mut again) if arrival.has_strays() => {
+                let _ = AsyncWriteExt::shutdown(&mut again).await;
+                return;
+            }
             Some(again) => stream = again,
             None => return,
         }
@@ -105,24 +105,13 @@ where
     }
 }
 
-/// Ends a connection behind an answer.
-async fn see_off(mut stream: Stream) {
-    let _ = fast_timeout(LINGER, AsyncWriteExt::shutdown(&mut stream)).await;
-}
-
 async fn refuse(mut stream: Stream, arrival: &Arrival, guard: Guard) {
     let answer: Bytes = arrival.porter().refuse(guard, arrival);
     arrival.note_head(); // what is written from here on is ours
     let farewell = async {
-        if stream.write_all(&answer).await.is_err() || AsyncWriteExt::shutdown(&mut stream).await.is_err() {
-            return;
-        }
-        let (mut unread, mut room) = (LINGER_BYTES, [0; 4096]);
-        while let Ok(count @ 1..) = stream.read(&mut room).await {
-            unread = unread.saturating_sub(count);
-            if unread == 0 {
-                return;
-            }
+        if stream.write_all(&answer).await.is_ok() && AsyncWriteExt::shutdown(&mut stream).await.is_ok() {
+            let mut linger = Linger::default();
+            poll_fn(|context| linger.poll(context, Pin::new(&mut stream))).await;
         }
     };
     let _ = fast_timeout(LINGER, farewell).await;

@@ -7,11 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-/// A piece that comes so soon after the one before it was passed on is close upon it.
-const CLOSE: Duration = Duration::from_micros(500);
+/// A piece that comes so soon after the one before it was passed on is near it.
+const NEAR: Duration = Duration::from_micros(500);
 /// What the next piece is given to find company, but for the timer's step of 1 ms, which comes on top.
 const WAIT: Duration = Duration::from_micros(500);
-/// So many pieces in a row that are close have the next wait. The words that a dialect begins with are fewer.
+/// So many pieces in a row that are near have the next wait. The words that a dialect begins with are fewer.
 const IN_A_ROW: u8 = 8;
 /// So many bytes are worth a write of their own: nothing more is looked for behind them.
 pub const ENOUGH: usize = 4 << 10;
@@ -21,8 +21,8 @@ const WORTH: usize = 2;
 /// Tells of one stream which pieces wait for company.
 #[derive(Debug, Default)]
 pub struct Coalescer {
-    /// Pieces in a row, each close upon the one before it. At [`IN_A_ROW`] pieces are gathered.
-    close: u8,
+    /// Pieces in a row, each near the one before it. At [`IN_A_ROW`] pieces are gathered.
+    in_a_row: u8,
     /// The longest of these, in bytes.
     longest: usize,
     /// The last that was gathered was [`ENOUGH`], so that more may be there.
@@ -32,7 +32,7 @@ pub struct Coalescer {
 impl Coalescer {
     /// Whether what is there behind the next piece goes with it.
     pub fn gathers(&self) -> bool {
-        self.close == IN_A_ROW
+        self.in_a_row == IN_A_ROW
     }
 
     /// Until when the next piece is not asked for, the one before it having been passed on at `last`. None: it is asked for
@@ -45,15 +45,15 @@ impl Coalescer {
     pub fn arrived(&mut self, length: usize, last: Instant, now: Instant) {
         if self.gathers() {
             // What is left behind a full one is no sign of anything.
-            let worth = self.full || length > WORTH * self.longest;
+            let worth = self.full || length >= ENOUGH || length > WORTH * self.longest;
             self.full = length >= ENOUGH;
             if !worth {
                 self.reset();
             }
-        } else if length >= ENOUGH || now.duration_since(last) >= CLOSE {
+        } else if length >= ENOUGH || now.duration_since(last) >= NEAR {
             self.reset();
         } else {
-            self.close += 1;
+            self.in_a_row += 1;
             self.longest = self.longest.max(length);
         }
     }
@@ -116,6 +116,15 @@ mod tests {
         assert_eq!(waited(&mut coalescer, &[(1_500, ENOUGH), (10, ENOUGH), (10, EVENT)]), [true, false, false]);
         assert_eq!(waited(&mut coalescer, &[(1_500, EVENT)]), [true]);
         assert!(!coalescer.gathers());
+    }
+
+    #[test]
+    fn events_of_half_a_gather_are_gathered_as_well() {
+        let large = ENOUGH * 3 / 4;
+        let mut coalescer = Coalescer::default();
+        assert_eq!(waited(&mut coalescer, &[(10, large); IN_A_ROW as usize]), [false; IN_A_ROW as usize]);
+        assert_eq!(waited(&mut coalescer, &[(1_500, 2 * large), (10, large)]), [true, false]);
+        assert!(coalescer.gathers());
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn note_client(services: &Services, session: &mut ServerSession, exchange: &
     if let Some(arrival) = Arrival::of(session.digest()) {
         arrival.note_head();
         let is_framed_otherwise = session.get_header(TRANSFER_ENCODING).is_some() || session.is_upgrade_req();
-        if !is_framed_otherwise && arrival.has_more_than(body::content_length(session).unwrap_or(0)) {
+        if !is_framed_otherwise && arrival.has_more_behind_head_than(body::content_length(session).unwrap_or(0)) {
             arrival.note_strays();
         }
         let headers = &session.req_header().headers;

@@ -194,7 +194,7 @@ impl ProxyHttp for Proxy {
         // What goes over a WebSocket is no body of its request.
         let body = body.as_ref().filter(|_| !session.was_upgraded());
         if let Some(arrival) = Arrival::of(session.digest()).filter(|_| end && !session.is_upgrade_req()) {
-            arrival.note_body();
+            arrival.note_body_over();
         }
         let stall = context.exchange.snapshot.limits.upload_stall;
         context.intake.count(context.exchange.guards(), stall, body)

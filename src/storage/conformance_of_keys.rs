@@ -11,7 +11,7 @@ use crate::admission::{
 };
 use crate::identity::{Account, AccountStore, Email};
 use crate::storage::conformance::{self, NOON};
-use crate::units::{KeyId, Timestamp};
+use crate::units::{KeyId, StoreError, Timestamp};
 
 async fn stored<S: KeyStore>(store: &S, raw: &RawKey) -> StoredKey {
     KeyStore::find(store, raw.public_id().as_str()).await.unwrap().unwrap()
@@ -46,6 +46,16 @@ pub(super) async fn rotation<S: KeyStore + KeyRegistry + AccountStore>(store: &S
 }
 
 /// However many are made at once, by new keys and by such as stand beside the one they replace; what is over does not count.
+/// What `ask` comes to. Who finds every connection taken comes again, a thousand times at the most.
+async fn patiently(ask: impl AsyncFn() -> Result<bool, StoreError>) -> bool {
+    for _ in 1..1_000 {
+        if let Ok(done) = ask().await {
+            return done;
+        }
+    }
+    ask().await.unwrap()
+}
+
 pub(super) async fn room<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
     let (first, _) = conformance::issue(store, store, "room@example.org").await;
     let now = Timestamp(NOON.0 + 1);
@@ -57,14 +67,8 @@ pub(super) async fn room<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
     assert_eq!(usable().await, 0, "the first is over");
     let held = fresh();
     assert!(KeyRegistry::create(store, held.clone(), Some(1)).await.unwrap());
-    // Who finds every connection taken comes again.
-    let made = join_all((0..32).map(async |_| {
-        loop {
-            if let Ok(made) = KeyRegistry::create(store, fresh(), Some(10)).await {
-                return made;
-            }
-        }
-    }));
+    let made =
+        join_all((0..32).map(async |_| patiently(async || KeyRegistry::create(store, fresh(), Some(10)).await).await));
     assert_eq!(made.await.into_iter().filter(|made| *made).count(), 9);
     assert_eq!(usable().await, 10);
     let until = Some(Timestamp(now.0 + 60_000_000));
@@ -109,14 +113,8 @@ pub(super) async fn room_for_ends<S: KeyStore + KeyRegistry + AccountStore>(stor
         key.id
     };
     let ends = async |key, end| {
-        loop {
-            // Who finds every connection taken comes again.
-            if let Ok(changed) =
-                KeyRegistry::change(store, key, Some("changed".to_owned()), Some(end), now, Some(4)).await
-            {
-                return changed;
-            }
-        }
+        let label = || Some("changed".to_owned());
+        patiently(async || KeyRegistry::change(store, key, label(), Some(end), now, Some(4)).await).await
     };
     let end_of = async |key: KeyId| {
         let rows = KeyRegistry::list(store, Some(over.user)).await.unwrap();

@@ -85,7 +85,8 @@ impl Answer {
 
     /// The next piece, where it is there. What is no piece is kept for its turn.
     fn ready_piece(&mut self) -> Option<Bytes> {
-        match self.chunk().now_or_never()? {
+        // Unconstrained: a task that has used up its turn would be told "nothing" without a look.
+        match tokio::task::unconstrained(self.chunk()).now_or_never()? {
             Ok(Some(piece)) => Some(piece),
             ending => {
                 self.ahead.push_front(ending);

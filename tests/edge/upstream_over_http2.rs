@@ -75,7 +75,7 @@ fn events_that_are_close_upon_one_another_go_together_and_none_is_lost() {
         let events = sent.clone();
         async move {
             exchange.read().await;
-            exchange.events(&events).await;
+            exchange.events_at_once(&events);
         }
     });
     let edge = before(&upstream).start();

@@ -1,7 +1,9 @@
 //! What stands before and behind the answer of a web application: early hints, and trailers.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::ordinary::http2_with;
 use crate::harness::{CHAT, Harness, Reply, Request, chat_body};
@@ -210,4 +212,21 @@ fn an_answer_to_a_model_request_with_more_behind_it_says_that_it_is_the_last() {
     let answer = client.answer();
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     assert!(client.read_to_close().is_empty());
+}
+
+/// A connection that is closed with bytes unread is reset, and a reset takes with it what of the answer is on its way.
+#[test]
+fn much_that_comes_behind_a_request_costs_its_client_nothing_of_the_answer() {
+    let edge = Harness::start();
+    let page = "p".repeat(40_000);
+    edge.web.then(Reply::json(200, page.as_str()));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("little room before the client");
+    socket.connect(&edge.http.into()).expect("cfx");
+    let mut client = TcpStream::from(socket);
+    client.write_all(&[Request::get("/app").bytes(), vec![b'x'; 64 << 10]].concat()).expect("room for it");
+    edge.process.wait_for_line("\"path\":\"/app\"").expect("the answer is over, as far as cfx can see");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an end and no reset");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&page), "{} bytes", answer.len());
 }

@@ -213,6 +213,17 @@ impl Exchange {
         self.end();
     }
 
+    /// The same, handed over as a whole before any of it leaves, each event in a frame.
+    pub fn events_at_once(&mut self, events: &[String]) {
+        self.head(200, "text/event-stream; charset=utf-8", None);
+        if let Some(answer) = &mut self.answer {
+            for event in events {
+                let _ = answer.send_data(Bytes::from(format!("{event}\n\n")), false);
+            }
+        }
+        self.end();
+    }
+
     pub fn head(&mut self, status: u16, content_type: &str, length: Option<usize>) {
         let mut head = http::Response::builder().status(status).header("content-type", content_type);
         for line in wire::LITELLM_HEADERS.lines() {
