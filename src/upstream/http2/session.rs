@@ -35,6 +35,10 @@ const SILENCE: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_secs(45);
 /// One that is to spare is left after this: a hundred streams have grown it to a third of a megabyte, which it keeps.
 const SPARE: Duration = LOOK;
+/// For the same reason one that a crowd has grown is left after this, though there be no other.
+const GROWN_IDLE: Duration = Duration::from_secs(12);
+/// Streams at once that make a connection a grown one.
+const GROWN: usize = MOST_STREAMS / 2;
 /// How often a connection is looked at, which tells how long it has been silent or unused.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -50,6 +54,8 @@ pub struct State {
     round_trip: Duration,
     /// Places taken.
     streams: AtomicUsize,
+    /// As many as were ever taken at once.
+    most: AtomicUsize,
     /// Reads that brought anything.
     heard: AtomicU64,
 }
@@ -80,6 +86,7 @@ impl Session {
             opened: Instant::now(),
             round_trip: since.elapsed(),
             streams: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
         });
         let heard = heard(stream, Arc::clone(&state));
@@ -98,7 +105,8 @@ impl Session {
 
     /// A place, whether or not there is room: the peer will say when the stream may begin.
     pub fn place(&self) -> Place {
-        self.state.streams.fetch_add(1, Ordering::Relaxed);
+        let streams = 1 + self.state.streams.fetch_add(1, Ordering::Relaxed);
+        self.state.most.fetch_max(streams, Ordering::Relaxed);
         let heard = self.state.heard.load(Ordering::Relaxed);
         Place { requests: self.requests.clone(), state: Arc::clone(&self.state), heard }
     }
@@ -131,6 +139,10 @@ impl Session {
 impl State {
     fn has_streams(&self) -> bool {
         self.streams.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_grown(&self) -> bool {
+        self.most.load(Ordering::Relaxed) >= GROWN
     }
 }
 
@@ -182,7 +194,8 @@ async fn watch(pings: &mut PingPong, state: &State, is_spare: impl Fn(&State) ->
         let before = mem::replace(&mut heard, state.heard.load(Ordering::Relaxed));
         silent = if heard == before { silent + LOOK } else { Duration::ZERO };
         unused = if heard == before && !state.has_streams() { unused + LOOK } else { Duration::ZERO };
-        if unused >= IDLE || unused >= SPARE && is_spare(state) {
+        let idle = if state.is_grown() { GROWN_IDLE } else { IDLE };
+        if unused >= idle || unused >= SPARE && is_spare(state) {
             return true;
         }
         if silent >= SILENCE {

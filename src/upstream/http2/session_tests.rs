@@ -92,6 +92,24 @@ async fn one_that_is_to_spare_is_left_soon_and_never_with_a_stream_on_it() {
     assert!((600..=600 + 2 * LOOK.as_secs()).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
 
+/// How long one is kept that had so many streams at once.
+async fn kept_behind(streams: usize) -> Duration {
+    let (session, mut driver, peer) = pair(&mut server::Builder::new()).await;
+    drop((0..streams).map(|_| session.place()).collect::<Vec<Place>>());
+    let begun = PausedInstant::now();
+    tokio::select! {
+        left = driver.run_while_used(|_| false) => assert!(left),
+        () = hold_all(peer) => panic!("the connection ended"),
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_crowd_has_grown_is_left_sooner_than_another() {
+    assert!((GROWN_IDLE..IDLE / 2).contains(&kept_behind(GROWN).await));
+    assert!(kept_behind(GROWN - 1).await >= IDLE);
+}
+
 #[tokio::test]
 async fn there_is_room_for_as_many_streams_as_the_peer_takes_and_no_more_than_is_good() {
     let (few, _driver, _peer) = pair(server::Builder::new().max_concurrent_streams(2)).await;
