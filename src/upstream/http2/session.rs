@@ -33,12 +33,12 @@ const REMEMBERED_RESETS: usize = 1_000;
 const SILENCE: Duration = Duration::from_secs(15);
 /// A connection without streams is left after this: before most peers and the boxes on the way leave it.
 const IDLE: Duration = Duration::from_secs(45);
-/// One that is to spare is left after this: a hundred streams have grown it to a third of a megabyte, which it keeps.
+/// One that is to spare is left after this: what many streams have made it allocate, it keeps.
 const SPARE: Duration = LOOK;
-/// For the same reason one that a crowd has grown is left after this, though there be no other.
+/// For the same reason one that a crowd has grown is left after this, even where it is the only one.
 const GROWN_IDLE: Duration = Duration::from_secs(12);
 /// Streams at once that make a connection a grown one.
-const GROWN: usize = MOST_STREAMS / 2;
+pub(super) const GROWN: usize = MOST_STREAMS / 2;
 /// How often a connection is looked at, which tells how long it has been silent or unused.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -55,7 +55,9 @@ pub struct State {
     /// Places taken.
     streams: AtomicUsize,
     /// As many as were ever taken at once.
-    most: AtomicUsize,
+    most_streams: AtomicUsize,
+    /// Places taken so far.
+    places: AtomicU64,
     /// Reads that brought anything.
     heard: AtomicU64,
 }
@@ -86,7 +88,8 @@ impl Session {
             opened: Instant::now(),
             round_trip: since.elapsed(),
             streams: AtomicUsize::new(0),
-            most: AtomicUsize::new(0),
+            most_streams: AtomicUsize::new(0),
+            places: AtomicU64::new(0),
             heard: AtomicU64::new(0),
         });
         let heard = heard(stream, Arc::clone(&state));
@@ -106,7 +109,8 @@ impl Session {
     /// A place, whether or not there is room: the peer will say when the stream may begin.
     pub fn place(&self) -> Place {
         let streams = 1 + self.state.streams.fetch_add(1, Ordering::Relaxed);
-        self.state.most.fetch_max(streams, Ordering::Relaxed);
+        self.state.most_streams.fetch_max(streams, Ordering::Relaxed);
+        self.state.places.fetch_add(1, Ordering::Relaxed);
         let heard = self.state.heard.load(Ordering::Relaxed);
         Place { requests: self.requests.clone(), state: Arc::clone(&self.state), heard }
     }
@@ -130,6 +134,11 @@ impl Session {
         self.state.has_streams()
     }
 
+    /// Whether it keeps more than others because of a crowd that it once carried.
+    pub fn is_grown(&self) -> bool {
+        self.state.is_grown()
+    }
+
     /// Whether this is the connection that `state` is of.
     pub fn is_of(&self, state: &State) -> bool {
         std::ptr::eq(&*self.state, state)
@@ -141,8 +150,9 @@ impl State {
         self.streams.load(Ordering::Relaxed) > 0
     }
 
-    fn is_grown(&self) -> bool {
-        self.most.load(Ordering::Relaxed) >= GROWN
+    /// Whether it has had so many streams at once that it keeps a good deal of memory for them.
+    pub fn is_grown(&self) -> bool {
+        self.most_streams.load(Ordering::Relaxed) >= GROWN
     }
 }
 
@@ -188,12 +198,14 @@ impl Driver {
 /// Returns true once nobody needs the connection any more, and false where the peer is not there any more.
 async fn watch(pings: &mut PingPong, state: &State, is_spare: impl Fn(&State) -> bool) -> bool {
     let (mut silent, mut unused) = (Duration::ZERO, Duration::ZERO);
-    let mut heard = state.heard.load(Ordering::Relaxed);
+    let (mut heard, mut places) = (state.heard.load(Ordering::Relaxed), state.places.load(Ordering::Relaxed));
     loop {
         sleep(LOOK).await;
-        let before = mem::replace(&mut heard, state.heard.load(Ordering::Relaxed));
-        silent = if heard == before { silent + LOOK } else { Duration::ZERO };
-        unused = if heard == before && !state.has_streams() { unused + LOOK } else { Duration::ZERO };
+        let heard_before = mem::replace(&mut heard, state.heard.load(Ordering::Relaxed));
+        silent = if heard == heard_before { silent + LOOK } else { Duration::ZERO };
+        // What the peer says of itself, as its own pings, is no use of the connection.
+        let places_before = mem::replace(&mut places, state.places.load(Ordering::Relaxed));
+        unused = if places == places_before && !state.has_streams() { unused + LOOK } else { Duration::ZERO };
         let idle = if state.is_grown() { GROWN_IDLE } else { IDLE };
         if unused >= idle || unused >= SPARE && is_spare(state) {
             return true;
@@ -202,7 +214,6 @@ async fn watch(pings: &mut PingPong, state: &State, is_spare: impl Fn(&State) ->
             if !matches!(timeout(SILENCE, pings.ping(Ping::opaque())).await, Ok(Ok(_pong))) {
                 return false;
             }
-            // What says that the peer is there is no use of the connection.
             (silent, heard) = (Duration::ZERO, state.heard.load(Ordering::Relaxed));
         }
     }

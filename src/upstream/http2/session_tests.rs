@@ -22,6 +22,13 @@ pub async fn pair(settings: &mut server::Builder) -> (Session, Driver, Peer) {
     (session, driver, peer)
 }
 
+impl Place {
+    /// Whether the other is on the same connection.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+}
+
 /// Answers pings for as long as it is polled, and holds every stream.
 pub async fn hold_all(mut peer: Peer) {
     let mut held = Vec::new();
@@ -72,6 +79,27 @@ async fn a_connection_that_nobody_uses_is_left_with_a_goodbye() {
     };
     let (accepted, ()) = tokio::join!(peer.accept(), leaving);
     assert!(accepted.is_none(), "it ends in order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_asks_whether_we_are_there_does_not_use_it() {
+    let (_session, mut driver, mut peer) = pair(&mut server::Builder::new()).await;
+    let mut pings = peer.ping_pong().unwrap();
+    let (begun, mut asked) = (PausedInstant::now(), 0);
+    let asking = async {
+        loop {
+            sleep(SILENCE / 3).await;
+            pings.ping(Ping::opaque()).await.unwrap();
+            asked += 1;
+        }
+    };
+    tokio::select! {
+        left = driver.run_while_used(|_| false) => assert!(left),
+        () = asking => unreachable!("it asks for ever"),
+        () = hold_all(peer) => panic!("the connection ended"),
+    }
+    assert!((IDLE..=IDLE + 2 * LOOK).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!(asked > 5, "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
