@@ -14,6 +14,7 @@ use super::downstream::left;
 use super::refuse::{Reason, Refusal};
 use crate::admission::{BodyMemory, Capacity, Overloaded};
 use crate::config::Limits;
+use crate::entry::arrival::Arrival;
 use crate::upstream::{Alarm, Turn};
 
 /// The slowest upload that is waited for, in bytes a second, `upload_stall` aside. Below it a body of 10 MiB, a byte at a
@@ -77,7 +78,12 @@ pub async fn read(session: &mut ServerSession, capacity: &Arc<Capacity>, limits:
         let read = alarm.before(piece_by.min(expected_by), pin!(session.read_request_body())).await;
         let piece = match read {
             Some(Ok(Some(piece))) => piece,
-            Some(Ok(None)) => return Ok(Body { bytes: pieces.join(), room }),
+            Some(Ok(None)) => {
+                if let Some(arrival) = Arrival::of(session.digest()) {
+                    arrival.note_body_over();
+                }
+                return Ok(Body { bytes: pieces.join(), room });
+            }
             Some(Err(error)) => {
                 // What follows on this connection could be the rest of the body or another request: nobody can tell.
                 session.set_keepalive(None);

@@ -8,6 +8,8 @@ use pingora::http::ResponseHeader;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{ErrorType, Result};
 
+use crate::entry::arrival::Arrival;
+
 /// Where an answer goes. A pingora session today; anything that can take bytes and may stop wanting them.
 pub trait Downstream: Send {
     /// Has the answer be the last on its connection. Before the head.
@@ -30,20 +32,15 @@ pub trait Downstream: Send {
 /// quarter of a megabyte one write, it would have to read all of it within `read_stall`.
 const PART: usize = 32 << 10;
 
-/// A client that goes on talking is listened to so far, a byte at a time, because its leaving shows behind its words.
-const MOST_STRAYS: usize = 8 << 10;
-
-/// A pingora session, HTTP/1.1 or HTTP/2.
+/// A pingora session, HTTP/1.1 or HTTP/2, whose request has been read to its end.
 pub struct Client<'session> {
     session: &'session mut ServerSession,
-    /// Bytes that the client sent where none belong.
-    strays: usize,
 }
 
 impl<'session> Client<'session> {
     /// Writes have no limit here: the relay has its own for them.
     pub fn new(session: &'session mut ServerSession) -> Self {
-        Self { session, strays: 0 }
+        Self { session }
     }
 }
 
@@ -53,6 +50,10 @@ impl Downstream for Client<'_> {
     }
 
     async fn head(&mut self, status: StatusCode, headers: HeaderMap) -> Result<()> {
+        // What came behind the request will not be answered.
+        if Arrival::of(self.session.digest()).is_some_and(Arrival::has_strays) {
+            self.be_last();
+        }
         write_head(self.session, status, headers).await
     }
 
@@ -65,16 +66,11 @@ impl Downstream for Client<'_> {
     }
 
     async fn gone(&mut self) {
-        while self.strays < MOST_STRAYS {
-            match self.session.read_body_or_idle(true).await {
-                Err(error) if left(error.etype()) => return,
-                _ => {
-                    self.strays += 1;
-                    self.session.set_keepalive(None); // a byte of what follows has been swallowed
-                }
-            }
+        // An end is all there is to hear: what a client says behind its request, its connection throws away.
+        match self.session.read_body_or_idle(true).await {
+            Err(error) if left(error.etype()) => {}
+            _ => std::future::pending().await,
         }
-        std::future::pending().await
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
+use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::ordinary::http2_with;
@@ -214,19 +217,51 @@ fn an_answer_to_a_model_request_with_more_behind_it_says_that_it_is_the_last() {
     assert!(client.read_to_close().is_empty());
 }
 
+/// A client with little room before it, so that an answer is still on its way when cfx is done with it.
+fn narrow(edge: &Harness) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("little room before the client");
+    socket.connect(&edge.http.into()).expect("cfx");
+    TcpStream::from(socket)
+}
+
 /// A connection that is closed with bytes unread is reset, and a reset takes with it what of the answer is on its way.
 #[test]
 fn much_that_comes_behind_a_request_costs_its_client_nothing_of_the_answer() {
     let edge = Harness::start();
     let page = "p".repeat(40_000);
     edge.web.then(Reply::json(200, page.as_str()));
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4 << 10).expect("little room before the client");
-    socket.connect(&edge.http.into()).expect("cfx");
-    let mut client = TcpStream::from(socket);
+    let mut client = narrow(&edge);
     client.write_all(&[Request::get("/app").bytes(), vec![b'x'; 64 << 10]].concat()).expect("room for it");
     edge.process.wait_for_line("\"path\":\"/app\"").expect("the answer is over, as far as cfx can see");
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("an end and no reset");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&page), "{} bytes", answer.len());
+}
+
+/// The same of a model's answer, behind a prompt whose end is not read with its head.
+#[test]
+fn much_that_comes_behind_a_prompt_costs_its_client_nothing_of_the_answer() {
+    let edge = Harness::start();
+    let (sent, may_answer) = channel();
+    let may_answer = Mutex::new(may_answer);
+    let answer =
+        json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "p".repeat(40_000)}}]}).to_string();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+    let reply = head + &answer;
+    edge.upstream.then(Reply::script(move |exchange| {
+        may_answer.lock().expect("one asks").recv().expect("word of it");
+        exchange.send(reply.as_bytes());
+    }));
+    let mut client = narrow(&edge);
+    let mut body = chat_body();
+    body["messages"][0]["content"] = "long ".repeat(4_000).into();
+    client.write_all(&[edge.request(CHAT, &body).bytes(), vec![b'x'; 64 << 10]].concat()).expect("room for it");
+    sent.send(()).expect("the model waits");
+    edge.process.wait_for_line(&format!("\"path\":\"{CHAT}\"")).expect("the answer is over, as far as cfx can see");
+    let mut whole = String::new();
+    client.read_to_string(&mut whole).expect("an end and no reset");
+    assert!(whole.starts_with("HTTP/1.1 200 ") && whole.ends_with(&answer), "{} bytes", whole.len());
+    let head = whole[..whole.len() - answer.len()].to_ascii_lowercase();
+    assert!(head.contains("connection: close\r\n"), "{head}");
 }
