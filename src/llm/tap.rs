@@ -93,7 +93,7 @@ impl Tap {
         if held.is_empty() {
             return;
         }
-        let only_usage = self.reading.event(&held);
+        let only_usage = self.reading.unended(&held);
         if self.strip && !only_usage {
             self.torn = true;
             out.push(held.into());

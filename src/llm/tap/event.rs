@@ -89,12 +89,20 @@ impl Reading {
         only_usage
     }
 
+    /// The same of one that no empty line ended. Where its data broke off as well, nobody can read that it was the last.
+    pub(super) fn unended(&mut self, event: &[u8]) -> bool {
+        let saw_end = self.saw_end;
+        let only_usage = self.event(event);
+        self.saw_end = saw_end || self.saw_end && sse::data(event).is_some_and(|data| is_whole(&data));
+        only_usage
+    }
+
     fn parse(&mut self, event: &[u8]) -> bool {
         // Anthropic's SDKs raise on the name alone, whatever the data say.
         self.error |= self.dialect == Dialect::Messages && sse::name(event) == Some(b"error");
         let Some(data) = sse::data(event) else { return false };
         self.saw_event = true;
-        if data.trim_ascii() == b"[DONE]" {
+        if is_done(&data) {
             self.saw_end = true;
             return false;
         }
@@ -121,7 +129,9 @@ impl Reading {
         }
         self.saw_event |= event.complete;
         self.error |= event.error;
-        self.named(event.kind());
+        if event.complete {
+            self.named(event.kind());
+        }
     }
 
     fn reported(&mut self, reported: Reported) {
@@ -366,6 +376,17 @@ fn says_something(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
         Kind::String | Kind::Array | Kind::Object => length > 2,
         Kind::Number | Kind::Bool => true,
     })
+}
+
+fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
+/// Whether the data are the last word, or a document with its end.
+fn is_whole(data: &[u8]) -> bool {
+    let mut document = Finder::default();
+    document.feed(data);
+    is_done(data) || document.complete
 }
 
 /// Passes over the value of `error`; whether there is one.

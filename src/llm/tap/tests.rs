@@ -134,6 +134,23 @@ fn responses_end_with_their_usage() {
     assert!(report.error && report.saw_end);
 }
 
+/// However long it is, and wherever it broke off. What is not ended by an empty line is an end all the same where it is whole.
+#[test]
+fn a_last_event_that_broke_off_ends_nothing() {
+    let long = RESPONSES.replace("[{\"text\":\"Hello\"}]", &format!("[{{\"text\":\"{}\"}}]", "x".repeat(40_000)));
+    for (dialect, stream) in
+        [(Dialect::Messages, ANTHROPIC), (Dialect::Responses, RESPONSES), (Dialect::Responses, &long)]
+    {
+        let last = stream.trim_end();
+        assert!(whole(dialect, false, last).1.saw_end);
+        let begun = last.rfind("data: ").unwrap() + "data: {\"type\":".len();
+        for cut in (begun..last.len()).step_by(last.len() / 500 + 1) {
+            let report = whole(dialect, false, &last[..cut]).1;
+            assert!(!report.saw_end && !report.at_boundary, "{}", &last[begun..cut]);
+        }
+    }
+}
+
 #[test]
 fn a_completed_response_longer_than_anything_we_hold_is_still_read() {
     let long = "x".repeat(300_000);
