@@ -101,11 +101,12 @@ impl Tap {
     }
 
     pub fn report(&self) -> StreamReport {
+        let (said, said_since) = self.reading.said(self.long.as_deref());
         let at_boundary = if self.strip { self.long.is_none() } else { self.framing.at_boundary() };
         StreamReport {
             usage: self.reading.usage(),
-            said: self.reading.said,
-            said_since: self.reading.said_since(),
+            said,
+            said_since,
             saw_event: self.reading.saw_event,
             saw_end: self.reading.saw_end,
             error: self.reading.error,

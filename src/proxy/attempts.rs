@@ -238,7 +238,8 @@ async fn one(
                 Ok((answer, framing))
             }
             Err(failure) => {
-                let what = format_args!("{} ({})", answer.head.status.as_u16(), failure.outcome);
+                let (status, message) = (answer.head.status.as_u16(), &failure.refusal.message);
+                let what = format_args!("{status} ({}): {message}", failure.outcome);
                 complain(group, exchange, "an upstream answer was not passed on", &what);
                 if failure.fault == Fault::Model && group.blames_model(answer.member(), Instant::now()) {
                     trial.failed(client);
@@ -275,15 +276,17 @@ fn judge(head: &Head) -> Result<Framing, Failure> {
         // It does not know the method or the version: nothing that a model has said.
         (status @ (501 | 505), _) => Err(server_error(status, Fault::Nobody)),
         (status @ 500.., _) => Err(server_error(status, Fault::Model)),
-        // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6): no answer of a model.
-        (204 | 205, _) => Err(not_an_answer()),
-        // A part of it, or nothing, where all was asked for; or in a coding that neither the tap nor the client can read.
-        (206, _) => Err(not_an_answer()),
-        (200..=299, _) if head.content_length == Some(0) => Err(not_an_answer()),
-        _ if head.encoded => Err(not_an_answer()),
+        // Without a body by definition (RFC 9110, 15.3.5 and 15.3.6), a part of what was asked for, or a way to another place.
+        (status @ (..200 | 204..=206 | 300..=399), _) => {
+            Err(not_an_answer(format_args!("{status}, which is no answer of a model")))
+        }
+        (200..=299, _) if head.content_length == Some(0) => Err(not_an_answer("with an empty body")),
+        // Neither the tap nor the client could read it.
+        _ if head.encoded => Err(not_an_answer("in a content coding that was not asked for")),
         (200..=299, Some(framing)) => Ok(framing),
         (400..=499, Some(Framing::Json)) => Ok(Framing::Json),
-        _ => Err(not_an_answer()),
+        (status @ 400..=499, _) => Err(not_an_answer(format_args!("{status} without the Content-Type of JSON"))),
+        _ => Err(not_an_answer("without the Content-Type of JSON or of an event stream")),
     }
 }
 
@@ -322,9 +325,10 @@ fn server_error(status: u16, fault: Fault) -> Failure {
     }
 }
 
-fn not_an_answer() -> Failure {
+/// A head with which no answer of a model begins: `how` it answered.
+fn not_an_answer(how: impl Display) -> Failure {
     Failure {
-        refusal: Refusal::new(Reason::UpstreamError, "the model's service answered with something that is not JSON"),
+        refusal: Refusal::new(Reason::UpstreamError, format!("the model's service answered {how}")),
         elsewhere: false,
         outcome: "not_json",
         fault: Fault::Nobody,

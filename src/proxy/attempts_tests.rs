@@ -1,3 +1,5 @@
+use http::HeaderValue;
+
 use super::*;
 use crate::config::{Overrides, Price, Source, load};
 use crate::upstream::{Balancer, By};
@@ -40,4 +42,33 @@ fn a_fallback_is_asked_for_at_the_target_that_has_just_failed_too() {
     let found = way(&group, (&own, Some(&left)), Some(&other)).ok().unwrap();
     assert_eq!(&*found.model.alias, "other");
     assert!(Arc::ptr_eq(found.seat.member(), &left));
+}
+
+#[test]
+fn a_head_that_is_not_passed_on_is_called_what_it_is() {
+    let head = |status: u16, kind: Option<&'static str>, content_length, encoded| Head {
+        status: StatusCode::from_u16(status).unwrap(),
+        content_type: kind.map(HeaderValue::from_static),
+        content_length,
+        encoded,
+        retry_after: None,
+        retry_after_ms: None,
+    };
+    let (json, events, html) = (Some("application/json"), Some("text/event-stream"), Some("text/html"));
+    for (head, wanted) in [
+        (head(200, json, Some(0), false), "with an empty body"),
+        (head(200, json, None, true), "in a content coding that was not asked for"),
+        (head(429, json, None, true), "in a content coding that was not asked for"),
+        (head(200, html, None, false), "without the Content-Type of JSON or of an event stream"),
+        (head(200, None, None, false), "without the Content-Type of JSON or of an event stream"),
+        (head(404, html, None, false), "404 without the Content-Type of JSON"),
+        (head(404, events, None, false), "404 without the Content-Type of JSON"),
+        (head(204, None, None, false), "204, which is no answer of a model"),
+        (head(206, json, None, false), "206, which is no answer of a model"),
+        (head(302, html, Some(0), false), "302, which is no answer of a model"),
+    ] {
+        let failure = judge(&head).err().unwrap();
+        assert_eq!(failure.refusal.message, format!("the model's service answered {wanted}"));
+        assert_eq!((failure.refusal.reason, failure.outcome), (Reason::UpstreamError, "not_json"));
+    }
 }

@@ -118,6 +118,14 @@ enum Connection {
     Http2(Place),
 }
 
+impl Connection {
+    /// Whether it stood before `moment`, and so may have died without a word while it lay there. Those of HTTP/1.1 that are
+    /// kept are taken elsewhere: one that is here was made for the request.
+    fn stood_before(&self, moment: Instant) -> bool {
+        matches!(self, Connection::Http2(place) if place.opened() < moment)
+    }
+}
+
 async fn exchanged(
     dialer: &Dialer,
     seat: &mut Seat,
@@ -150,10 +158,10 @@ async fn exchanged_over_either(
     limits: Limits,
     standing: &mut Standing,
 ) -> Result<(Head, Source), AttemptError> {
+    let asked = Instant::now();
     let mut found = http2::take(seat.target(), None).map(Connection::Http2);
     let mut younger_than = None;
     loop {
-        let kept = found.is_some();
         let connection = match found.take() {
             Some(connection) => connection,
             None => {
@@ -164,6 +172,8 @@ async fn exchanged_over_either(
                 connection
             }
         };
+        // Found full at first and with room after a wait, it has lain there all the same.
+        let kept = connection.stood_before(asked);
         standing.unanswered = true;
         let target = seat.target();
         let sent = Instant::now();
@@ -265,3 +275,7 @@ async fn head_of(
     let unsent = (!outbox.is_sent()).then_some(outbox);
     Ok((head, Source::Http1 { wire, framing: length.into(), unsent, keeps_alive }))
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;

@@ -17,7 +17,7 @@ pub(super) struct Reading {
     usage: Option<Usage>,
     /// Messages only: usage comes in two parts, at the beginning and at the end.
     joined: Reported,
-    pub said: Tally,
+    said: Tally,
     /// What had been said when usage came last.
     said_before: Tally,
     pub saw_event: bool,
@@ -64,9 +64,12 @@ impl Reading {
         self.usage
     }
 
-    /// What was said behind the last usage.
-    pub(super) fn said_since(&self) -> Tally {
-        self.said.since(&self.said_before)
+    /// What was said, and what of it behind the last usage. `under_way`: an event too long to be read whole, of which what
+    /// has come counts, for it has been passed on.
+    pub(super) fn said(&self, under_way: Option<&Finder>) -> (Tally, Tally) {
+        let mut said = self.said;
+        said.unread(under_way.map_or(0, |event| self.chars_said(event)));
+        (said, said.since(&self.said_before))
     }
 
     /// Reads the event that `bytes` begins with, if it is the last one but for its text; its length. It brings no usage.
@@ -119,11 +122,7 @@ impl Reading {
 
     /// Takes what was found in an event too long to be read whole.
     pub(super) fn long(&mut self, event: &Finder) {
-        match self.dialect {
-            // The long ones of this dialect repeat what its deltas have said.
-            Dialect::Responses if !event.kind().ends_with(b".delta") => {}
-            _ => self.said.unread(event.chars),
-        }
+        self.said.unread(self.chars_said(event));
         if let Some(reported) = event.reported {
             self.reported(reported);
         }
@@ -131,6 +130,14 @@ impl Reading {
         self.error |= event.error;
         if event.complete {
             self.named(event.kind());
+        }
+    }
+
+    fn chars_said(&self, event: &Finder) -> u64 {
+        match self.dialect {
+            // The long ones of this dialect repeat what its deltas have said.
+            Dialect::Responses if !event.kind().ends_with(b".delta") => 0,
+            _ => event.chars,
         }
     }
 

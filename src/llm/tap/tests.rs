@@ -165,6 +165,28 @@ fn a_completed_response_longer_than_anything_we_hold_is_still_read() {
 }
 
 #[test]
+fn what_has_passed_of_an_event_too_long_to_hold_counts_before_its_end() {
+    let text = "x".repeat(60_000);
+    let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let begin = event.find('x').unwrap();
+    let counted = |tap: &Tap| tap.report().said.words + tap.report().said.letters;
+    for strip in [false, true] {
+        let (mut tap, mut at) = (Tap::new(Dialect::Chat, strip), 0);
+        for (upto, passed) in [(begin + 20_000, 20_000), (begin + 40_000, 40_000), (event.len(), 60_000)] {
+            tap.push(Bytes::copy_from_slice(&event.as_bytes()[at..upto]), &mut Vec::new());
+            at = upto;
+            assert_eq!((counted(&tap), tap.report().said.deltas), (passed, 1));
+            assert_eq!(tap.report().said_since, tap.report().said);
+        }
+    }
+    // What repeats the deltas before it has said nothing, whole or not.
+    let mut tap = Tap::new(Dialect::Responses, false);
+    let event = format!("data: {{\"type\":\"response.completed\",\"response\":{{\"output\":[{{\"text\":\"{text}");
+    tap.push(event.into(), &mut Vec::new());
+    assert!(tap.report().said.is_empty());
+}
+
+#[test]
 fn errors_inside_a_stream_are_seen_in_every_dialect() {
     for (dialect, event) in [
         (Dialect::Chat, "data: {\"error\":{\"message\":\"boom\",\"code\":500}}\n\n"),

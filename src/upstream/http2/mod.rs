@@ -8,6 +8,8 @@ mod session;
 mod sessions;
 mod stream;
 
+#[cfg(test)]
+pub(super) use session::tests::pair_since;
 pub(super) use session::{Place, Session};
 pub(super) use sessions::{add, take, turn};
 pub(super) use stream::{Stream, head_of, status_of};

@@ -157,6 +157,11 @@ impl State {
 }
 
 impl Place {
+    /// When its connection was.
+    pub fn opened(&self) -> Instant {
+        self.state.opened
+    }
+
     pub fn round_trip(&self) -> Duration {
         self.state.round_trip
     }

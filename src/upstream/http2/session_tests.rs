@@ -9,8 +9,13 @@ pub type Peer = server::Connection<DuplexStream, Bytes>;
 
 /// A connection and its peer, past their hellos. Nothing is heard of the peer until it is polled again.
 pub async fn pair(settings: &mut server::Builder) -> (Session, Driver, Peer) {
+    pair_since(settings, Instant::now()).await
+}
+
+/// The same where the way is so long that the hellos have taken from `since` until now.
+pub async fn pair_since(settings: &mut server::Builder, since: Instant) -> (Session, Driver, Peer) {
     let (near, far) = duplex(64 << 10);
-    let mut opening = Box::pin(Session::open(Box::new(near), Instant::now()));
+    let mut opening = Box::pin(Session::open(Box::new(near), since));
     let mut peer: Peer = tokio::select! {
         peer = settings.handshake(far) => peer.unwrap(),
         _ = &mut opening => panic!("nobody has said hello"),
