@@ -15,7 +15,8 @@ const WAIT: Duration = Duration::from_micros(500);
 const IN_A_ROW: u8 = 8;
 /// So many bytes are worth a write of their own: nothing more is looked for behind them.
 pub const ENOUGH: usize = 4 << 10;
-/// A wait has to bring so many times what came by itself, or there are no more for now.
+/// A wait that brings less than [`ENOUGH`] has to bring more than so many times what came by itself, or there are no more
+/// for now.
 const WORTH: usize = 2;
 
 /// Tells of one stream which pieces wait for company.

@@ -45,7 +45,6 @@ pub(super) async fn rotation<S: KeyStore + KeyRegistry + AccountStore>(store: &S
     assert!(store.revoke(first.id, NOON).await.unwrap(), "who waits for its end can still be revoked");
 }
 
-/// However many are made at once, by new keys and by such as stand beside the one they replace; what is over does not count.
 /// What `ask` comes to. Who finds every connection taken comes again, a thousand times at the most.
 async fn patiently(ask: impl AsyncFn() -> Result<bool, StoreError>) -> bool {
     for _ in 1..1_000 {
@@ -56,6 +55,7 @@ async fn patiently(ask: impl AsyncFn() -> Result<bool, StoreError>) -> bool {
     ask().await.unwrap()
 }
 
+/// However many are made at once, by new keys and by such as stand beside the one they replace; what is over does not count.
 pub(super) async fn room<S: KeyStore + KeyRegistry + AccountStore>(store: &S) {
     let (first, _) = conformance::issue(store, store, "room@example.org").await;
     let now = Timestamp(NOON.0 + 1);

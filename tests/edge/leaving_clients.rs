@@ -2,19 +2,17 @@
 
 use std::io::Read;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
 use crate::harness::client::PATIENCE;
 use crate::harness::{CHAT, Harness, Reply, chat_body, gate, streaming, wire};
-
-/// The bound of the contract. On a loaded machine the upstream's own thread may be the late one.
-const AT_ONCE: Duration = Duration::from_millis(250);
+use crate::leavers::{AT_ONCE, Lateness};
 
 #[test]
 fn leaving_mid_stream_ends_the_upstream_request_and_is_metered() {
-    let edge = Harness::start();
+    let (edge, lateness) = (Harness::start(), Lateness::watch());
     let (opener, closed) = gate();
     let words: Vec<&str> = std::iter::repeat_n("word ", 100).collect();
     edge.upstream.then(Reply::gated(wire::chat_events("m", &words, true), closed));
@@ -26,7 +24,7 @@ fn leaving_mid_stream_ends_the_upstream_request_and_is_metered() {
     let left = Instant::now();
     stream.leave();
     let noticed = edge.upstream.closed(0).saturating_duration_since(left);
-    assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+    assert!(noticed < AT_ONCE + lateness.worst(), "the upstream saw it after {noticed:?}");
 
     let row = edge.row();
     assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
@@ -40,7 +38,7 @@ fn leaving_mid_stream_ends_the_upstream_request_and_is_metered() {
 #[test]
 fn leaving_before_the_first_byte_ends_it_too() {
     for stream in [true, false] {
-        let edge = Harness::start();
+        let (edge, lateness) = (Harness::start(), Lateness::watch());
         edge.upstream.then(Reply::never());
         let body = if stream { streaming(chat_body()) } else { chat_body() };
         let mut client = edge.client();
@@ -49,7 +47,7 @@ fn leaving_before_the_first_byte_ends_it_too() {
         let left = Instant::now();
         drop(client);
         let noticed = edge.upstream.closed(0).saturating_duration_since(left);
-        assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+        assert!(noticed < AT_ONCE + lateness.worst(), "the upstream saw it after {noticed:?}");
         let row = edge.row();
         assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
         assert!(row.flag("estimated") && row.number("input_tokens") > 0, "the prompt is paid for: {row:?}");
@@ -59,7 +57,7 @@ fn leaving_before_the_first_byte_ends_it_too() {
 
 #[test]
 fn leaving_over_tls_is_seen_as_well() {
-    let edge = Harness::start();
+    let (edge, lateness) = (Harness::start(), Lateness::watch());
     edge.upstream.then(Reply::never());
     let mut client = edge.tls_client();
     client.send(&edge.request(CHAT, &streaming(chat_body())).bytes());
@@ -67,7 +65,7 @@ fn leaving_over_tls_is_seen_as_well() {
     let left = Instant::now();
     drop(client);
     let noticed = edge.upstream.closed(0).saturating_duration_since(left);
-    assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+    assert!(noticed < AT_ONCE + lateness.worst(), "the upstream saw it after {noticed:?}");
     assert_eq!(edge.row().text("status"), "cancelled");
 }
 
@@ -79,6 +77,7 @@ fn leaving_while_the_upstream_still_takes_the_body_stops_the_upload() {
     let mut body = streaming(chat_body());
     body["messages"][0]["content"] = json!("a long story ".repeat(600_000));
     let request = edge.request(CHAT, &body).bytes();
+    let lateness = Lateness::watch();
     for (number, half_closes) in [false, true].into_iter().enumerate() {
         let mut client = edge.client();
         client.send(&request);
@@ -92,13 +91,19 @@ fn leaving_while_the_upstream_still_takes_the_body_stops_the_upload() {
         } else {
             drop(client);
         }
-        edge.assert_metric("cfx_requests_total", &["code=\"499\""], 1.0 + number as f64);
-        let noticed = left.elapsed();
+        // To ask takes its time on a loaded machine: what counts is when it was last asked in vain.
+        loop {
+            let asked = left.elapsed();
+            if edge.metric("cfx_requests_total", &["code=\"499\""]) == 1.0 + number as f64 {
+                break;
+            }
+            assert!(asked < AT_ONCE + lateness.worst(), "it goes on after {asked:?}");
+        }
         // No more is taken than what was under way then.
         while let Ok(count @ 1..) = upstream.read(&mut buffer) {
             taken += count;
         }
-        assert!(taken < request.len() && noticed < AT_ONCE, "{taken} bytes were sent, and it ended after {noticed:?}");
+        assert!(taken < request.len(), "{taken} bytes were sent");
         let rows = edge.rows(number + 1);
         let row = rows.last().expect("a row");
         assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
@@ -175,7 +180,7 @@ fn a_stray_line_behind_the_body_is_no_leaving() {
 
 #[test]
 fn leaving_behind_stray_bytes_is_seen_all_the_same() {
-    let edge = Harness::start();
+    let (edge, lateness) = (Harness::start(), Lateness::watch());
     edge.upstream.then(Reply::never());
     let mut client = edge.client();
     client.send(&edge.request(CHAT, &chat_body()).bytes());
@@ -184,6 +189,6 @@ fn leaving_behind_stray_bytes_is_seen_all_the_same() {
     let left = Instant::now();
     drop(client);
     let noticed = edge.upstream.closed(0).saturating_duration_since(left);
-    assert!(noticed < AT_ONCE, "the upstream saw it after {noticed:?}");
+    assert!(noticed < AT_ONCE + lateness.worst(), "the upstream saw it after {noticed:?}");
     assert_eq!(edge.row().text("status"), "cancelled");
 }

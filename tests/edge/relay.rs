@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use crate::failing_over::{in_time, soon};
 use crate::harness::{
     CHAT, Harness, Next, Reply, Request, Scripted, asking_for_usage, body_for, chat_body, gate, streaming, wire,
 };
@@ -224,18 +225,21 @@ fn a_kept_connection_that_died_meanwhile_costs_nothing() {
 
 #[test]
 fn a_kept_connection_that_dies_as_it_is_used_is_replaced_once_for_all_attempts() {
-    let edge = Harness::start();
-    let mut client = edge.client();
-    let ask = |client: &mut crate::harness::Client| client.ask(&edge.request(CHAT, &chat_body()));
-    assert_eq!(ask(&mut client).status, 200);
-    edge.upstream.then(Reply::hang_up());
-    assert_eq!(ask(&mut client).status, 200, "on a fresh connection");
-    assert_eq!(edge.upstream.count(), 3);
-    assert_eq!(edge.rows(2)[1].number("attempts"), 1);
-    edge.upstream.always(|_| Some(Reply::hang_up()));
-    let answer = ask(&mut client);
-    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_error"), "{answer}");
-    assert_eq!(edge.upstream.count(), 5, "no stage has a fallback here: once on the kept one, once on a fresh one");
+    in_time(|| {
+        let edge = Harness::start();
+        let mut client = edge.client();
+        let mut ask = || client.ask(&edge.request(CHAT, &chat_body()));
+        assert_eq!(ask().status, 200);
+        edge.upstream.then(Reply::hang_up());
+        assert_eq!(soon(&mut ask)?.status, 200, "on a fresh connection");
+        assert_eq!(edge.upstream.count(), 3);
+        assert_eq!(edge.rows(2)[1].number("attempts"), 1);
+        edge.upstream.always(|_| Some(Reply::hang_up()));
+        let answer = soon(&mut ask)?;
+        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_error"), "{answer}");
+        assert_eq!(edge.upstream.count(), 5, "no stage has a fallback here: once on the kept one, once on a fresh one");
+        Some(())
+    });
 }
 
 #[test]

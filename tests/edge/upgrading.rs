@@ -262,7 +262,6 @@ fn a_signal_has_a_process_replaced_from_within_and_its_supervisor_told() {
     eventually("the second has gone", || TcpStream::connect(edge.http).is_err());
 }
 
-/// Containers hand no sockets on: the new one has addresses of its own, and whoever is in front of both turns to it.
 #[test]
 fn a_signal_that_comes_while_a_process_starts_does_not_end_it() {
     let mut edge = Harness::builder().stopping(PATIENT).start();
@@ -275,6 +274,7 @@ fn a_signal_that_comes_while_a_process_starts_does_not_end_it() {
     assert_eq!(starting.wait_for_exit().code(), Some(1), "its store ended it: {}", starting.log());
 }
 
+/// Containers hand no sockets on: the new one has addresses of its own, and whoever is in front of both turns to it.
 #[test]
 fn two_processes_on_ports_of_their_own_relieve_each_other() {
     let mut old = Harness::builder().stopping("grace: 60s, drain_after: 60s").start();

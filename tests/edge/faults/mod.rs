@@ -115,8 +115,8 @@ fn start() -> Harness {
     let edge = Harness::builder()
         .threads(1)
         .upstream_at(DOWN, &format!("http://{nobody}"))
-        .models_line("code:", &stage("code", "first_byte: 200ms, total: 300ms"))
-        .models_line("review:", &stage("review", "first_byte: 20s, between_chunks: 300ms, total: 400ms"))
+        .models_line("code:", &stage("code", "first_byte: 500ms, total: 1s"))
+        .models_line("review:", &stage("review", "first_byte: 20s, between_chunks: 1s, total: 2s"))
         .start();
     edge.upstream.early(|head| head.contains("openai-beta: unread"));
     edge

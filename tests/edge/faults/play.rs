@@ -56,12 +56,12 @@ pub fn fault(name: &str, play: impl Fn(Kind) -> Play + Send + Sync + 'static) ->
 }
 
 impl Fault {
-    /// Asks the stage that waits 200 ms for a first byte.
+    /// Asks the stage that waits 500 ms for a first byte, and 1 s in all.
     pub fn waiting_for_the_head(self) -> Self {
         Self { stage: "code", ..self }
     }
 
-    /// Asks the stage that waits 300 ms between chunks, and 400 ms in all.
+    /// Asks the stage that waits 1 s between chunks, and 2 s in all.
     pub fn waiting_for_the_rest(self) -> Self {
         Self { stage: "review", ..self }
     }

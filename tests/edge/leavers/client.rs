@@ -135,8 +135,6 @@ async fn leaves_http1(
     match moment {
         Moment::Upload => {}
         Moment::FirstByte => drop(upstream.arrived(number).await),
-        // Over HTTP/1.1 a document is written when it is whole: the client has seen none of it.
-        Moment::Document => drop(upstream.said_half(number).await),
         _ => {
             let mut read = Vec::new();
             while !contains(&read, mark(moment)) {
@@ -175,8 +173,6 @@ async fn leaves_http2(
         // The same: who has its answer to a later request knows that the earlier one was taken up.
         Moment::Upload => connection.is_heard().await,
         Moment::FirstByte => drop(upstream.arrived(number).await),
-        // Over HTTP/1.1 a document is written when it is whole: the client has seen none of it.
-        Moment::Document => drop(upstream.said_half(number).await),
         _ => {
             let mut stream = response.await.expect("an answer").into_body();
             let mut read = Vec::new();

@@ -23,7 +23,7 @@ pub enum Moment {
     BetweenEvents,
     /// Half of an event has come.
     MidEvent,
-    /// The upstream has sent half of a JSON document.
+    /// Half of a JSON document has come.
     Document,
     /// `[DONE]` has come, and the body's end has not.
     LastWord,
@@ -106,6 +106,9 @@ impl Chance {
         Duration::from_millis(self.below(below) as u64)
     }
 }
+
+/// How soon the upstream has to see that a client left, on a machine that wakes whoever wants to run at once.
+pub const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// How late this machine is to wake who wants to run: on a loaded one what was seen late was not always done late.
 pub struct Lateness {

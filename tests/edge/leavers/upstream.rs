@@ -34,7 +34,6 @@ struct Seen {
 #[derive(Clone, Copy, Default)]
 struct Times {
     arrived: Option<Instant>,
-    said_half: Option<Instant>,
     closed: Option<Instant>,
 }
 
@@ -64,11 +63,6 @@ impl Upstream {
     /// Waits until request `number` has come whole.
     pub async fn arrived(&self, number: usize) -> Instant {
         self.seen.wait(|requests| requests.get(&number)?.arrived, "a request at the upstream").await
-    }
-
-    /// Waits until half of a document has been sent in answer to request `number`.
-    pub async fn said_half(&self, number: usize) -> Instant {
-        self.seen.wait(|requests| requests.get(&number)?.said_half, "half of a document").await
     }
 
     /// Waits until cfx has closed the connection that request `number` came on, and says when it did.
@@ -114,7 +108,7 @@ async fn serve(socket: TcpStream, seen: Arc<Seen>, span: Duration) {
                 assert!(left.is_err(), "cfx sends nothing before it has its answer");
                 true
             }
-            () = play((number, part), &mut writing, &seen, span) => false,
+            () = play((number, part), &mut writing, span) => false,
         };
         if left {
             seen.note(number, |times| times.closed = Some(Instant::now()));
@@ -144,7 +138,7 @@ async fn more(reading: &mut OwnedReadHalf, unread: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Plays a part to its end, or until it is dropped.
-async fn play((number, part): (usize, &str), writing: &mut OwnedWriteHalf, seen: &Seen, span: Duration) {
+async fn play((number, part): (usize, &str), writing: &mut OwnedWriteHalf, span: Duration) {
     let mut chance = Chance::new(number as u64);
     let is = |other: Part| part == format!("{other:?}");
     let _ = if is(Part::Stays) {
@@ -159,7 +153,6 @@ async fn play((number, part): (usize, &str), writing: &mut OwnedWriteHalf, seen:
         let body = whole(number, Part::StaysForADocument);
         let half = body.windows(HALF.len()).position(|window| window == HALF.as_bytes()).expect("half") + HALF.len();
         let _ = writing.write_all(&document(&body, half)).await;
-        seen.note(number, |times| times.said_half = Some(Instant::now()));
         hold().await
     } else {
         let _ = writing.write_all(&until(number, part)).await;
