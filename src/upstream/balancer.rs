@@ -197,11 +197,23 @@ impl Group {
     }
 
     /// A seat at the best target there is, `except` one that has just failed. Else how long until there may be one.
-    /// Where all fail their health checks it is asked as though none did: what fails may be the checks.
+    /// Where several are all left alone, one that failed a second ago is asked again: two that were away one after the
+    /// other, for a moment each, would else be an outage of half a minute.
     pub fn seat(&self, except: Option<&Arc<Member>>, now: Instant) -> Result<Seat, Duration> {
         let first = self.turn();
-        self.seat_by((first, except), now, |member| member.wait(now)).or_else(|wait| match self.is_ill() {
-            true => self.seat_by((first, except), now, |member| member.breaker.wait(now)),
+        self.seat_from((first, except), now).or_else(|wait| {
+            if self.members.len() < 2 {
+                return Err(wait);
+            }
+            self.members.iter().for_each(|member| member.breaker.hasten());
+            self.seat_from((first, except), now)
+        })
+    }
+
+    /// Where all fail their health checks they are asked as though none did: what fails may be the checks.
+    fn seat_from(&self, from: (usize, Option<&Arc<Member>>), now: Instant) -> Result<Seat, Duration> {
+        self.seat_by(from, now, |member| member.wait(now)).or_else(|wait| match self.is_ill() {
+            true => self.seat_by(from, now, |member| member.breaker.wait(now)),
             false => Err(wait),
         })
     }

@@ -139,7 +139,30 @@ fn with_all_open_it_is_said_when_to_come_back() {
     fail(&group, 1, 2);
     fail(&group, 2, 2);
     let wait = group.seat(None, Instant::now()).err().unwrap();
+    assert!(wait <= Duration::from_secs(1), "{wait:?}");
+    let alone = self::group(1);
+    fail(&alone, 1, 2);
+    let wait = alone.seat(None, Instant::now()).err().unwrap();
     assert!(wait <= OPEN_FOR && wait > OPEN_FOR / 2, "{wait:?}");
+}
+
+#[test]
+fn with_several_and_all_open_each_is_probed_a_second_after_it_failed() {
+    let group = group(2);
+    fail(&group, 1, 2);
+    fail(&group, 2, 2);
+    assert!(group.seat(None, Instant::now()).is_err());
+    let later = Instant::now() + Duration::from_secs(1);
+    let mut probes: Vec<_> = (0..2).map(|_| group.seat(None, later).unwrap()).collect();
+    probes.sort_by_key(port);
+    assert_eq!(probes.iter().map(port).collect::<Vec<_>>(), [1, 2]);
+    assert!(group.seat(None, later).is_err(), "one probe each");
+    probes[1].connected();
+    assert!((0..4).all(|_| group.seat(None, later).is_ok_and(|seat| port(&seat) == 2)), "it is back");
+    // While another is to be had nobody hurries.
+    probes.remove(0).failed(By::Anyone);
+    let later = Instant::now() + OPEN_FOR / 2;
+    assert!((0..4).all(|_| group.seat(None, later).is_ok_and(|seat| port(&seat) == 2)));
 }
 
 #[test]

@@ -12,6 +12,9 @@ const LAST: u64 = 20;
 const HALF: usize = 10;
 const WITHIN: Duration = Duration::from_secs(10);
 
+/// How long nothing is asked of what there is nothing else to ask for.
+const LAST_RESORT_AFTER: Duration = Duration::from_secs(1);
+
 /// What one breaker goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
@@ -89,6 +92,7 @@ pub struct Breaker {
 enum State {
     Closed,
     Open {
+        since: Instant,
         until: Instant,
     },
     /// A probe is under way. One that has not come back by then is taken for lost, and the next is sent.
@@ -129,7 +133,7 @@ impl Breaker {
     pub fn stand(&self, now: Instant) -> Stand {
         match self.state {
             State::Closed => Stand::Closed,
-            State::Open { until } if now < until => Stand::Open,
+            State::Open { until, .. } if now < until => Stand::Open,
             State::Open { .. } | State::HalfOpen { .. } => Stand::HalfOpen,
         }
     }
@@ -151,7 +155,9 @@ impl Breaker {
 
     /// What [`Breaker::ask`] would say, with nothing set in motion.
     pub fn peek(&self, now: Instant) -> Leave {
-        let (State::Open { until: at } | State::HalfOpen { next_probe: at, .. }) = self.state else { return Leave::Go };
+        let (State::Open { until: at, .. } | State::HalfOpen { next_probe: at, .. }) = self.state else {
+            return Leave::Go;
+        };
         match at.saturating_duration_since(now) {
             Duration::ZERO => Leave::Probe(self.probes + 1),
             wait => Leave::Wait(wait),
@@ -165,6 +171,13 @@ impl Breaker {
             self.state = State::HalfOpen { number, next_probe: now + self.rule.open_for };
         }
         leave
+    }
+
+    /// There is nothing else to ask: where it is open, its probe may go sooner.
+    pub fn hasten(&mut self) {
+        if let State::Open { since, until } = &mut self.state {
+            *until = (*until).min(*since + LAST_RESORT_AFTER);
+        }
     }
 
     /// What came of a request that went as [`Leave::Go`]. One that comes back late, to a breaker that is no longer
@@ -241,7 +254,7 @@ impl Breaker {
 
     fn open(&mut self, now: Instant, by: By) {
         self.by_anyone = by == By::Anyone;
-        self.turn(State::Open { until: now + self.rule.open_for });
+        self.turn(State::Open { since: now, until: now + self.rule.open_for });
     }
 
     fn close(&mut self) {

@@ -84,6 +84,13 @@ impl SharedBreaker {
         }
     }
 
+    /// There is nothing else to ask: its probe may go sooner.
+    pub(super) fn hasten(&self) {
+        if !self.is_quiet() {
+            self.locked(Breaker::hasten);
+        }
+    }
+
     /// Whether a request may go, and as which probe where it is one.
     pub(super) fn ask(&self, now: Instant) -> Result<Option<u64>, Duration> {
         if self.is_quiet() {
