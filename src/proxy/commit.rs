@@ -137,6 +137,7 @@ pub async fn answer(
     terms: &Terms,
     (mut answer, framing): (Answer, Framing),
     downstream: &mut impl Downstream,
+    patience: &mut Patience<'_>,
 ) -> Ending {
     let status = answer.head.status;
     services.metrics.attempt(terms.upstream_name(), "answered");
@@ -147,11 +148,17 @@ pub async fn answer(
         let message = "the model's service answered with one document, and the client was told to expect a stream";
         return refuse(exchange, terms, Refusal::new(Reason::UpstreamError, message), downstream).await;
     }
-    let body = answer.whole_within(REFUSAL_BYTES, Instant::now() + REFUSAL_WITHIN).await;
+    let by = patience.total_by().min(Instant::now() + REFUSAL_WITHIN);
+    let body = tokio::select! {
+        biased;
+        body = answer.whole_within(REFUSAL_BYTES, by) => body.unwrap_or_default(),
+        () = downstream.gone() => return Ending::Left,
+        () = patience.stopped() => Vec::new(), // its status is known, and may still be told
+    };
     exchange.answer.status = status.as_u16();
     attempts::conclude(exchange, Ending::Whole);
     let dialect = terms.endpoint.dialect();
-    let event = refuse::event_of_upstream(status.as_u16(), &body.unwrap_or_default(), dialect, exchange.id);
+    let event = refuse::event_of_upstream(status.as_u16(), &body, dialect, exchange.id);
     say(exchange, event, downstream).await
 }
 

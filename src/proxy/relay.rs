@@ -122,7 +122,8 @@ pub async fn run(
     match found {
         Found::Head(answer, framing) if committed && framing == Framing::Json => {
             exchange.head_is_ready();
-            Ok(Box::pin(commit::answer(services, exchange, &terms, (answer, framing), downstream)).await)
+            let telling = commit::answer(services, exchange, &terms, (answer, framing), downstream, &mut patience);
+            Ok(Box::pin(telling).await)
         }
         Found::Head(answer, framing) => {
             patience.begin(terms.rhythm(framing));

@@ -126,6 +126,44 @@ fn a_providers_refusal_comes_in_the_stream_and_stands_in_the_row() {
     }
 }
 
+/// A stream whose upstream has refused it, and owes the rest of its words.
+fn half_refused(edge: &Harness) -> Streaming {
+    let (opener, gate) = gate();
+    edge.upstream.then(Reply::script(move |exchange| {
+        gate.pass();
+        let head = "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n";
+        exchange.send(format!("{head}{{\"error\":").as_bytes());
+        exchange.wait_for_close();
+    }));
+    let stream = committed(edge, CHAT);
+    opener.open();
+    edge.assert_metric("cfx_upstream_attempts_total", &["outcome=\"answered\""], 1.0);
+    stream
+}
+
+#[test]
+fn a_client_that_leaves_is_seen_while_the_rest_of_a_refusal_is_waited_for() {
+    let edge = committing().start();
+    half_refused(&edge).leave();
+    edge.upstream.closed(0);
+    let row = edge.row();
+    assert_eq!((row.text("status"), row.number("http_status")), ("cancelled", 499));
+    assert!(row.is_null("input_tokens"), "a refusal costs nothing: {row:?}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_rest_of_a_refusal() {
+    let mut edge = committing().start();
+    let stream = half_refused(&edge);
+    edge.process.signal("INT");
+    let (events, end) = said(stream);
+    assert_eq!(end, Next::Cut);
+    assert_eq!(data(&events[0])["error"]["message"], "the model's service answered 429");
+    assert!(edge.process.wait_for_exit().success());
+    let rows = edge.stop_and_read().rows();
+    assert_eq!((rows.len(), rows[0].number("http_status"), rows[0].text("status")), (1, 429, "rate_limited"));
+}
+
 #[test]
 fn a_failure_comes_in_the_stream_and_there_is_no_second_attempt() {
     let plan = "  plan: { model: smart, system: \"PLAN\", fallback: quick }";
