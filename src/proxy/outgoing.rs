@@ -21,11 +21,12 @@ const PASSED: [HeaderName; 4] = [
     HeaderName::from_static("openai-beta"),
 ];
 
-/// Of a client's headers, the few that an attempt may need: taken before its session is lent to the relay.
+/// Of a client's headers, the few that an attempt may need: taken before its session is lent to the relay. Values in
+/// ASCII alone: an upstream that ends a connection over any other would end everybody's streams on it.
 pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let mut passed = HeaderMap::new(); // empty it allocates nothing, and most clients send none of them
     for (name, value) in headers {
-        if PASSED.contains(name) || *name == TRACEPARENT {
+        if (PASSED.contains(name) || *name == TRACEPARENT) && value.to_str().is_ok() {
             passed.append(name, value.clone());
         }
     }
@@ -58,4 +59,22 @@ pub fn request(
         request.header(name, value);
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_no_text_in_ascii_is_left_out_and_no_other() {
+        for name in PASSED.into_iter().chain([TRACEPARENT]) {
+            let mut from_client = HeaderMap::new();
+            for value in [&b"first"[..], b"\xe9\xff", "caf\u{e9}".as_bytes(), b"last, with a\ttab"] {
+                from_client.append(&name, HeaderValue::from_bytes(value).unwrap());
+            }
+            let passed = passed_on(&from_client);
+            let values: Vec<&HeaderValue> = passed.get_all(&name).iter().collect();
+            assert_eq!(values, ["first", "last, with a\ttab"], "{name}");
+        }
+    }
 }
