@@ -95,28 +95,26 @@ impl Answer {
         }
     }
 
-    /// The whole body where it ends within `most` bytes and by `by`; None for any other. All of it is yielded by
-    /// [`Answer::chunk`] all the same.
+    /// What is still to come of the body, where it ends within `most` bytes and by `by`; None for any other. All of it is
+    /// yielded by [`Answer::chunk`] all the same, and seen by whoever looks ahead again.
     pub async fn whole_within(&mut self, most: usize, by: Instant) -> Option<Vec<u8>> {
         Alarm::default().before(by, pin!(self.look_ahead(most))).await?
     }
 
     async fn look_ahead(&mut self, most: usize) -> Option<Vec<u8>> {
         let mut whole = Vec::new();
+        let mut looked_at = 0;
         while whole.len() <= most {
-            let piece = self.arriving().await;
-            let ending = match &piece {
-                Ok(Some(bytes)) => {
-                    whole.extend_from_slice(bytes.get(..=most).unwrap_or(bytes));
-                    None
-                }
-                Ok(None) => Some(true),
-                Err(_broken) => Some(false),
-            };
-            self.ahead.push_back(piece);
-            if let Some(clean) = ending {
-                return clean.then_some(whole);
+            if looked_at == self.ahead.len() {
+                let piece = self.arriving().await;
+                self.ahead.push_back(piece);
             }
+            match self.ahead.get(looked_at)? {
+                Ok(Some(bytes)) => whole.extend_from_slice(bytes.get(..=most).unwrap_or(bytes)),
+                Ok(None) => return Some(whole),
+                Err(_broken) => return None,
+            }
+            looked_at += 1;
         }
         None
     }

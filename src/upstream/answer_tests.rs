@@ -80,3 +80,21 @@ async fn what_is_enough_by_itself_is_not_copied_and_what_is_not_gets_no_more_tha
     }
     assert_eq!(length, 3 + 0x2000);
 }
+
+#[tokio::test]
+async fn who_looks_ahead_again_sees_what_was_seen_before_and_more() {
+    let (mut answer, mut far) = stream();
+    far.write_all(b"3\r\none\r\n").await.unwrap();
+    let by = || Instant::now() + Duration::from_secs(60);
+    assert_eq!(answer.whole_within(2, by()).await, None, "more than was to be looked at");
+    assert_eq!(answer.whole_within(2, by()).await, None, "nothing further is waited for");
+    far.write_all(b"3\r\ntwo\r\n0\r\n\r\n").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(answer.whole_within(ENOUGH, by()).await.as_deref(), Some(&b"onetwo"[..]));
+    }
+    let mut all = Vec::new();
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        all.extend_from_slice(&piece);
+    }
+    assert_eq!(all, b"onetwo", "each once");
+}

@@ -126,6 +126,25 @@ fn a_providers_refusal_comes_in_the_stream_and_stands_in_the_row() {
     }
 }
 
+#[test]
+fn a_400_keeps_its_words_though_they_were_looked_at_before() {
+    let short = "maximum context length is 8192 tokens".to_owned();
+    let long = format!("{short}{}", " and not one more".repeat(400)); // more than is looked at
+    for (path, words) in [CHAT, "/v1/responses", "/v1/messages"].into_iter().zip([&short, &long, &long]) {
+        let edge = committing().start();
+        let (opener, passed) = gate();
+        let refusal = json!({"error": {"message": words, "code": "context_length_exceeded"}});
+        edge.upstream.then(late(passed, 400, refusal.to_string()));
+        let stream = committed(&edge, path);
+        opener.open();
+        let (events, end) = said(stream);
+        assert_eq!((events.len(), end), (1, Next::Cut), "{path}: {events:?}");
+        let error = &data(&events[0])["error"];
+        assert_eq!((&error["message"], &error["code"]), (&json!(words), &json!("context_length_exceeded")), "{path}");
+        assert_eq!(edge.row().number("http_status"), 400, "{path}");
+    }
+}
+
 /// A stream whose upstream has refused it, and owes the rest of its words.
 fn half_refused(edge: &Harness) -> Streaming {
     let (opener, gate) = gate();
