@@ -131,13 +131,28 @@ fn warnings(snapshot: &Snapshot, pepper: &Result<Option<Secret>, Failure>) -> Ve
         let message = "is not set here, and cfx run does not start without it (cfx dev makes its own)";
         warnings.push(in_the_environment(format!("{} {message}", pepper::VARIABLE)));
     }
+    let tls = snapshot.edge.entrypoints.iter().find(|entrypoint| matches!(entrypoint.transport, Transport::Tls { .. }));
+    if let (Some(tls), true) = (tls, snapshot.edge.certificates.is_empty() && snapshot.edge.issuers.is_empty()) {
+        warnings.push(without_certificate(&tls.name));
+    }
     warnings
+}
+
+fn without_certificate(entrypoint: &str) -> Problem {
+    Problem {
+        file: "cfx.yaml".to_owned(),
+        line: None,
+        column: None,
+        path: format!("entrypoints.{entrypoint}"),
+        message: "has no certificate, and cfx run does not start without one (cfx dev makes its own)".to_owned(),
+        remedy: Some("name a pair under tls.certificates, or a CA under tls.acme".to_owned()),
+    }
 }
 
 /// What is no mistake, but may not be what the operator has in mind.
 fn notes(snapshot: &Snapshot, on_redis: bool) -> Vec<String> {
     let (streams, requests) = (snapshot.limits.concurrent_streams, snapshot.limits.concurrent_requests);
-    let mut notes = vec![match on_redis {
+    vec![match on_redis {
         true => format!(
             "Redis counts the {streams} streams per user on all edges together; the cap of {requests} requests under \
              way per user is per edge all the same"
@@ -146,15 +161,7 @@ fn notes(snapshot: &Snapshot, on_redis: bool) -> Vec<String> {
             "without Redis the cap of {streams} streams per user is per edge: behind several edges a user may have \
              {streams} on each"
         ),
-    }];
-    let tls = snapshot.edge.entrypoints.iter().find(|entrypoint| matches!(entrypoint.transport, Transport::Tls { .. }));
-    if let (Some(tls), true) = (tls, snapshot.edge.certificates.is_empty() && snapshot.edge.issuers.is_empty()) {
-        notes.push(format!(
-            "entrypoint {:?} has no certificate: cfx run needs one under tls.certificates (cfx dev makes its own)",
-            tls.name
-        ));
-    }
-    notes
+    }]
 }
 
 #[cfg(test)]
@@ -186,6 +193,29 @@ mod tests {
         let snapshot = checked(&Source::Directory(root.path().to_owned()), &|_| Ok(None), &Ok(None)).unwrap();
         let said = "good: 1 entrypoint, 1 upstream, 1 route, 2 models, 1 request a day per user";
         assert_eq!(summary(&snapshot), said);
+    }
+
+    #[test]
+    fn an_https_entrypoint_without_a_certificate_is_a_warning_for_a_start_needs_one() {
+        let root = tempfile::tempdir().unwrap();
+        let checked = |entrypoints: &str| {
+            let edge = format!(
+                "upstreams: {{ a: {{ targets: [\"http://a\"] }} }}\nroutes: [{{ match: {{ path: /v1/ }}, llm: a }}]\n\
+                 entrypoints: {{ {entrypoints} }}\n"
+            );
+            let models =
+                "models: { m: {} }\nstages: { plan: { model: m }, code: { model: m }, review: { model: m } }\n";
+            std::fs::write(root.path().join("cfx.yaml"), edge).unwrap();
+            std::fs::write(root.path().join("models.yaml"), models).unwrap();
+            let pepper = Ok(Some(Secret::new("a pepper that is long enough".to_owned())));
+            let snapshot = checked(&Source::Directory(root.path().to_owned()), &|_| Ok(None), &pepper).unwrap();
+            assert!(notes(&snapshot, false).iter().all(|note| !note.contains("certificate")));
+            warnings(&snapshot, &pepper).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(checked("http: { address: \"127.0.0.1:80\" }"), [""; 0]);
+        let said = checked("web: { address: \"127.0.0.1:443\", tls: true }");
+        let wanted = "cfx.yaml entrypoints.web: has no certificate, and cfx run does not start without one";
+        assert!(said.len() == 1 && said[0].starts_with(wanted), "{said:?}");
     }
 
     #[test]

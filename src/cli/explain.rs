@@ -14,8 +14,8 @@ use crate::proxy::explain::{Explanation, Outcome, Question, explain};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A method and a URL, such as 'GET https://app.example.org/docs'; without a method, GET
-    #[arg(value_name = "REQUEST")]
-    request: String,
+    #[arg(value_name = "REQUEST", required = true, num_args = 1..=2)]
+    request: Vec<String>,
     /// A header of the request, as curl takes it; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let question = question(&args.request, &args.headers).map_err(Failure::Usage)?;
+    let question = question(&args.request.join(" "), &args.headers).map_err(Failure::Usage)?;
     let source = Source::Directory(args.conf);
     let snapshot = load(&source, &Overrides::default(), &|name| std::env::var(name).ok())
         .map_err(|problems| Failure::Configuration(problems.to_string()))?;

@@ -137,6 +137,9 @@ pub(super) async fn link_into(store: &Stores, user: UserId, now: Timestamp) -> R
 fn say_link(token: &LinkToken, url: Option<&str>) {
     let token = token.expose();
     say!("sign in once, within a day: {}/sign-in/link#{token}", url.unwrap_or("<where the dashboard is>"));
+    if url.is_none() {
+        say!("where that is, --url or CFX_PUBLIC_URL can tell");
+    }
 }
 
 async fn link(email: Email, url: Option<String>, data: DataArgs) -> Result<(), Failure> {

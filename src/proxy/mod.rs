@@ -5,7 +5,7 @@
 //! - before it is routed: `guard` (with `path`), then `route`; `exchange` is what is known of it from here on;
 //! - past what its route asks: `guarded` (with `route_guard`);
 //! - models: `own`, `admit` (with `credential`, `body` and `beside`), `relay` (with `attempts`, `commit`, `outgoing`, `answer_head`,
-//!   `coalesce`, `meter`, `patience` and `downstream`);
+//!   `coalesce`, `meter`, `mark`, `patience` and `downstream`);
 //! - everything that is not a model endpoint: `web` (with `forwarding`, `sticky`, `edit`, `web_body`, `compress`, `stand_in`,
 //!   `unread`, `sent`, `web_socket`, `web_failure` and `web_page`), or `own` again where cfx answers itself;
 //! - said of every answer: `stamp`, and `refuse` where it is none;
@@ -32,6 +32,7 @@ pub mod explain;
 mod forwarding;
 mod guard;
 mod guarded;
+mod mark;
 mod meter;
 mod outcome;
 mod outgoing;

@@ -17,6 +17,7 @@ use super::answer_head::response_headers;
 use super::coalesce::{Coalescer, ENOUGH};
 use super::downstream::{Downstream, parts};
 use super::exchange::{Ending, Exchange};
+use super::mark::Mark;
 use super::meter::{self, Meter};
 use super::patience::{Lost, Patience, Rhythm, Waited};
 use super::refuse::{Reason, Refusal};
@@ -188,7 +189,7 @@ async fn pass_on(
     patience: &mut Patience<'_>,
 ) -> Stop {
     let mut pieces = Vec::with_capacity(2);
-    let mut coalescer = Coalescer::default();
+    let (mut coalescer, mut mark) = (Coalescer::default(), Mark::default());
     loop {
         let mut ended = false;
         let said_all = meter.said_all();
@@ -206,12 +207,9 @@ async fn pass_on(
             }
             Next::Chunk(chunk) => meter.push(chunk, &mut pieces),
             Next::Silent => {
-                exchange.answer.bytes_out += COMMENT.len() as u64;
-                let comment = pin!(downstream.chunk(Bytes::from_static(COMMENT)));
-                if let Err(stop) = written(patience, COMMENT.len(), comment).await {
+                if let Err(stop) = comment(exchange, downstream, patience).await {
                     return stop;
                 }
-                patience.note_comment();
                 coalescer.reset();
                 continue;
             }
@@ -230,6 +228,7 @@ async fn pass_on(
             }
             Next::Lost(lost) => return Stop::Broken(lost),
         }
+        mark.take_off(&mut pieces, exchange.answer.bytes_out > 0);
         for piece in pieces.drain(..).flat_map(parts) {
             exchange.answer.first_token.get_or_insert_with(|| exchange.started.elapsed());
             exchange.answer.bytes_out += piece.len() as u64;
@@ -251,6 +250,18 @@ async fn pass_on(
             patience.settle();
         }
     }
+}
+
+/// Says in a silence that somebody is there.
+async fn comment(
+    exchange: &mut Exchange,
+    downstream: &mut impl Downstream,
+    patience: &mut Patience<'_>,
+) -> Result<(), Stop> {
+    exchange.answer.bytes_out += COMMENT.len() as u64;
+    written(patience, COMMENT.len(), pin!(downstream.chunk(Bytes::from_static(COMMENT)))).await?;
+    patience.note_comment();
+    Ok(())
 }
 
 async fn next(

@@ -210,7 +210,8 @@ fn a_user_is_made_in_no_database_that_nobody_named() {
     let folder = folder();
     let user = |arguments: &[&str]| {
         let mut command = cfx();
-        command.env_remove("CFX_DATA").current_dir(folder.path()).args(["user", "create", "ada@example.org"]);
+        command.env_remove("CFX_DATA").env_remove("CFX_PUBLIC_URL");
+        command.current_dir(folder.path()).args(["user", "create", "ada@example.org"]);
         command.args(arguments).output().expect("cfx starts")
     };
     let lost = user(&[]);
@@ -224,6 +225,9 @@ fn a_user_is_made_in_no_database_that_nobody_named() {
     let named = printed(&user(&["--data", "there"]));
     assert!(named.contains("there/cfx.db is a new database"), "{named}");
     assert!(named.contains("created user ada@example.org in there/cfx.db"), "{named}");
+    assert!(named.contains("--url or CFX_PUBLIC_URL"), "who knows where the dashboard is: {named}");
+    let told = printed(&user(&["--data", "elsewhere", "--url", "https://app.example.org"]));
+    assert!(told.contains(" https://app.example.org/sign-in/link#") && !told.contains("--url"), "{told}");
     let again = printed(&user(&["--data", "there"]));
     assert!(again.contains("there is a user") && !again.contains("new database"), "{again}");
 }

@@ -175,6 +175,9 @@ fn the_command_walks_the_table_aloud() {
     let (code, said) = explain(&["POST https://cfx.test/v1/chat/completions", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((code, said["outcome"].as_str(), said["upstream"].as_str()), (Some(0), Some("model"), Some("litellm")));
+    let (code, said) = explain(&["POST", "http://app.test/docs/x"]);
+    assert!(code == Some(0) && said.contains("takes it") && said.contains("sent: POST /p/docs/x"), "{said}");
     assert_eq!(explain(&["GET nowhere"]).0, Some(64));
+    assert_eq!(explain(&["GET", "http://app.test/", "HTTP/1.1"]).0, Some(64));
     assert_eq!(explain(&["http://a/", "-H", "no header"]).0, Some(64));
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::scripted::{Reply, gate};
-use crate::harness::{CHAT, Harness, asking_for_usage, chat_body, wire};
+use crate::harness::{CHAT, Harness, asking_for_usage, chat_body, streaming, wire};
 
 const PING: &str = ": ping";
 
@@ -49,6 +49,31 @@ fn it_hears_comments_between_events_until_the_model_goes_on() {
     assert!(whole && said.len() == 2 && said[0].contains("word"), "{rest:?}");
     let row = edge.row();
     assert_eq!((row.text("status"), row.number("http_status")), ("success", 200));
+}
+
+/// Behind a comment it would be no mark, but a part of the first field's name.
+#[test]
+fn a_byte_order_mark_behind_a_comment_is_left_out() {
+    let edge = edge();
+    for body in [streaming(chat_body()), asking_for_usage(chat_body())] {
+        let (opener, passed) = gate();
+        let event = word("whole");
+        let marked = format!("\u{feff}{event}");
+        edge.upstream.then(Reply::script(move |exchange| {
+            exchange.begin_events();
+            passed.pass();
+            exchange.event(&marked);
+            exchange.event(wire::DONE);
+            exchange.end();
+        }));
+        let mut stream = edge.client().stream(&edge.request(CHAT, &body));
+        assert_eq!(stream.event(), PING);
+        opener.open();
+        let (events, whole) = stream.rest();
+        let said: Vec<_> = events.into_iter().filter(|event| event != PING).collect();
+        assert!(whole, "{said:?}");
+        assert_eq!(said, [event, wire::DONE.to_owned()]);
+    }
 }
 
 #[test]
