@@ -108,6 +108,13 @@ impl Name {
 }
 
 impl Finder {
+    /// Whether these bytes are a document with its end.
+    pub fn is_whole(document: &[u8]) -> bool {
+        let mut finder = Self::default();
+        finder.feed(document);
+        finder.complete
+    }
+
     /// The document's `type`, if it has one.
     pub(super) fn kind(&self) -> &[u8] {
         self.kind.get()

@@ -87,6 +87,11 @@ pub fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
     found
 }
 
+/// Whether these data are the last word of a stream of OpenAI's.
+pub fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
 /// The name of an event, where it has one.
 pub fn name(event: &[u8]) -> Option<&[u8]> {
     lines(event).find_map(|(_, line)| field(line, b"event"))

@@ -75,6 +75,7 @@ mod two_edges;
 mod unread_answers;
 mod upgrading;
 mod upstream_over_http2;
+mod upstream_over_http2_by_hand;
 mod upstream_over_http2_fails;
 mod upstream_over_tls;
 mod upstreams_fail;

@@ -96,7 +96,8 @@ impl Reading {
     pub(super) fn unended(&mut self, event: &[u8]) -> bool {
         let saw_end = self.saw_end;
         let only_usage = self.event(event);
-        self.saw_end = saw_end || self.saw_end && sse::data(event).is_some_and(|data| is_whole(&data));
+        self.saw_end = saw_end
+            || self.saw_end && sse::data(event).is_some_and(|data| sse::is_done(&data) || Finder::is_whole(&data));
         only_usage
     }
 
@@ -105,7 +106,7 @@ impl Reading {
         self.error |= self.dialect == Dialect::Messages && sse::name(event) == Some(b"error");
         let Some(data) = sse::data(event) else { return false };
         self.saw_event = true;
-        if is_done(&data) {
+        if sse::is_done(&data) {
             self.saw_end = true;
             return false;
         }
@@ -383,17 +384,6 @@ fn says_something(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
         Kind::String | Kind::Array | Kind::Object => length > 2,
         Kind::Number | Kind::Bool => true,
     })
-}
-
-fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii() == b"[DONE]"
-}
-
-/// Whether the data are the last word, or a document with its end.
-fn is_whole(data: &[u8]) -> bool {
-    let mut document = Finder::default();
-    document.feed(data);
-    is_done(data) || document.complete
 }
 
 /// Passes over the value of `error`; whether there is one.
