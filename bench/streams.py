@@ -16,8 +16,8 @@ P99_MS = 10
 # Of a first crowd, the share of what it took that may stay: the allocator's notes of pages once had, and the store's cache
 # (docs/decisions/002-allocator.md). Behind the same crowd again, which finds those there, the edge is back within a tenth.
 STAYS_FIRST, BACK = 0.04, 1.1
-# The engine's timers lie where they are until they would have rung, 10 s at the most; what is free goes back every 5 s; and
-# a thread's cache holds pages until it is emptied.
+# The engine's timers lie where they are until they would have rung, 10 s at the most; a connection to the model that a crowd has
+# grown is left within 15 s; what is free goes back every 5 s; and a thread's cache holds pages until it is emptied.
 AFTER = 30
 # Streams before any crowd: an edge at work has its code and its caches in memory.
 WARMING = 300

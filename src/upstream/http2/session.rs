@@ -38,7 +38,7 @@ const SPARE: Duration = LOOK;
 /// For the same reason one that a crowd has grown is left after this, even where it is the only one.
 const GROWN_IDLE: Duration = Duration::from_secs(12);
 /// Streams at once that make a connection a grown one.
-pub(super) const GROWN: usize = MOST_STREAMS / 2;
+const GROWN: usize = MOST_STREAMS / 2;
 /// How often a connection is looked at, which tells how long it has been silent or unused.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -134,11 +134,6 @@ impl Session {
         self.state.has_streams()
     }
 
-    /// Whether it keeps more than others because of a crowd that it once carried.
-    pub fn is_grown(&self) -> bool {
-        self.state.is_grown()
-    }
-
     /// Whether this is the connection that `state` is of.
     pub fn is_of(&self, state: &State) -> bool {
         std::ptr::eq(&*self.state, state)
@@ -151,7 +146,7 @@ impl State {
     }
 
     /// Whether it has had so many streams at once that it keeps a good deal of memory for them.
-    pub fn is_grown(&self) -> bool {
+    fn is_grown(&self) -> bool {
         self.most_streams.load(Ordering::Relaxed) >= GROWN
     }
 }

@@ -27,13 +27,6 @@ pub async fn pair_since(settings: &mut server::Builder, since: Instant) -> (Sess
     (session, driver, peer)
 }
 
-impl Place {
-    /// Whether the other is on the same connection.
-    pub fn is_beside(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.state, &other.state)
-    }
-}
-
 /// Answers pings for as long as it is polled, and holds every stream.
 pub async fn hold_all(mut peer: Peer) {
     let mut held = Vec::new();

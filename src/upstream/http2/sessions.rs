@@ -26,15 +26,13 @@ thread_local! {
 
 /// A place on an open connection to `target` that has room; `since`: on one that was opened after this moment.
 ///
-/// The oldest with room is filled first, so that those which a crowd has opened run empty behind it and are left; one that
-/// was grown by the crowd only where no other has room.
+/// The oldest with room is filled first, so that those which a crowd has opened run empty behind it and are left.
 pub fn take(target: &Target, since: Option<Instant>) -> Option<Place> {
     SHELVES.with_borrow_mut(|shelves| {
         let sessions = &mut shelves.get_mut(target)?.sessions;
         sessions.retain_mut(Session::is_open);
         let young = |session: &&Session| since.is_none_or(|since| session.opened() > since);
-        let with_room = sessions.iter().filter(young).filter(|session| session.has_room());
-        with_room.min_by_key(|session| session.is_grown()).map(Session::place)
+        sessions.iter().filter(young).find(|session| session.has_room()).map(Session::place)
     })
 }
 
@@ -59,13 +57,11 @@ fn clear(shelves: &mut Shelves) {
     shelves.retain(|_, shelf| !shelf.sessions.is_empty() || Arc::strong_count(&shelf.opening) > 1);
 }
 
-/// Whether another connection without streams is to be kept rather than this one: it has room for whoever comes next, and
-/// would be filled first.
+/// Whether an older connection has no streams either: it has room for whoever comes next, and would be filled first.
 fn is_spare(target: &Target, state: &State) -> bool {
     SHELVES.with_borrow(|shelves| {
         let sessions = shelves.get(target).map_or(&[][..], |shelf| &shelf.sessions);
-        let empty = sessions.iter().filter(|session| session.is_of(state) || !session.has_streams());
-        empty.min_by_key(|session| session.is_grown()).is_some_and(|kept| !kept.is_of(state))
+        sessions.iter().take_while(|session| !session.is_of(state)).any(|older| !older.has_streams())
     })
 }
 
@@ -90,7 +86,6 @@ mod tests {
     use h2::server;
     use tokio::time::sleep;
 
-    use super::super::session::GROWN;
     use super::super::session::tests::{hold_all, pair};
     use super::*;
 
@@ -121,21 +116,6 @@ mod tests {
         assert!(take(&target, None).is_some());
         sleep(Duration::from_secs(60)).await;
         assert_eq!(open(), 0, "nobody came again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_a_crowd_has_grown_is_filled_last_and_left_first() {
-        let target = Arc::new(Target::new(false, "model".to_owned(), 1).unwrap());
-        let grown = shared(&target).await;
-        let crowd: Vec<_> = (1..GROWN).map(|_| take(&target, None).unwrap()).collect();
-        let small = shared(&target).await;
-        let next = take(&target, None).unwrap();
-        assert!(next.is_beside(&small) && !next.is_beside(&grown), "the oldest would be the grown one");
-        drop((grown, crowd, small, next));
-        sleep(Duration::from_secs(7)).await;
-        assert_eq!(open(), 1);
-        sleep(Duration::from_secs(20)).await;
-        assert_eq!(open(), 1, "the one that stays is no grown one");
     }
 
     #[test]
