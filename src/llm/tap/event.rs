@@ -92,12 +92,14 @@ impl Reading {
         only_usage
     }
 
-    /// The same of one that no empty line ended. Where its data broke off as well, nobody can read that it was the last.
+    /// The same of one that no empty line ended. Where its data broke off as well, nobody can read that it was the last, or
+    /// an error.
     pub(super) fn unended(&mut self, event: &[u8]) -> bool {
-        let saw_end = self.saw_end;
+        let before = (self.saw_end, self.error);
         let only_usage = self.event(event);
-        self.saw_end = saw_end
-            || self.saw_end && sse::data(event).is_some_and(|data| sse::is_done(&data) || Finder::is_whole(&data));
+        if !sse::data(event).is_some_and(|data| sse::is_done(&data) || Finder::is_whole(&data)) {
+            (self.saw_end, self.error) = before;
+        }
         only_usage
     }
 
@@ -128,8 +130,8 @@ impl Reading {
             self.reported(reported);
         }
         self.saw_event |= event.complete;
-        self.error |= event.error;
         if event.complete {
+            self.error |= event.error;
             self.named(event.kind());
         }
     }

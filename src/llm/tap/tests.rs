@@ -149,6 +149,17 @@ fn a_last_event_that_broke_off_ends_nothing() {
             assert!(!report.saw_end && !report.at_boundary, "{}", &last[begun..cut]);
         }
     }
+    for (dialect, last) in [
+        (
+            Dialect::Responses,
+            "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"id\":\"r\"}}",
+        ),
+        (Dialect::Messages, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}"),
+    ] {
+        assert!(whole(dialect, false, last).1.error);
+        let report = whole(dialect, false, &last[..last.len() - 1]).1;
+        assert!(!report.error && !report.saw_end, "nobody hears of it: {last}");
+    }
 }
 
 #[test]
