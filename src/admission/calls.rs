@@ -143,7 +143,7 @@ impl Shared {
         let (ask, freed) = {
             let mut state = slot.lock();
             // What lies unused here, and would be lost with this process, is never more than one lease.
-            let room = largest_lease(self.live_edges()).saturating_sub(state.free());
+            let room = largest_lease(limit, self.live_edges()).saturating_sub(state.free());
             let room = if self.store.hears() { room.max(1) } else { 1 };
             (state.ask(self.edge, limit, room), state.denial.freed())
         };

@@ -42,6 +42,6 @@ pub use principal::Principal;
 pub use quota::{OnStoreOutage, QuotaRefusal, QuotaSettings, RateLimiter};
 pub use quota_store::{
     Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
-    lease_size,
+    largest_lease, lease_size,
 };
 pub use registry::{KeyRegistry, KeyRow, KeyState, KeyStatus, NewKey, ShortLived};

@@ -3,8 +3,6 @@
 //! Enough that nobody waits for the store between two requests, and little enough that a process which dies for good takes
 //! along what is hardly missed.
 
-use crate::admission::quota_store::LARGEST_ALONE;
-
 /// The size of a first lease, and of those of a user who asks now and then.
 const FIRST: u32 = 8;
 /// A lease used up within so many turns, a quarter of a minute, is followed by one of twice its size.
@@ -31,13 +29,13 @@ impl Pace {
         self.turns = self.turns.saturating_add(1);
     }
 
-    /// The size of the next lease.
+    /// The size of the next lease, where there is room for it.
     pub(super) fn wanted(&self) -> u32 {
         let wanted = match self.turns {
             0..QUICK => self.granted.saturating_mul(2),
             QUICK..SLOW => self.granted,
             SLOW.. => self.granted / 2,
         };
-        wanted.clamp(FIRST, LARGEST_ALONE)
+        wanted.max(FIRST)
     }
 }

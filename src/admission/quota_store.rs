@@ -9,11 +9,14 @@ use uuid::Uuid;
 
 use crate::units::{Day, EdgeId, KeyId, LeaseId, StoreError, UserId};
 
-/// The most one lease sets aside where edges share a day.
+/// The most one lease sets aside of an ordinary limit where edges share a day.
 pub const LARGEST_LEASE: u32 = 32;
 /// The same for an edge that is alone: nobody waits for what lies unused, and a quarter of the grants is a quarter of
 /// the transactions.
-pub(super) const LARGEST_ALONE: u32 = 128;
+const LARGEST_ALONE: u32 = 128;
+/// Of a larger limit a lease may set this part aside: who has millions a day asks thousands of times a second, and would
+/// wait for the store as often as a small lease is used up.
+const PART: u32 = 1_000;
 
 /// Counters of requests per UTC day.
 #[async_trait]
@@ -150,15 +153,17 @@ pub struct Posting {
     pub count: u32,
 }
 
-/// What an edge may ask for at most, by how many edges it knows of.
-pub(super) fn largest_lease(live_edges: u32) -> u32 {
-    if live_edges > 1 { LARGEST_LEASE } else { LARGEST_ALONE }
+/// What an edge may ask for at most under this limit, by how many edges it knows of.
+pub fn largest_lease(limit: u32, live_edges: u32) -> u32 {
+    let least = if live_edges > 1 { LARGEST_LEASE } else { LARGEST_ALONE };
+    least.max(limit / PART)
 }
 
-/// How many requests a lease sets aside when `remaining` are free: large while there is plenty, one as the limit
-/// nears, so that little lies unused on one edge while another runs dry. Never more than `most`.
-pub fn lease_size(remaining: u32, live_edges: u32, most: u32) -> u32 {
-    let most = most.clamp(1, LARGEST_ALONE);
+/// How many requests a lease sets aside when `counted` of the limit are not free: large while there is plenty, one as the
+/// limit nears, so that little lies unused on one edge while another runs dry. Never more than `most`.
+pub fn lease_size(limit: u32, counted: u32, live_edges: u32, most: u32) -> u32 {
+    let remaining = limit.saturating_sub(counted);
+    let most = most.clamp(1, largest_lease(limit, 1));
     (remaining / live_edges.max(1).saturating_mul(4)).clamp(1, most).min(remaining)
 }
 
@@ -174,10 +179,17 @@ mod tests {
 
     #[test]
     fn leases_shrink_to_one_as_the_limit_nears() {
-        let sizes = [1_000, 100, 20, 4, 1, 0].map(|remaining| lease_size(remaining, 1, LARGEST_LEASE));
+        let sizes = [0, 900, 980, 996, 999, 1_000].map(|counted| lease_size(1_000, counted, 1, LARGEST_LEASE));
         assert_eq!(sizes, [32, 25, 5, 1, 1, 0]);
-        assert_eq!(lease_size(1_000, 16, LARGEST_LEASE), 15);
-        assert_eq!(lease_size(3, 0, LARGEST_LEASE), 1);
-        assert_eq!(lease_size(1_000, 1, 1), 1, "an edge that cannot hear a recall holds one at a time");
+        assert_eq!(lease_size(1_000, 0, 16, LARGEST_LEASE), 15);
+        assert_eq!(lease_size(3, 0, 0, LARGEST_LEASE), 1);
+        assert_eq!(lease_size(1_000, 0, 1, 1), 1, "an edge that cannot hear a recall holds one at a time");
+    }
+
+    #[test]
+    fn no_lease_is_more_than_a_thousandth_of_a_large_limit() {
+        let largest = [1_000, 128_000, 1_000_000].map(|limit| lease_size(limit, 0, 1, u32::MAX));
+        assert_eq!(largest, [128, 128, 1_000]);
+        assert_eq!([1_000, 1_000_000].map(|limit| largest_lease(limit, 2)), [32, 1_000]);
     }
 }

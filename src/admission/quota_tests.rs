@@ -199,6 +199,16 @@ async fn leases_grow_with_the_pace_and_shrink_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_large_limit_is_leased_by_the_thousandth() {
+    let edge = Edge::new();
+    let slot = edge.limiter.0.slot(edge.user, edge.today());
+    edge.spend(20_000, 1_000_000).await;
+    let (leases, state) = (edge.limiter.leases_granted(), slot.lock());
+    assert!(leases < 40 && state.last_granted() >= 750, "{leases} leases, the last of {}", state.last_granted());
+    assert!(state.unused() <= 1_000, "{} would be lost with the process", state.unused());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_many_used_within_a_second_is_said_in_one_call() {
     let edge = Edge::new();
     let day = edge.today();

@@ -126,7 +126,7 @@ impl MemoryQuota {
         let earlier = counts.leases.get(&ask.lease).map(|lease| lease.granted);
         let count = counts.days.entry((ask.subject, ask.day)).or_default();
         let granted = earlier.unwrap_or_else(|| {
-            let granted = lease_size(ask.limit.saturating_sub(count.used + count.leased), live_edges, ask.most);
+            let granted = lease_size(ask.limit, count.used + count.leased, live_edges, ask.most);
             count.leased += granted;
             granted
         });

@@ -48,6 +48,16 @@ pub(super) async fn quota_store(store: &dyn QuotaStore) {
         a_post_may_pass_the_limit_and_a_release_makes_room(store, subject).await;
     }
     many_asks_at_once_never_pass_the_limit(store, Subject::User(UserId(Uuid::new_v4()))).await;
+    a_lease_is_a_thousandth_of_a_large_limit_at_the_most(store, Subject::User(UserId(Uuid::new_v4()))).await;
+}
+
+async fn a_lease_is_a_thousandth_of_a_large_limit_at_the_most(store: &dyn QuotaStore, subject: Subject) {
+    for (most, granted) in [(900, 900), (5_000, 1_000)] {
+        let grant = store.grant(Ask { most, ..ask(subject, lease(), 1_000_000, vec![]) }).await.unwrap();
+        assert_eq!(grant.granted, granted);
+    }
+    let small = Ask { most: 5_000, ..ask(subject, lease(), 20_000, vec![]) };
+    assert!(store.grant(small).await.unwrap().granted <= 128);
 }
 
 async fn leases_are_granted_settled_and_closed(store: &dyn QuotaStore, subject: Subject) {

@@ -17,7 +17,7 @@ use super::link::millis;
 use super::words::{self, Said};
 use super::{Redis, scripts};
 use crate::admission::{
-    Ask, Grant, LARGEST_LEASE, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word,
+    Ask, Grant, OpenLease, Posting, PostingId, QuotaStore, Remembered, Settlement, Subject, Word, largest_lease,
 };
 use crate::units::{Day, EdgeId, LeaseId, StoreError};
 
@@ -29,6 +29,8 @@ const LIST_LIFE: Duration = Duration::from_secs(3 * 86_400);
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long a heartbeat waits for the durable store.
 const BEAT_THERE: Duration = Duration::from_secs(2);
+/// Who keeps counts in Redis has several edges, or will have: leases are those of edges that share.
+const SHARING: u32 = 2;
 /// Times that a day may have to be seeded before a grant.
 const ROUNDS: usize = 4;
 
@@ -40,7 +42,7 @@ impl QuotaStore for Redis {
             let mut command = self.call(&scripts::GRANT, key);
             self.add_settlements(&mut command, key, &ask.settled);
             command.arg(ask.lease.0.to_string()).arg(ask.edge.0.to_string()).arg(ask.limit);
-            command.arg(self.live()).arg(ask.most.clamp(1, LARGEST_LEASE));
+            command.arg(self.live()).arg(ask.most.clamp(1, largest_lease(ask.limit, SHARING)));
             command
         };
         // Before the lease itself, so that a restarted edge finds every one of its leases.

@@ -148,7 +148,7 @@ fn grant(connection: &Connection, ask: &Ask) -> rusqlite::Result<Grant> {
         return Ok(Grant { granted, counted, live_edges, elsewhere });
     }
     let most = if live_edges > 1 { 1 } else { ask.most };
-    let granted = lease_size(ask.limit.saturating_sub(counted), live_edges, most);
+    let granted = lease_size(ask.limit, counted, live_edges, most);
     if granted > 0 {
         counter.change(connection, 0, i64::from(granted))?;
         let (user, key) = match ask.subject {
