@@ -174,6 +174,38 @@ async fn a_limit_that_is_lowered_binds_what_was_set_aside_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_is_lowered_during_a_call_takes_nothing_of_the_leases_of_before() {
+    let store = store();
+    let (one, other) = (Edge::start(&store, 1).await, Edge::start(&store, 2).await);
+    one.spend(3_000, 1_000_000).await;
+    other.spend(2_500, 1_000_000).await;
+    store.slow_answers.store(100, Ordering::SeqCst);
+    // Until a call is under way, with something still in hand.
+    while !one.limiter.0.known(ADA, NOON.day()).unwrap().lock().busy {
+        one.spend(1, 1_000_000).await;
+    }
+    assert!(one.unused() > 0);
+    assert!(one.take(5_000).await.is_err(), "together they have had more than that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_lease_is_recalled_and_accounted_for_as_a_small_one_is() {
+    let store = store();
+    let (one, other) = (Edge::start(&store, 1).await, Edge::start(&store, 2).await);
+    let mut spent = 3_000;
+    one.spend(spent, 1_000_000).await;
+    while one.unused() < 500 {
+        one.spend(1, 1_000_000).await;
+        spent += 1;
+    }
+    let limit = spent + 100;
+    other.spend(100, limit).await;
+    assert!(other.take(limit).await.is_err(), "what was unused of the large lease was had back, and no more");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!((one.unused(), store.count(ADA, NOON.day())), (0, (limit, 0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn edges_know_how_many_they_are() {
     let store = store();
     let one = Edge::start(&store, 1).await;

@@ -159,7 +159,7 @@ impl State {
             self.asked_under = limit;
             self.put_down();
         }
-        let free = self.free();
+        let free = if limit < self.asked_under { 0 } else { self.free() };
         if free == 0 {
             return if self.denial.is_exhausted(limit) { Taken::Exhausted } else { Taken::Empty };
         }
