@@ -27,7 +27,7 @@ import contenders
 import load
 import process
 import upstreams
-from ground import PATIENCE, RELEASE, Database, Ground, free_port
+from ground import CFX, PATIENCE, Database, Ground, free_port
 
 WITHIN = 1.1
 CLIENTS = 8
@@ -58,7 +58,7 @@ class Dashboard:
         self.start()
 
     def start(self):
-        command = pinned(self.cores) + [RELEASE / "cfx", "dashboard"]
+        command = pinned(self.cores) + [CFX, "dashboard"]
         self.process = self.ground.spawn("dashboard", command, self.port, env=self.environment)
 
     def kill(self):
@@ -72,7 +72,7 @@ def pinned(cores):
 
 def session(contender, edge_environment, data, user):
     """The cookie of somebody who is signed in."""
-    made = subprocess.run([RELEASE / "cfx", "user", "create", f"{user}@example.org", "--data", data],
+    made = subprocess.run([CFX, "user", "create", f"{user}@example.org", "--data", data],
                           env=edge_environment, capture_output=True, text=True)
     if made.returncode != 0:
         sys.exit(f"beside: no link to sign in by:\n{made.stderr}")

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 import process
-from ground import PATIENCE, RELEASE, NotStarted, free_port, listens
+from ground import CFX, PATIENCE, RELEASE, NotStarted, free_port, listens
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
@@ -24,6 +24,8 @@ PEPPER = "a pepper of at least thirty-two bytes, for bench"
 USER = "bench@example.org"
 # Has one request a day, which is used up before a flood of refusals begins.
 EXHAUSTED = "exhausted@example.org"
+# Whose certificate is a key of the older kind.
+RSA_NAME = "rsa.localhost"
 
 # As one deploys it: kept connections to the upstream, no log. Events pass unbuffered: the upstream's X-Accel-Buffering says so.
 NGINX_CONF = """
@@ -45,7 +47,7 @@ http {{
 """
 NGINX_PROXY = """
   ssl_session_cache shared:tls:20m;
-  upstream behind {{ server 127.0.0.1:{upstream} max_fails=0; keepalive 256; keepalive_requests 1000000000; }}
+  upstream behind {{ server 127.0.0.1:{upstream} max_fails=0; keepalive 4096; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{plain} reuseport;
     listen 127.0.0.1:{tls} ssl http2 reuseport;
@@ -56,6 +58,12 @@ NGINX_PROXY = """
       proxy_http_version 1.1;
       proxy_set_header Connection "";
     }}
+  }}
+  server {{
+    listen 127.0.0.1:{tls} ssl http2;
+    server_name {rsa_name};
+    ssl_certificate {rsa_certificate};
+    ssl_certificate_key {rsa_key};
   }}
 """
 HAPROXY_CONF = """
@@ -85,7 +93,7 @@ entrypoints:
   http:  {{ address: "127.0.0.1:{plain}" }}
   https: {{ address: "127.0.0.1:{tls}", tls: true, http2: true }}
 admin: {{ address: "127.0.0.1:{admin}" }}
-tls: {{ certificates: [{{ cert: "{certificate}", key: "{key}" }}] }}
+tls: {{ certificates: [{{ cert: "{certificate}", key: "{key}" }}, {{ cert: "{rsa_certificate}", key: "{rsa_key}" }}] }}
 upstreams:
   litellm: {{ targets: ["http://127.0.0.1:{upstream}"], api_key: "sk-bench", http2: {http2} }}
   # The same one by another address: a route that needs no key may not lead to where a key is needed.
@@ -163,6 +171,12 @@ class Contender:
         return {"Authorization": f"Bearer {self.key}", **self.headers}
 
 
+def certificates(ground):
+    """Of servers that show one of two, by the name that is asked for: the names they have in the configurations above."""
+    (certificate, key), (rsa_certificate, rsa_key) = ground.certificate(), ground.certificate(RSA_NAME, ("rsa:2048",))
+    return {"certificate": certificate, "key": key, "rsa_certificate": rsa_certificate, "rsa_key": rsa_key}
+
+
 def threads(ground):
     # Whoever watches runs one thread at a time, and of nginx one process.
     return 1 if ground.watched else len(ground.cores) if ground.cores else 2
@@ -188,9 +202,8 @@ def nginx_process(start, ground, name, workers, server, port, more=""):
 
 
 def nginx(ground, tag, upstream):
-    certificate, key = ground.certificate()
     plain, tls = free_port(), free_port()
-    server = NGINX_PROXY.format(upstream=upstream, plain=plain, tls=tls, certificate=certificate, key=key)
+    server = NGINX_PROXY.format(upstream=upstream, plain=plain, tls=tls, rsa_name=RSA_NAME, **certificates(ground))
     more = "master_process off;" if ground.watched else ""
     return Contender("nginx", nginx_process(ground.contend, ground, f"nginx-{tag}", threads(ground), server, tls, more), plain, tls)
 
@@ -206,20 +219,17 @@ def haproxy(ground, tag, upstream):
 
 def cfx(ground, tag, upstream, name="cfx", store=None, limits=CFX_CONF["limits.yaml"], http2=False, edge=CFX_CONF["cfx.yaml"]):
     """cfx with everything on, over the store that the environment `store` names, or SQLite. `http2`: to its upstream."""
-    certificate, key = ground.certificate()
     plain, tls, admin = free_port(), free_port(), free_port()
     folder = ground.folder / f"{name.replace(' ', '')}-{tag}"
     conf, data = folder / "conf", folder / "data"
     conf.mkdir(parents=True)
     data.mkdir()
-    values = dict(plain=plain, tls=tls, admin=admin, upstream=upstream, certificate=certificate, key=key,
-                  threads=threads(ground), http2="always" if http2 else "auto")
-    for file, text in {**CFX_CONF, "cfx.yaml": edge, "limits.yaml": limits}.items():
-        (conf / file).write_text(text.format(**values))
+    written(conf, {**CFX_CONF, "cfx.yaml": edge, "limits.yaml": limits}, plain=plain, tls=tls, admin=admin, upstream=upstream,
+            threads=threads(ground), http2="always" if http2 else "auto", **certificates(ground))
     environment = {"PATH": os.environ["PATH"], "KEY_HASH_PEPPER": PEPPER, **(store or {})}
 
     def command(*words):
-        done = subprocess.run([RELEASE / "cfx", *words, "--data", data], env=environment, capture_output=True, text=True)
+        done = subprocess.run([CFX, *words, "--data", data], env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(f"bench: cfx {' '.join(words[:2])} failed:\n{done.stderr}")
         return done.stdout
@@ -230,13 +240,18 @@ def cfx(ground, tag, upstream, name="cfx", store=None, limits=CFX_CONF["limits.y
 
     command("migrate")
     keys = {user: new_key(user) for user in (USER, EXHAUSTED)}
-    run = [RELEASE / "cfx", "run", "--conf", conf, "--data", data]
+    run = [CFX, "run", "--conf", conf, "--data", data]
     started = ground.contend(folder.name, run, admin, env=environment)
     contender = Contender(name, started, plain, tls, keys[USER], keys=keys, log=ground.log(folder.name), admin=admin,
                           command=run, environment=environment)
     if not ready(contender, PATIENCE * (4 if ground.watched else 1)):
         raise NotStarted(f"{name} is not ready:\n{contender.log.read_text()[-3000:]}")
     return contender
+
+
+def written(conf, files, **values):
+    for file, text in files.items():
+        (conf / file).write_text(text.format(**values))
 
 
 def waiting(admin):

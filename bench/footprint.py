@@ -14,7 +14,7 @@ import bodies
 import contenders
 import load
 import process
-from ground import PATIENCE, RELEASE, NotStarted
+from ground import CFX, PATIENCE, NotStarted
 from upstreams import Holder
 
 # At once, so that what each takes is far above what a process' memory moves by itself.
@@ -45,7 +45,7 @@ def binary_mb():
         return None
     with tempfile.TemporaryDirectory() as folder:
         stripped = pathlib.Path(folder) / "cfx"
-        subprocess.run(["strip", "-o", stripped, RELEASE / "cfx"], check=True)
+        subprocess.run(["strip", "-o", stripped, CFX], check=True)
         return stripped.stat().st_size / 1e6
 
 

@@ -14,6 +14,8 @@ from process import cores_text
 HERE = pathlib.Path(__file__).resolve().parent
 # BENCH_PROFILE=debug: to see that a measurement runs at all, not what it comes to.
 RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")) / os.environ.get("BENCH_PROFILE", "release")
+# Of another build than the tools beside it, where BENCH_CFX names one.
+CFX = pathlib.Path(os.environ.get("BENCH_CFX", RELEASE / "cfx"))
 PATIENCE = 30
 
 
@@ -81,12 +83,12 @@ class Ground:
             process.wait()
         self.processes.remove(process)
 
-    def certificate(self):
-        certificate, key = self.folder / "cert.pem", self.folder / "cert.key"
+    def certificate(self, name="localhost", kind=("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")):
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         if not certificate.exists():
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                            "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
-                            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+            subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+                            "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name},IP:127.0.0.1"],
+                           check=True, capture_output=True)
         return certificate, key
 
 

@@ -26,6 +26,9 @@ class Failed(SystemExit):
 
 def measured(contender, load):
     """`load` returns how many were served, and what else it saw; what it began with and ended with is the contender's."""
+    if contender.store:
+        # Before each turn, for it may have been asked for more sessions since.
+        process.yield_to_others(contender.store)
     cpu, store, switches, started = contender.cpu(), contender.store_cpu(), contender.switches(), time.monotonic()
     served, seen = load()
     if not served:
@@ -108,15 +111,27 @@ def at_rate(contender, seconds, body, rate, connections):
     return len(rows), {**percentiles(times), "offered": rate, "came": len(rows) / ((last - first) / 1e6)}
 
 
-def handshakes(contender, seconds, manner, connections=16):
+def handshakes(contender, seconds, manner, name="localhost", connections=16):
     """Clients that come, shake hands and go."""
-    done = subprocess.run([str(RELEASE / "examples/handshakes"), f"127.0.0.1:{contender.tls}", manner, str(seconds), str(connections)],
+    done = subprocess.run([str(RELEASE / "examples/handshakes"), f"127.0.0.1:{contender.tls}", name, manner, str(seconds),
+                           str(connections)],
                           capture_output=True, text=True, timeout=seconds + PATIENCE)
     seen = json.loads(done.stdout) if done.returncode == 0 else {}
     if not seen.get("handshakes") or seen["failed"]:
         raise Failed(f"{contender.name} failed to shake hands: {done.stdout}{done.stderr}")
     return seen["handshakes"], {"p50": seen["p50_us"] / 1e3, "p99": seen["p99_us"] / 1e3,
                                 "resumed": seen["resumed"] / seen["handshakes"]}
+
+
+def check_rsa(contender, name):
+    """Whoever shows another certificate under this name is measured with another key than is meant."""
+    context = ssl._create_unverified_context()
+    with socket.create_connection(("127.0.0.1", contender.tls), timeout=PATIENCE) as connection, \
+            context.wrap_socket(connection, server_hostname=name) as session:
+        shown = session.getpeercert(binary_form=True)
+    # rsaEncryption (RFC 8017, appendix A.1).
+    if bytes.fromhex("06092a864886f70d010101") not in shown:
+        raise Failed(f"{contender.name} shows no certificate of RSA for {name}")
 
 
 def connections(contender, seconds):

@@ -13,8 +13,8 @@ CLOSE = 1.03
 
 INTRODUCTION = """# Performance
 
-`make bench` wrote this page, on {date}, and writes it again on any Linux machine: it builds cfx and a bare stock Pingora proxy in one
-release build, installs what else it measures from the ordinary registries, and has all of them stand in front of the same upstream in
+`make bench` wrote this page, on {date}, and writes it again on any Linux machine: it builds cfx as it is shipped and a bare stock Pingora
+proxy, installs what else it measures from the ordinary registries, and has all of them stand in front of the same upstream in
 turns. {quick}
 
 **CPU time a request** is the figure to trust: user and system time of the process and its children, from the operating system, over
@@ -51,13 +51,14 @@ HOW = """## How it is measured
 - Everything runs on one machine over loopback: no network card has a part in it, and those who share a core with clients, upstream and
   Postgres are they, not the contenders. What shares caches and memory is not kept apart.
 - A turn of cfx ends when its ledger has brought every row to Postgres, and its CPU time is taken then. Postgres shares its cores with clients
-  and upstream and catches up before anybody else's turn: `store µs` is all it took for a request. It is to yield to them (nice 19), which counts
-  for little where the kernel weighs sessions and not processes. On two cores it holds back cfx' answers a second: cfx then has no work for a part
-  of the time, and a request for which it has to be woken costs more than one of many that wait. Where all are asked at one pace that is the same for each.
-- Handshakes are of TLS 1.3 with an ECDSA certificate, where a session that is resumed exchanges keys anew:
-  [decisions/020](decisions/020-resumed-sessions.md).
-- One key of one user, whose daily quota the run does not reach. What leases cost the store at ordinary quotas:
-  [decisions/005](decisions/005-quota-leases.md).
+  and upstream and catches up before anybody else's turn: `store µs` is all it took for a request. It yields to them (nice 19, its sessions too,
+  where the kernel weighs those), as far as a kernel lets anybody yield: on two cores it holds back cfx' answers a second all the same.
+- Handshakes are of TLS 1.3, where a session that is resumed exchanges keys anew and is spared the certificate's signature alone:
+  [decisions/020](decisions/020-resumed-sessions.md). Of ECDSA P-256 but where RSA is said.
+- One key of one user with a limit of a thousand million requests a day, so that leases last some seconds. With many users of ordinary limits there
+  is one for 128 requests or fewer: what that costs the store says [decisions/005](decisions/005-quota-leases.md).
+- Against bare pingora cfx has, beside its own code, the profile that it is built by. What each is without it says
+  [decisions/022](decisions/022-built-by-a-profile.md).
 """
 
 
@@ -70,7 +71,9 @@ def performance(setting, results, footprint, wanted, chart):
             quick=quick,
             versions=", ".join(f"{name} {version}" for name, version in setting["versions"].items()),
             settings="\n".join(f"| {name} | {text} |" for name, text in setting["settings"].items())),
-        "## What was wanted of cfx\n\n" + markdown(*report.wanted_table(wanted, no="**no**")),
+        "## What was wanted of cfx\n\n" + markdown(*report.wanted_table(wanted, no="**no**"))
+        + "\ncfx is measured as it is shipped, built by a profile of what it does; bare pingora is not "
+        "([decisions/022](decisions/022-built-by-a-profile.md)).\n",
         losses(results),
         "## The tables\n\nTimes in ms, CPU in µs.\n\n" + "\n".join(section(results, name) for name in results.workloads),
         beside(setting, footprint, results),
@@ -116,7 +119,7 @@ def losses(results):
     rows = []
     for name, workload in results.workloads.items():
         turns = results.turns[name]
-        if not turns.get("cfx") or workload.base != "bare pingora":
+        if not turns.get("cfx"):
             continue
         figures = {"cpu": ("CPU, µs", 1, "{:,.2f}"), "p99": ("p99, ms", 1, "{:.2f}"), "rate": ("a second", -1, "{:,.0f}"),
                    "first_p99": ("first token p99, ms", 1, "{:.2f}"), "delay_p99": ("late p99, ms", 1, "{:.2f}")}
@@ -148,7 +151,7 @@ def figure(setting, results):
     against = {who: results.ratio("chat-2k", "cfx", who, "cpu") for who in ("bare pingora", "onwards", "Portkey", "LiteLLM")}
     if own is None or not against["bare pingora"]:
         return None
-    parts = [f"{against.pop('bare pingora')[0]:.2f} × that of a bare Pingora proxy, which does none of that"]
+    parts = [f"{against.pop('bare pingora')[0]:.2f} × that of a bare Pingora proxy, which does none of that and is built without a profile"]
     parts += [f"{ratio[0]:.2f} × {who}" if ratio[0] >= 0.1 else f"1/{1 / ratio[0]:,.0f} of {who}" for who, ratio in against.items() if ratio]
     told = (f"**{own:.1f} µs of CPU time a request** with keys, quota, ledger, metrics and log on: {', '.join(parts)}. A chat request of 2 KB, "
             f"all in one run of `make bench` on {setting['date']}, {settings.told(setting)}. [Every figure](docs/performance.md), what was off in "

@@ -1,9 +1,11 @@
 """What the operating system tells of a process and its children: time, memory, switches, cores."""
 
+import contextlib
 import os
 import pathlib
 import re
 import subprocess
+import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -72,9 +74,24 @@ def pin(pid, cores):
 
 
 def yield_to_others(pid):
-    """A family that runs already, and what it starts from now on, has what processor time nobody else wants."""
+    """A family as it is now has what processor time nobody else wants."""
     for each in family(pid):
-        os.setpriority(os.PRIO_PROCESS, each, 19)
+        with contextlib.suppress(ProcessLookupError):  # ended meanwhile
+            os.setpriority(os.PRIO_PROCESS, each, 19)
+        yield_session(each)
+
+
+def yield_session(pid):
+    """Where the kernel weighs sessions before processes (sched_autogroup), it is the session that has to be nice: each of
+    Postgres' processes is one."""
+    session = pathlib.Path(f"/proc/{pid}/autogroup")
+    # Ended meanwhile, a kernel that weighs no sessions, or nothing that we may change.
+    with contextlib.suppress(OSError):
+        while not session.read_text().rstrip().endswith("nice 19"):
+            try:
+                session.write_text("19")
+            except BlockingIOError:  # who is not root may do so ten times a second
+                time.sleep(0.1)
 
 
 def threads():

@@ -1,4 +1,4 @@
-"""cfx with everything on beside a bare stock pingora proxy from the same build, nginx, HAProxy and the gateways that one could
+"""cfx with everything on beside a bare stock pingora proxy of the same crates, nginx, HAProxy and the gateways that one could
 pick in its place: the same requests, the same upstream, the same cores, in turns.
 
 Start it by scripts/bench, which builds and installs what it needs and brings the throw-away Postgres. At the end of a full run
@@ -171,8 +171,6 @@ def main():
     cores, others = shares(arguments)
     process.pin(os.getpid(), others)
     process.pin(postmaster(), others)
-    # It shares its cores with clients and upstream, which in earnest it would not: what it takes is counted, and not in their way.
-    process.yield_to_others(postmaster())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     where = setting.of(arguments, cores, others)

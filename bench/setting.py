@@ -8,17 +8,19 @@ import subprocess
 
 import contenders
 import gateways
-from ground import HERE, RELEASE, NotStarted
+from ground import CFX, HERE, NotStarted
 from process import cores_text
 
 # What each one leaves undone that cfx does, or does in another way than it comes: its documented way to be fast.
 SETTINGS = {
     "cfx": "everything on: keys (HMAC, kept in memory once known), the daily quota leased from Postgres, a ledger row in Postgres for each "
            "request, the spool on disk, model rewriting with a system prompt, the usage tap, metrics, an access log line for each request; "
-           "`threads` as many as cores; caps on connections and streams raised, for all load is one user's from one address",
-    "bare pingora": "nothing on: no key, no limit, no log, no metrics. `examples/bare_proxy.rs`, from cfx' own build with its allocator, "
-                    "one runtime a thread, as many threads as cores",
-    "nginx": "`access_log off`, no key, no limit, no metrics; `keepalive 256` to the upstream, `reuseport`, a shared session cache, workers as "
+           "`threads` as many as cores; caps on connections and streams raised, for all load is one user's from one address. Built as it is shipped: by the profile of what it does, where rustc is "
+           "the one that it is of ([decisions/022](decisions/022-built-by-a-profile.md))",
+    "bare pingora": "nothing on: no key, no limit, no log, no metrics. `examples/bare_proxy.rs`, of cfx' own crates with its allocator and its "
+                    "settings of the compiler, without a profile of what it does, as one would build it; one runtime a thread, as many threads as cores; 4,096 connections kept to the "
+                    "upstream, for of itself it keeps 128 and makes the others anew",
+    "nginx": "`access_log off`, no key, no limit, no metrics; `keepalive 4096` to the upstream, `reuseport`, a shared session cache, workers as "
              "many as cores. It reads requests whole before it passes them on, and large ones by way of a file, as it comes",
     "HAProxy": "no log, no key, no limit, no metrics; `http-reuse always`, `http-no-delay`, threads as many as cores",
     "onwards": "a key checked, its metrics on; no quota, no ledger, no log line; `max_idle_per_host: 2000`, as it says for one upstream",
@@ -58,9 +60,10 @@ def machine():
 def versions():
     lock = (HERE.parent / "Cargo.lock").read_text()
     commit = said("git", "-C", HERE.parent, "rev-parse", "--short=12", "HEAD")
-    changed = said("git", "-C", HERE.parent, "status", "--porcelain", "--untracked-files=no", "--", "src", "examples", "Cargo.lock")
+    changed = said("git", "-C", HERE.parent, "status", "--porcelain", "--untracked-files=no", "--", "src", "examples", "Cargo.lock", "Cargo.toml", "pgo",
+                   "scripts/release-build")
     found = {
-        "cfx": (version(said(RELEASE / "cfx", "--version")) or "") + f" ({commit}{', changed' if changed else ''})",
+        "cfx": (version(said(CFX, "--version")) or "") + f" ({commit}{', changed' if changed else ''})",
         "bare pingora": re.search(r'name = "pingora-proxy"\nversion = "([^"]+)"', lock).group(1),
         "nginx": version(said(contenders.NGINX, "-v")),
         "HAProxy": version(said(contenders.HAPROXY, "-v")),

@@ -22,7 +22,7 @@ import page
 import process
 import setting
 import upstreams
-from ground import HERE, PATIENCE, RELEASE, Database, Ground
+from ground import CFX, HERE, PATIENCE, RELEASE, Database, Ground
 
 PAGE = HERE.parent / "docs" / "where-the-time-goes.md"
 FLAME = PAGE.parent / "images" / "where-the-time-goes.svg"
@@ -268,7 +268,7 @@ def written(where, requests, chats, events, calls, kernel):
                                     versions=", ".join(f"{name} {version}" for name, version in where["versions"].items()))]
     for title, unit, (own, bare) in (("A chat request of 2 KB", "a request", chats), ("An event of a stream", "an event", events)):
         sections.append(f"## {title}\n\n{table(own, unit)}\n{own.of():,.0f} instructions and {own.allocations:.1f} calls of the allocator "
-                        f"{unit}. A bare stock Pingora proxy of the same build, which does nothing of this, takes {bare.of():,.0f} ({OWN} "
+                        f"{unit}. A bare stock Pingora proxy of the same crates, built without a profile, which does nothing of this, takes {bare.of():,.0f} ({OWN} "
                         f"{bare.of(kind=OWN):,.0f}, {ALLOCATOR} {bare.of(kind=ALLOCATOR):,.0f}, {COPYING} {bare.of(kind=COPYING):,.0f}) "
                         f"and {bare.allocations:.1f}.\n")
         if own is chats[0] and FLAME.exists():
@@ -296,7 +296,7 @@ def main():
         return contenders.bare(ground, "stages", port)
 
     # As callgrind names them.
-    programs = (RELEASE / "cfx").resolve(), (RELEASE / "examples/bare_proxy").resolve()
+    programs = CFX.resolve(), (RELEASE / "examples/bare_proxy").resolve()
     chats = chat(cfx("chat"), programs[0], arguments.requests), chat(bare, programs[1], arguments.requests)
     events = event(cfx("event"), programs[0]), event(bare, programs[1])
     calls = system_calls(cfx("calls"), arguments.requests)

@@ -26,6 +26,7 @@ def lines(results, footprint):
         figure(footprint, "the binary, stripped", "binary_mb", most=25, form="{:.1f} MB"),
         resumed(results, "CPU, a connection with a full TLS handshake, against a resumed one"),
         resumed(results, "CPU, the same, without what a connection takes that says nothing", without="tcp-new"),
+        resumed(results, "CPU, a connection with a full TLS handshake, a certificate of RSA, against a resumed one", of="-rsa"),
         ratio(results, "CPU, a full TLS handshake, against nginx", "tls-new", "cfx", "nginx", most=1.2),
     ]
 
@@ -53,9 +54,9 @@ def figure(footprint, what, *path, most, form):
     return line(what, None if found is None else (found,), form, most)
 
 
-def resumed(results, what, without=None):
+def resumed(results, what, without=None, of=""):
     """How much cheaper: the medians of either kind are held against each other, as they were not taken in pairs."""
-    full, again = (results.middle(name, "cfx", "cpu") for name in ("tls-new", "tls-resumed"))
+    full, again = (results.middle(name, "cfx", "cpu") for name in (f"tls-new{of}", f"tls-resumed{of}"))
     rest = results.middle(without, "cfx", "cpu") if without else 0.0
     seen = (full - rest) / (again - rest) if None not in (full, again, rest) and again > rest else None
     return line(what, seen and (seen,), "{:.2f} ×", least=5.0)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import bodies
 import load
-from contenders import EXHAUSTED
+from contenders import EXHAUSTED, RSA_NAME
 from keys import keys
 from upstreams import EVENTS
 
@@ -69,8 +69,14 @@ def of_json(ground, results):
         posts("chat-2k", f"Chat, 2 KB, JSON, {CONNECTIONS} connections", ALL, small, label="chat, 2 KB"),
         posts("chat-1m", "Chat, a prompt of 1 MB, 16 connections", FAST, large, 16, label="chat, a prompt of 1 MB"),
         at_share(results, small),
-        handshakes("tls-new", "TLS, new connections, full handshakes, 16 clients", "full", "TLS, a full handshake"),
-        handshakes("tls-resumed", "TLS, new connections, sessions resumed, 16 clients", "resumed", "TLS, a session resumed"),
+        handshakes("tls-new", "TLS, new connections, full handshakes, 16 clients", "full",
+                   label="TLS, a full handshake"),
+        handshakes("tls-resumed", "TLS, new connections, sessions resumed, 16 clients", "resumed",
+                   label="TLS, a session resumed"),
+        handshakes("tls-new-rsa", "TLS, new connections, full handshakes, a certificate of RSA with 2,048 bits, 16 clients", "full",
+                   who=("cfx", "nginx"), server=RSA_NAME, base="nginx"),
+        handshakes("tls-resumed-rsa", "TLS, new connections, sessions resumed, the same certificate, 16 clients", "resumed",
+                   who=("cfx", "nginx"), server=RSA_NAME, base="nginx"),
         connections(),
         refusals(ground, small),
         floods(ground, small),
@@ -119,10 +125,13 @@ def at_share(results, body):
                     PROXIES, turn)
 
 
-def handshakes(name, title, manner, label):
+def handshakes(name, title, manner, who=PROXIES, server="localhost", **more):
     def turn(contender, seconds):
-        return load.measured(contender, lambda: load.handshakes(contender, seconds, manner))
-    return Workload(name, title, PROXIES, turn, unit="connection", label=label)
+        return load.measured(contender, lambda: load.handshakes(contender, seconds, manner, server))
+    def check(contender):
+        if server == RSA_NAME:
+            load.check_rsa(contender, server)
+    return Workload(name, title, who, turn, check, unit="connection", **more)
 
 
 def connections():

@@ -1,4 +1,4 @@
-//! The yardstick of `make bench`: a stock pingora proxy with nothing on, from the same build as cfx.
+//! The yardstick of `make bench`: a stock pingora proxy with nothing on, of the same crates as cfx.
 //!
 //! Usage: `bare_proxy UPSTREAM PLAIN TLS CERT KEY THREADS`, the first three as addresses.
 #![expect(clippy::print_stderr, reason = "a tool of the benchmark's, run by hand")]
@@ -42,7 +42,9 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     // As in cfx: a runtime a thread measured a better p99 than stolen work.
-    let configuration = ServerConf { threads, work_stealing: false, ..ServerConf::default() };
+    // And a connection kept for every request that may be under way: of itself it keeps 128, and makes the rest anew.
+    let configuration =
+        ServerConf { threads, work_stealing: false, upstream_keepalive_pool_size: 4_096, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, configuration);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Bare { upstream });

@@ -1,7 +1,8 @@
 //! Clients of `make bench` that come, shake hands, and go: what a new connection over TLS costs a server.
 //!
-//! Usage: `handshakes ADDRESS full|resumed SECONDS CLIENTS`. Each client is a thread with one connection at a time. With
-//! `resumed` it comes with the ticket of the one before, and what each server makes of that is counted. Prints JSON.
+//! Usage: `handshakes ADDRESS NAME full|resumed SECONDS CLIENTS`. Each client is a thread with one connection at a time, and asks
+//! for NAME's certificate. With `resumed` it comes with the ticket of the one before, and what each server makes of that is
+//! counted. Prints JSON.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a tool of the benchmark's, run by hand")]
 
 #[path = "../tests/support/trust.rs"]
@@ -34,18 +35,23 @@ struct Seen {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, manner, seconds, clients] = arguments.as_slice() else { return usage() };
+    let [address, name, manner, seconds, clients] = arguments.as_slice() else { return usage() };
     let resumes = match manner.as_str() {
         "full" => false,
         "resumed" => true,
         _ => return usage(),
     };
-    let (Ok(address), Ok(seconds), Ok(clients)) = (address.parse(), seconds.parse(), clients.parse::<usize>()) else {
+    let (Ok(address), Ok(name), Ok(seconds), Ok(clients)) =
+        (address.parse(), ServerName::try_from(name.clone()), seconds.parse(), clients.parse::<usize>())
+    else {
         return usage();
     };
     let end = Instant::now() + Duration::from_secs(seconds);
-    let threads: Vec<_> =
-        (0..clients).map(|_| std::thread::spawn(move || come_and_go(address, resumes, end))).collect();
+    let client = || {
+        let name = name.clone();
+        std::thread::spawn(move || come_and_go(address, &name, resumes, end))
+    };
+    let threads: Vec<_> = (0..clients).map(|_| client()).collect();
     let mut all = Seen::default();
     for seen in threads.into_iter().flat_map(std::thread::JoinHandle::join) {
         all.took.extend(seen.took);
@@ -70,19 +76,19 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: handshakes ADDRESS full|resumed SECONDS CLIENTS");
+    eprintln!("usage: handshakes ADDRESS NAME full|resumed SECONDS CLIENTS");
     ExitCode::from(64)
 }
 
 /// One client, until the time is up.
-fn come_and_go(address: SocketAddr, resumes: bool, end: Instant) -> Seen {
+fn come_and_go(address: SocketAddr, name: &ServerName<'static>, resumes: bool, end: Instant) -> Seen {
     let mut seen = Seen::default();
     let config = match config(resumes) {
         Ok(config) => Arc::new(config),
         Err(error) => return Seen { failed: 1, last_failure: Some(io::Error::other(error)), ..seen },
     };
     while Instant::now() < end {
-        match visit(address, &config) {
+        match visit(address, name, &config) {
             Ok((took, kind)) => {
                 seen.took.push(took.as_micros().try_into().unwrap_or(u64::MAX));
                 seen.resumed += usize::from(kind == Some(HandshakeKind::Resumed));
@@ -97,9 +103,12 @@ fn come_and_go(address: SocketAddr, resumes: bool, end: Instant) -> Seen {
 }
 
 /// Shakes hands, says goodbye, and takes what the server sends until it has closed: its tickets among it.
-fn visit(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Duration, Option<HandshakeKind>)> {
-    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-    let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+fn visit(
+    address: SocketAddr,
+    name: &ServerName<'static>,
+    config: &Arc<ClientConfig>,
+) -> io::Result<(Duration, Option<HandshakeKind>)> {
+    let mut session = ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other)?;
     let began = Instant::now();
     let mut socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
