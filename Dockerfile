@@ -1,15 +1,17 @@
 # syntax=docker/dockerfile:1
 
-FROM rust:1.95-bookworm AS build
-# cmake: zlib-ng, which pingora brings, is built with it. busybox-static: what asks for the container's health.
+# The compiler that pgo/ was made with: with another, the profile is of no use.
+FROM rust:1.95.0-bookworm AS build
+# cmake: zlib-ng, which pingora brings, is built with it. xz-utils: what the profile is packed with. busybox-static: what asks for
+# the container's health.
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends busybox-static cmake && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends busybox-static cmake xz-utils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # The cache mounts do not outlive the step, so the binary is copied out of them. Function names stay for backtraces; line
 # tables are four fifths of the file.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin cfx && \
+    scripts/release-build && \
     strip --strip-debug -o /cfx target/release/cfx
 # The whole image: the binary, the libraries it names, the roots by which upstreams with https are trusted. No shell, no
 # package manager. `wget` is there for the health check alone.

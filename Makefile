@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test explore fuzz lint guard fmt e2e bench stages volume flood scale beside streams shed soak torture
+.PHONY: help run test explore fuzz lint guard fmt e2e bench release profile stages volume flood scale beside streams shed soak torture
 
 # What is started in `make run`: arguments for `cfx dev`, e.g. `make run ARGS="--http 127.0.0.1:9000"`.
 ARGS ?=
@@ -47,6 +47,14 @@ e2e: ## the SDKs through cfx and a real LiteLLM proxy, a Next.js application, th
 bench: ## cfx beside a bare pingora proxy, nginx, HAProxy, onwards, Portkey and LiteLLM, in turns, into docs/performance.md; wants a quiet machine and 25 minutes, QUICK=1 six; ARGS=--no-streams
 	@scripts/setup build test bench
 	@scripts/bench $(if $(QUICK),--quick) $(ARGS)
+
+release: ## cfx as it is shipped, in target/release: built by the profile of what it does under load (pgo/)
+	@scripts/setup build release
+	@scripts/release-build
+
+profile: ## counts anew what cfx does under load, into pgo/; half an hour
+	@scripts/setup build test profile
+	@scripts/profile
 
 stages: ## instructions, allocations and system calls of a chat request and of a stream's event, by stage, into docs/where-the-time-goes.md; ARGS=--dry
 	@scripts/setup build test bench stages

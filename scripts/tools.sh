@@ -29,6 +29,29 @@ find_chromium() {
   return 0
 }
 
+# The path of a file that need not be there.
+absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+
+# Has cargo give these to rustc, behind those of RUSTFLAGS. A flag may hold spaces.
+with_flags() {
+  local flag separator=$'\x1f' all="${CARGO_ENCODED_RUSTFLAGS:-}"
+  # shellcheck disable=SC2086 # RUSTFLAGS are split at spaces
+  [ -n "$all" ] || for flag in ${RUSTFLAGS:-}; do all="$all${all:+$separator}$flag"; done
+  for flag in "$@"; do all="$all${all:+$separator}$flag"; done
+  export CARGO_ENCODED_RUSTFLAGS="$all"
+}
+
+llvm_version() { rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p'; }
+
+# What puts together counts in the form of rustc's own LLVM: of the toolchain (`rustup component add llvm-tools`), or of the
+# system where it is of the same version.
+find_profdata() {
+  compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata" && return
+  type -P "llvm-profdata-$(llvm_version)" && return
+  local plain
+  plain="$(type -P llvm-profdata)" && "$plain" --version | grep -q "LLVM version $(llvm_version)\." && echo "$plain"
+}
+
 # What instruction counts hang on beside the sources. What is told of the processor is read under valgrind, by scripts/guard.
 counting_rustc() { rustc -vV | awk '$1 == "release:" { release = $2 } $1 == "host:" { host = $2 } END { print release, host }'; }
 counting_libc() { getconf GNU_LIBC_VERSION 2>/dev/null || echo unknown; }

@@ -174,6 +174,15 @@ fn cfx_is_no_root_and_writes_to_its_volume_alone() {
     assert!(image.contains("\nHEALTHCHECK "));
 }
 
+/// With another its profile is of no use, and the image would be slower without a word.
+#[test]
+fn the_image_is_built_by_the_compiler_that_its_profile_is_of() {
+    let (image, compiler) = (text("Dockerfile"), text("pgo/rustc"));
+    let release = compiler.lines().find_map(|line| line.strip_prefix("release: ")).unwrap();
+    assert!(image.contains(&format!("\nFROM rust:{release}-bookworm AS build\n")), "{release}");
+    assert!(image.contains(" scripts/release-build "));
+}
+
 #[test]
 fn every_variable_of_the_compose_file_is_explained_in_the_example() {
     let example = text(".env.example");
