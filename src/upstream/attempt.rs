@@ -8,6 +8,8 @@ use std::io;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use tokio::task::yield_now;
+
 use super::answer::{Answer, Source};
 use super::breaker::By;
 use super::connect::{Dialer, Dialled};
@@ -133,6 +135,8 @@ async fn exchanged(
     limits: Limits,
     standing: &mut Standing,
 ) -> Result<(Head, Source), AttemptError> {
+    // Those that a busy thread has read by now go out together, and wake the upstream once: docs/decisions/023.
+    yield_now().await;
     if let Some(wire) = pool::take(seat.target()) {
         standing.unanswered = true;
         match head_of(wire, seat.target(), request, limits).await {
