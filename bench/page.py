@@ -52,10 +52,10 @@ HOW = """## How it is measured
   Postgres are they, not the contenders. What shares caches and memory is not kept apart.
 - A turn of cfx ends when its ledger has brought every row to Postgres, and its CPU time is taken then. Postgres shares its cores with clients
   and upstream and catches up before anybody else's turn: `store µs` is all it took for a request. It yields to them (nice 19, its sessions too,
-  where the kernel weighs those), as far as a kernel lets anybody yield: on two cores it holds back cfx' answers a second all the same.
+  where the kernel weighs those).
 - Handshakes are of TLS 1.3, where a session that is resumed exchanges keys anew and is spared the certificate's signature alone:
   [decisions/020](decisions/020-resumed-sessions.md). Of ECDSA P-256 but where RSA is said.
-- One key of one user with a limit of a thousand million requests a day, so that leases last some seconds. With many users of ordinary limits there
+- One key of one user with a limit of a thousand million requests a day, so that leases are large. With many users of ordinary limits there
   is one for 128 requests or fewer: what that costs the store says [decisions/005](decisions/005-quota-leases.md).
 - Against bare pingora cfx has, beside its own code, the profile that it is built by. What each is without it says
   [decisions/022](decisions/022-built-by-a-profile.md).

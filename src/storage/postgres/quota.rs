@@ -1,5 +1,5 @@
-//! [`QuotaStore`] over the functions of `migrations/postgres/0010_quota.sql` and `0018_larger_leases.sql`: each call one statement, so that
-//! `request_count + leased ≤ limit` is judged and acted on under the lock of the counter's row.
+//! [`QuotaStore`] over the functions of `migrations/postgres/0010_quota.sql` and `0018_larger_leases.sql`: each call one
+//! statement, so that `request_count + leased ≤ limit` is judged and acted on under the lock of the counter's row.
 //!
 //! Days go over as numbers; counts as `bigint`, which every count of ours fits.
 
